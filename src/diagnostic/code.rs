@@ -1,0 +1,167 @@
+//! The table of everything that a diagnostic can be.
+
+use super::Severity;
+
+/// What is known of one kind of diagnostic.
+#[derive(Debug)]
+pub struct CodeInfo {
+    /// Stable identifier, `BS` and three digits. The hundreds are families: 0 the file, 1 the top level and its shape,
+    /// 2 environment, 3 phases, 4 artifacts, 5 reports, 6 cache, 7 batch, 9 what this program does not do.
+    pub id: &'static str,
+    /// Readable name, for people and for ignore comments.
+    pub name: &'static str,
+    /// How bad it usually is.
+    pub severity: Severity,
+    /// Why it matters: what CodeBuild does with such a file, or what goes wrong later.
+    pub why: &'static str,
+}
+
+macro_rules! codes {
+    ($($variant:ident $id:literal $name:literal $severity:ident $why:literal;)*) => {
+        /// A kind of diagnostic. [`Code::info`] has what there is to know of it; `spec/diagnostics.md` shows each one.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code { $(#[doc = concat!("`", $id, "` ", $name, ": ", $why)] $variant,)* }
+
+        impl Code {
+            /// Every kind, in the order of its identifier.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The row of the table.
+            #[must_use]
+            pub const fn info(self) -> &'static CodeInfo {
+                match self {
+                    $(Self::$variant => &CodeInfo {
+                        id: $id,
+                        name: $name,
+                        severity: Severity::$severity,
+                        why: $why,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    YamlSyntax "BS001" "yaml-syntax" Error
+        "CodeBuild fails the build in DOWNLOAD_SOURCE before anything runs.";
+    DuplicateKey "BS002" "duplicate-key" Error
+        "One of the two would be dropped without a word, and with it the commands in it.";
+    Encoding "BS003" "encoding" Error
+        "A buildspec is UTF-8; other encodings do not parse.";
+    MultiDocument "BS009" "multi-document" Warning
+        "Only the first document of a file is used.";
+    UnknownTag "BS011" "unknown-tag" Error
+        "Tags such as `!Sub` belong to templates; CodeBuild does not resolve them.";
+    LimitExceeded "BS012" "limit-exceeded" Error
+        "Size, nesting and alias expansion are bounded so that no file can exhaust the machine.";
+    VersionMissing "BS101" "version-missing" Error
+        "CodeBuild needs the version to know how commands share their shell state.";
+    UnknownKey "BS103" "unknown-key" Warning
+        "CodeBuild ignores the key and goes on, so whatever it was meant to do does not happen.";
+    CommandNotString "BS104" "command-not-string" Error
+        "CodeBuild fails the build in DOWNLOAD_SOURCE before anything runs.";
+    WrongType "BS107" "wrong-type" Error
+        "The value cannot be what the key needs.";
+    PhasesMissing "BS108" "phases-missing" Error
+        "Without `phases` there is nothing to run; a build that runs nothing must not look like a success.";
+    UnknownPhase "BS110" "unknown-phase" Error
+        "CodeBuild fails the build in DOWNLOAD_SOURCE before anything runs.";
+    RuntimeVersionsOutsideInstall "BS111" "runtime-versions-outside-install" Warning
+        "CodeBuild reads `runtime-versions` in `install` only.";
+    NoCommandsAnywhere "BS112" "no-commands-anywhere" Warning
+        "A build that runs nothing ends as a success.";
+    UnsupportedVersion "BS115" "unsupported-version" Error
+        "Only 0.1 and 0.2 exist.";
+    ReservedPrefix "BS203" "reserved-prefix" Warning
+        "Names that begin with `CODEBUILD_` belong to CodeBuild; its own value wins.";
+    InvalidEnvName "BS206" "invalid-env-name" Warning
+        "A shell cannot read such a variable and drops it.";
+    DuplicateEnvAcrossMaps "BS210" "duplicate-env-across-maps" Warning
+        "Only one of the values reaches the build: secrets-manager over parameter-store over variables.";
+    UnknownShell "BS217" "unknown-shell" Error
+        "The commands would be run by a program that CodeBuild does not offer.";
+    OnFailureValue "BS310" "on-failure-value" Error
+        "The value is none of ABORT, CONTINUE, RETRY, RETRY-count, RETRY-regex and RETRY-count-regex.";
+    OnFailureRegex "BS311" "on-failure-regex" Error
+        "The pattern of a retry has to be a regular expression.";
+    FilesMissing "BS401" "files-missing" Error
+        "An artifact needs `files`; without them there is nothing to store.";
+    SecondaryIdShape "BS412" "secondary-id-shape" Error
+        "Artifact identifiers are letters, digits and underscores.";
+    ReportFilesMissing "BS501" "report-files-missing" Error
+        "A report group needs `files`.";
+    CachePathsMissing "BS601" "cache-paths-missing" Warning
+        "CodeBuild skips a cache without `paths`.";
+    FallbackWithoutKey "BS603" "fallback-without-key" Warning
+        "`fallback-keys` are ignored without `key`.";
+    TooManyFallbackKeys "BS604" "too-many-fallback-keys" Error
+        "At most five fallback keys are tried.";
+    CacheActionValue "BS605" "cache-action-value" Error
+        "`action` is `restore` or `save`; leave it out for both.";
+    BatchKindConflict "BS701" "batch-kind-conflict" Warning
+        "A batch has one strategy: build-list, build-graph, build-matrix or build-fanout.";
+    BatchIdentifierShape "BS702" "identifier-shape" Warning
+        "A batch build is refused when an identifier is not letters, digits and underscores, or is too long.";
+    UnsupportedHere "BS901" "unsupported-here" Warning
+        "The key is CodeBuild's, and this version of the runner does not do what it asks for.";
+}
+
+impl Code {
+    /// Stable identifier, such as `BS104`.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        self.info().id
+    }
+
+    /// Readable name, such as `command-not-string`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// How bad it usually is.
+    #[must_use]
+    pub const fn severity(self) -> Severity {
+        self.info().severity
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_in_order_and_names_are_unique() {
+        let ids: Vec<_> = Code::ALL.iter().map(|code| code.id()).collect();
+        let mut sorted = ids.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(ids, sorted);
+
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn every_row_is_worded_as_the_others() {
+        for code in Code::ALL {
+            let info = code.info();
+            assert!(
+                info.id.len() == 5 && info.id.starts_with("BS"),
+                "{}",
+                info.id
+            );
+            assert!(
+                info.name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'-' || b.is_ascii_digit()),
+                "{}",
+                info.name
+            );
+            assert!(info.why.ends_with('.'), "{}: why is a sentence", info.id);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! "Did you mean": the nearest of the names that would have been right.
+
+/// The candidate nearest to what was written, if it is near enough to be a slip of the hand: at most a third of the
+/// letters differ, upper and lower case and `-` against `_` not counted.
+#[must_use]
+pub fn nearest<'a>(
+    written: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let fold = |text: &str| text.to_ascii_lowercase().replace('-', "_");
+    let folded = fold(written);
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(&folded, &fold(candidate)), candidate))
+        .filter(|(distance, candidate)| distance * 3 <= candidate.chars().count().max(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Names as a phrase: `` `a`, `b` or `c` ``.
+#[must_use]
+pub fn one_of(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [] => String::new(),
+        [only] => only.clone(),
+        [rest @ .., last] => format!("{} or {last}", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_hand_is_recognised_and_another_word_is_not() {
+        let keys = ["commands", "finally", "on-failure", "run-as"];
+        let table = [
+            ("command", Some("commands")),
+            ("comands", Some("commands")),
+            ("on_failure", Some("on-failure")),
+            ("RunAs", Some("run-as")),
+            ("finaly", Some("finally")),
+            ("labels", None),
+            ("env", None),
+        ];
+        for (written, expected) in table {
+            assert_eq!(nearest(written, keys), expected, "{written}");
+        }
+    }
+
+    #[test]
+    fn names_read_as_a_phrase() {
+        assert_eq!(one_of(&["a"]), "`a`");
+        assert_eq!(one_of(&["a", "b", "c"]), "`a`, `b` or `c`");
+    }
+}

@@ -1,0 +1,594 @@
+//! What happens in a build, one event after the other.
+//!
+//! Everything that is seen of a build (console, log file, JSON, exit code) is a fold of this one stream. A stream is a
+//! sentence of this grammar (EVENT-2); [`Grammar`] checks it, and every stream of the test suite goes through it:
+//!
+//! ```text
+//! build    = build-started phase* build-finished
+//! phase    = phase-started (source-ready | buildspec-found | buildspec-read | command | artifact)* phase-finished
+//! command  = command-started command-finished
+//! artifact = artifact-selected? artifact-progress* artifact-file-stored* artifact-stored | reports-discovered
+//! ```
+//!
+//! `output`, `warning` and `stop-requested` may stand anywhere between `build-started` and `build-finished`: a process
+//! that was left in the background writes when it likes.
+//!
+//! Events are facts for programs; how they look is the business of the sinks. Texts in them have been redacted.
+
+use std::time::{Duration, SystemTime};
+
+use crate::phase::{CommandPhase, Phase, PhaseContext, Status};
+use crate::plan::CommandList;
+use crate::source::LineColumn;
+
+/// Version of the event stream's form; grows with a change that a reader has to know of (EVENT-1).
+pub const FORMAT: u32 = 1;
+
+/// One event.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Counts from 0, without gaps.
+    pub sequence: u64,
+    /// When it happened.
+    pub time: SystemTime,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// The time that is stamped on events: the one place that looks at the wall clock.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn stamp() -> SystemTime {
+    SystemTime::now()
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum EventKind {
+    /// The build begins.
+    BuildStarted(BuildStarted),
+    /// A phase begins.
+    PhaseStarted {
+        /// Which one.
+        phase: Phase,
+    },
+    /// The source is there.
+    SourceReady {
+        /// `CODEBUILD_SRC_DIR`.
+        directory: String,
+    },
+    /// The buildspec was found; it may still turn out to be unusable.
+    BuildspecFound {
+        /// Where.
+        location: String,
+    },
+    /// The buildspec is right and planned.
+    BuildspecRead(BuildspecRead),
+    /// A command begins.
+    CommandStarted(CommandStarted),
+    /// Bytes that a process of the build wrote, to standard output or standard error.
+    Output {
+        /// The bytes, cut anywhere.
+        bytes: Vec<u8>,
+    },
+    /// A command ended.
+    CommandFinished {
+        /// How.
+        exit: Exit,
+        /// How long it took.
+        duration: Duration,
+        /// Whether it left processes behind, which go on in the background.
+        leaked: bool,
+    },
+    /// A phase ended.
+    PhaseFinished {
+        /// Which one.
+        phase: Phase,
+        /// How.
+        status: Status,
+        /// Whether `on-failure: ABORT` ends the build here.
+        aborted: bool,
+        /// Why, if it did not succeed.
+        contexts: Vec<PhaseContext>,
+        /// How long it took.
+        duration: Duration,
+    },
+    /// The files of an artifact were selected.
+    ArtifactSelected(ArtifactSelected),
+    /// How far packing and storing have come. Sent a few times a second at most.
+    ArtifactProgress(ArtifactProgress),
+    /// One file of an artifact with packaging `NONE` is stored and verified.
+    ArtifactFileStored {
+        /// Identifier of the artifact; `None` for the primary one.
+        identifier: Option<String>,
+        /// Path in the artifact.
+        path: String,
+        /// Where it is.
+        location: String,
+        /// Size.
+        bytes: u64,
+        /// SHA-256 of the content, in hexadecimal.
+        sha256: String,
+    },
+    /// An artifact is stored and verified, whole.
+    ArtifactStored(ArtifactStored),
+    /// Files that look like test or coverage reports were looked for (LOG-14).
+    ReportsDiscovered {
+        /// The pattern.
+        pattern: String,
+        /// How many were found.
+        files: usize,
+        /// How long it took.
+        duration: Duration,
+    },
+    /// Something a person should know.
+    Warning(Warning),
+    /// Somebody asked the build to end.
+    StopRequested {
+        /// Who.
+        by: StopReason,
+    },
+    /// The build is over.
+    BuildFinished {
+        /// How it ended.
+        status: Status,
+        /// How long it took.
+        duration: Duration,
+    },
+}
+
+/// What is known when a build begins.
+#[derive(Clone, Debug)]
+pub struct BuildStarted {
+    /// `project:uuid`.
+    pub build_id: String,
+    /// Name of the project.
+    pub project: String,
+    /// Counts the builds of the project.
+    pub build_number: u64,
+    /// Where commands run: `host`.
+    pub executor: &'static str,
+    /// Version of this program.
+    pub runner_version: &'static str,
+}
+
+/// What the log says of a buildspec before the first command.
+#[derive(Clone, Debug)]
+pub struct BuildspecRead {
+    /// `0.1` or `0.2`.
+    pub version: &'static str,
+    /// The program that runs the commands.
+    pub shell: String,
+    /// The phases that are in the file, with the number of their commands.
+    pub phases: Vec<(CommandPhase, usize)>,
+    /// Keys that mean nothing, by section.
+    pub unrecognized: Vec<(String, Vec<String>)>,
+    /// Whether there are `runtime-versions`.
+    pub has_runtime_versions: bool,
+    /// Whether there are cache paths.
+    pub has_cache: bool,
+}
+
+/// A command that begins.
+#[derive(Clone, Debug)]
+pub struct CommandStarted {
+    /// The phase.
+    pub phase: CommandPhase,
+    /// The list.
+    pub list: CommandList,
+    /// Its place in the list as written, from 0.
+    pub index: usize,
+    /// Its text.
+    pub text: String,
+    /// Where it stands in the buildspec.
+    pub place: LineColumn,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By this signal.
+    Signalled(i32),
+}
+
+impl Exit {
+    /// Whether it is a success.
+    #[must_use]
+    pub const fn is_success(self) -> bool {
+        matches!(self, Self::Exited(0))
+    }
+
+    /// As CodeBuild writes it: `exit status 1`, `signal: killed` (CMD-9).
+    #[must_use]
+    pub fn describe(self) -> String {
+        match self {
+            Self::Exited(status) => format!("exit status {status}"),
+            Self::Signalled(signal) => format!("signal: {}", signal_name(signal)),
+        }
+    }
+}
+
+/// Names of signals as Go prints them, for those that end processes.
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "hangup",
+        2 => "interrupt",
+        3 => "quit",
+        4 => "illegal instruction",
+        5 => "trace/breakpoint trap",
+        6 => "aborted",
+        7 => "bus error",
+        8 => "floating point exception",
+        9 => "killed",
+        10 => "user defined signal 1",
+        11 => "segmentation fault",
+        12 => "user defined signal 2",
+        13 => "broken pipe",
+        14 => "alarm clock",
+        15 => "terminated",
+        _ => return format!("signal {signal}"),
+    };
+    name.to_owned()
+}
+
+/// The selection of one artifact, as the log shows it (ART-3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactSelected {
+    /// Identifier of the artifact; `None` for the primary one.
+    pub identifier: Option<String>,
+    /// `base-directory` after expansion, or `.`.
+    pub base_directory: String,
+    /// The directories it stands for, with what each pattern matched there. Empty if there is none.
+    pub directories: Vec<DirectorySelection>,
+    /// How many files were selected.
+    pub files: usize,
+}
+
+/// What was selected in one directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectorySelection {
+    /// The directory.
+    pub directory: String,
+    /// Each pattern after expansion, and how many files it matched.
+    pub patterns: Vec<(String, usize)>,
+}
+
+/// How far an artifact has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactProgress {
+    /// Identifier of the artifact; `None` for the primary one.
+    pub identifier: Option<String>,
+    /// What is being done.
+    pub stage: ArtifactStage,
+    /// Files done so far.
+    pub files_done: usize,
+    /// Files in all.
+    pub files: usize,
+    /// Bytes done so far.
+    pub bytes_done: u64,
+    /// Bytes in all.
+    pub bytes: u64,
+}
+
+/// What is being done with an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArtifactStage {
+    /// Its files go into an archive.
+    Packing,
+    /// It goes to its place.
+    Storing,
+}
+
+/// An artifact in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactStored {
+    /// Identifier of the artifact; `None` for the primary one.
+    pub identifier: Option<String>,
+    /// Where it is: a path, or `s3://bucket/key`.
+    pub location: String,
+    /// `ZIP` or `NONE`.
+    pub packaging: &'static str,
+    /// How many files are in it.
+    pub files: usize,
+    /// Size of the archive, or of all files.
+    pub bytes: u64,
+    /// SHA-256 of the archive, in hexadecimal; only with packaging `ZIP`.
+    pub sha256: Option<String>,
+    /// MD5 of the archive, in hexadecimal; only with packaging `ZIP`.
+    pub md5: Option<String>,
+}
+
+/// Something a person should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What.
+    pub message: String,
+    /// What to do about it, where that is known.
+    pub help: Option<String>,
+    /// Where in the buildspec.
+    pub place: Option<LineColumn>,
+}
+
+impl Warning {
+    /// A warning without a place.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            help: None,
+            place: None,
+        }
+    }
+
+    /// Adds the remedy.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds the place.
+    #[must_use]
+    pub const fn at(mut self, place: LineColumn) -> Self {
+        self.place = Some(place);
+        self
+    }
+}
+
+/// Who asked the build to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    /// A signal of this number.
+    Signal(i32),
+    /// Whoever read the output went away.
+    OutputClosed,
+    /// Another program, such as the agent whose job was cancelled.
+    Request,
+}
+
+/// Checks that a stream of events is a sentence of the grammar above.
+#[derive(Debug, Default)]
+pub struct Grammar {
+    next: u64,
+    started: bool,
+    finished: bool,
+    phase: Option<Phase>,
+    in_command: bool,
+}
+
+impl Grammar {
+    /// Takes the next event, or says why it cannot stand here.
+    pub fn accept(&mut self, event: &Event) -> Result<(), String> {
+        if event.sequence != self.next {
+            return Err(format!(
+                "event {} where {} was due",
+                event.sequence, self.next
+            ));
+        }
+        self.next += 1;
+        let wrong = |what: &str| Err(format!("event {}: {what}", event.sequence));
+        if self.finished {
+            return wrong("after the end");
+        }
+        match &event.kind {
+            EventKind::BuildStarted(_) if self.started => return wrong("a second beginning"),
+            EventKind::BuildStarted(_) => self.started = true,
+            _ if !self.started => return wrong("before the beginning"),
+            EventKind::Output { .. } | EventKind::Warning(_) | EventKind::StopRequested { .. } => {}
+            EventKind::BuildFinished { .. } if self.phase.is_some() => {
+                return wrong("the end inside a phase");
+            }
+            EventKind::BuildFinished { .. } => self.finished = true,
+            EventKind::PhaseStarted { .. } if self.phase.is_some() => {
+                return wrong("a phase inside a phase");
+            }
+            EventKind::PhaseStarted { phase } => self.phase = Some(*phase),
+            EventKind::PhaseFinished { .. } if self.in_command => {
+                return wrong("a phase ends inside a command");
+            }
+            EventKind::PhaseFinished { phase, .. } if self.phase != Some(*phase) => {
+                return wrong("another phase ends than the one that goes on");
+            }
+            EventKind::PhaseFinished { .. } => self.phase = None,
+            _ if self.phase.is_none() => return wrong("outside a phase"),
+            EventKind::CommandStarted(_) if self.in_command => {
+                return wrong("a command inside a command");
+            }
+            EventKind::CommandStarted(command) if self.phase != Some(command.phase.phase()) => {
+                return wrong("a command of another phase");
+            }
+            EventKind::CommandStarted(_) => self.in_command = true,
+            EventKind::CommandFinished { .. } if !self.in_command => {
+                return wrong("a command ends that never began");
+            }
+            EventKind::CommandFinished { .. } => self.in_command = false,
+            _ if self.in_command => return wrong("inside a command"),
+            EventKind::SourceReady { .. }
+            | EventKind::BuildspecFound { .. }
+            | EventKind::BuildspecRead(_)
+                if self.phase != Some(Phase::DownloadSource) =>
+            {
+                return wrong("outside DOWNLOAD_SOURCE");
+            }
+            EventKind::SourceReady { .. }
+            | EventKind::BuildspecFound { .. }
+            | EventKind::BuildspecRead(_) => {}
+            EventKind::ArtifactSelected(_)
+            | EventKind::ArtifactProgress(_)
+            | EventKind::ArtifactFileStored { .. }
+            | EventKind::ArtifactStored(_)
+            | EventKind::ReportsDiscovered { .. }
+                if self.phase != Some(Phase::UploadArtifacts) =>
+            {
+                return wrong("outside UPLOAD_ARTIFACTS");
+            }
+            EventKind::ArtifactSelected(_)
+            | EventKind::ArtifactProgress(_)
+            | EventKind::ArtifactFileStored { .. }
+            | EventKind::ArtifactStored(_)
+            | EventKind::ReportsDiscovered { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Whether the sentence is complete.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.finished
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started() -> EventKind {
+        EventKind::BuildStarted(BuildStarted {
+            build_id: "p:1".to_owned(),
+            project: "p".to_owned(),
+            build_number: 1,
+            executor: "host",
+            runner_version: "0",
+        })
+    }
+
+    fn command(phase: CommandPhase) -> EventKind {
+        EventKind::CommandStarted(CommandStarted {
+            phase,
+            list: CommandList::Commands,
+            index: 0,
+            text: "true".to_owned(),
+            place: LineColumn { line: 1, column: 1 },
+        })
+    }
+
+    fn command_finished() -> EventKind {
+        EventKind::CommandFinished {
+            exit: Exit::Exited(0),
+            duration: Duration::ZERO,
+            leaked: false,
+        }
+    }
+
+    fn phase_finished(phase: Phase) -> EventKind {
+        let status = Status::Succeeded;
+        EventKind::PhaseFinished {
+            phase,
+            status,
+            aborted: false,
+            contexts: Vec::new(),
+            duration: Duration::ZERO,
+        }
+    }
+
+    fn finished() -> EventKind {
+        EventKind::BuildFinished {
+            status: Status::Succeeded,
+            duration: Duration::ZERO,
+        }
+    }
+
+    fn check(kinds: Vec<EventKind>) -> Result<bool, String> {
+        let mut grammar = Grammar::default();
+        for (sequence, kind) in kinds.into_iter().enumerate() {
+            let event = Event {
+                sequence: sequence as u64,
+                time: SystemTime::UNIX_EPOCH,
+                kind,
+            };
+            grammar.accept(&event)?;
+        }
+        Ok(grammar.is_complete())
+    }
+
+    #[test]
+    fn a_whole_build_is_a_sentence() {
+        let output = || EventKind::Output {
+            bytes: b"x".to_vec(),
+        };
+        let build = vec![
+            started(),
+            EventKind::PhaseStarted {
+                phase: Phase::Build,
+            },
+            output(),
+            command(CommandPhase::Build),
+            output(),
+            command_finished(),
+            phase_finished(Phase::Build),
+            output(),
+            finished(),
+        ];
+        assert_eq!(check(build), Ok(true));
+    }
+
+    #[test]
+    fn what_is_out_of_place_is_refused() {
+        let in_build = EventKind::PhaseStarted {
+            phase: Phase::Build,
+        };
+        let table = [
+            (vec![in_build.clone()], "before the beginning"),
+            (vec![started(), started()], "a second beginning"),
+            (
+                vec![started(), command(CommandPhase::Build)],
+                "outside a phase",
+            ),
+            (
+                vec![started(), in_build.clone(), command(CommandPhase::Install)],
+                "a command of another phase",
+            ),
+            (
+                vec![started(), in_build.clone(), in_build.clone()],
+                "a phase inside a phase",
+            ),
+            (
+                vec![started(), in_build.clone(), finished()],
+                "the end inside a phase",
+            ),
+            (
+                vec![started(), in_build.clone(), phase_finished(Phase::Install)],
+                "another phase ends",
+            ),
+            (
+                vec![
+                    started(),
+                    in_build.clone(),
+                    command(CommandPhase::Build),
+                    phase_finished(Phase::Build),
+                ],
+                "ends inside a command",
+            ),
+            (
+                vec![started(), in_build.clone(), command_finished()],
+                "never began",
+            ),
+            (
+                vec![
+                    started(),
+                    in_build,
+                    EventKind::SourceReady {
+                        directory: String::new(),
+                    },
+                ],
+                "outside DOWNLOAD_SOURCE",
+            ),
+            (vec![started(), finished(), finished()], "after the end"),
+        ];
+        for (kinds, expected) in table {
+            let error = check(kinds).unwrap_err();
+            assert!(
+                error.contains(expected),
+                "{error:?} does not say {expected:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn exits_read_as_codebuild_writes_them() {
+        assert_eq!(Exit::Exited(127).describe(), "exit status 127");
+        assert_eq!(Exit::Signalled(9).describe(), "signal: killed");
+        assert_eq!(Exit::Signalled(40).describe(), "signal: signal 40");
+    }
+}

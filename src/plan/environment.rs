@@ -1,0 +1,99 @@
+//! The variables of a build's first command.
+
+use std::ffi::OsString;
+use std::time::UNIX_EPOCH;
+
+use super::make::build_id;
+use super::request::BuildRequest;
+use crate::buildspec::Buildspec;
+use crate::buildspec::model::Variable;
+use crate::env::{EnvironmentBuilder, EnvironmentVariable, Origin};
+
+/// All variables of the first command (ENV-1 to ENV-8).
+pub(super) fn plan_environment(
+    buildspec: &Buildspec,
+    request: &BuildRequest,
+) -> Vec<EnvironmentVariable> {
+    let mut environment = EnvironmentBuilder::default();
+    for (name, value) in &request.environment {
+        environment.set(Origin::Environment, name.clone(), value.clone());
+    }
+    if let Some(region) = &request.region {
+        for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+            environment.set(Origin::Default, name, region);
+        }
+    }
+    for Variable { name, value } in &buildspec.variables {
+        environment.set(Origin::Buildspec, &name.value, &value.value);
+    }
+    for (name, value) in &request.project_variables {
+        environment.set(Origin::Project, name, value);
+    }
+    for (name, value) in &request.start_build_variables {
+        environment.set(Origin::StartBuild, name, value);
+    }
+    for (name, value) in runner_variables(request) {
+        environment.set(Origin::Runner, name, value);
+    }
+    environment.finish()
+}
+
+/// CodeBuild's account in names when nobody has said which it is; its local agent uses the same (ENV-2).
+const NO_ACCOUNT: &str = "000000000000";
+
+/// `CODEBUILD_*` as far as they make sense off AWS (ENV-2, ENV-3).
+fn runner_variables(request: &BuildRequest) -> Vec<(&'static str, OsString)> {
+    let region = request.region.as_deref().unwrap_or("us-east-1");
+    let arn = |service: &str, resource: &str| {
+        format!("arn:aws:{service}:{region}:{NO_ACCOUNT}:{resource}")
+    };
+    let since_epoch = request
+        .start_time
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let key = match &request.artifacts.encryption_key {
+        Some(key) => key.clone(),
+        None => arn("kms", "alias/aws/s3"),
+    };
+    let text = |text: &str| OsString::from(text);
+    let mut variables = vec![
+        ("CODEBUILD_BATCH_BUILD_IDENTIFIER", text("")),
+        (
+            "CODEBUILD_BUILD_ARN",
+            arn("codebuild", &format!("build/{}", build_id(request))).into(),
+        ),
+        ("CODEBUILD_BUILD_ID", build_id(request).into()),
+        (
+            "CODEBUILD_BUILD_NUMBER",
+            request.build_number.to_string().into(),
+        ),
+        ("CODEBUILD_BUILD_SUCCEEDING", text("1")),
+        ("CODEBUILD_CI", text("true")),
+        ("CODEBUILD_INITIATOR", text(&request.initiator)),
+        ("CODEBUILD_KMS_KEY_ID", key.into()),
+        ("CODEBUILD_LOG_PATH", text(&request.build_uuid)),
+        (
+            "CODEBUILD_PROJECT_ARN",
+            arn("codebuild", &format!("project/{}", request.project)).into(),
+        ),
+        (
+            "CODEBUILD_SOURCE_REPO_URL",
+            text(request.source.repository_url.as_deref().unwrap_or_default()),
+        ),
+        (
+            "CODEBUILD_SRC_DIR",
+            request.source.directory.clone().into_os_string(),
+        ),
+        (
+            "CODEBUILD_START_TIME",
+            since_epoch.as_millis().to_string().into(),
+        ),
+    ];
+    if let Some(version) = &request.source.version {
+        variables.push(("CODEBUILD_SOURCE_VERSION", text(version)));
+    }
+    if let Some(version) = &request.source.resolved_version {
+        variables.push(("CODEBUILD_RESOLVED_SOURCE_VERSION", text(version)));
+    }
+    variables
+}

@@ -1,0 +1,156 @@
+//! Making the plan.
+
+use super::environment::plan_environment;
+use super::request::{BuildRequest, NamespaceType};
+use super::types::{ArtifactName, ArtifactPlan, CommandPlan, PhasePlan, Plan};
+use super::unsupported;
+use crate::buildspec::Buildspec;
+use crate::buildspec::model::{self, Variable};
+use crate::diagnostic::{self, Code, Diagnostic};
+use crate::phase::CommandPhase;
+use crate::source::SourceText;
+
+/// Makes the plan, with what the author should know; or says why there can be none.
+pub fn plan(
+    source: &SourceText,
+    buildspec: &Buildspec,
+    request: &BuildRequest,
+) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mut diagnostics = Vec::new();
+    runnable(buildspec, &mut diagnostics);
+    unsupported::check(buildspec, request, &mut diagnostics);
+    let artifacts = plan_artifacts(buildspec, request, &mut diagnostics);
+    diagnostic::sort(&mut diagnostics);
+    if diagnostic::has_error(&diagnostics) {
+        return Err(diagnostics);
+    }
+    let shell = request
+        .shell
+        .clone()
+        .or_else(|| buildspec.shell.as_ref().map(|shell| shell.value.clone()));
+    let install = buildspec.phase(CommandPhase::Install);
+    let runtimes = install
+        .and_then(|phase| phase.runtime_versions.as_ref())
+        .map(|runtimes| &runtimes.value);
+    let plan = Plan {
+        build_id: build_id(request),
+        build_uuid: request.build_uuid.clone(),
+        project: request.project.clone(),
+        build_number: request.build_number,
+        source_directory: request.source.directory.clone(),
+        buildspec_location: request.buildspec_location.clone(),
+        version: buildspec.version,
+        shell: shell.unwrap_or_default(),
+        environment: plan_environment(buildspec, request),
+        phases: CommandPhase::ALL.map(|name| plan_phase(source, name, buildspec.phase(name))),
+        runtime_versions: runtimes
+            .into_iter()
+            .flatten()
+            .map(|Variable { name, value }| (name.value.clone(), value.value.clone()))
+            .collect(),
+        artifacts,
+        artifact_location: request.artifacts.location.clone(),
+        encryption_key: request.artifacts.encryption_key.clone(),
+        region: request.region.clone(),
+        unrecognized: buildspec.unrecognized.clone(),
+        has_cache: buildspec
+            .cache
+            .as_ref()
+            .is_some_and(|cache| cache.paths.as_ref().is_some_and(|p| !p.is_empty())),
+        timeout: request.timeout,
+        grace: request.grace,
+    };
+    Ok((plan, diagnostics))
+}
+
+/// `project:uuid`.
+pub(super) fn build_id(request: &BuildRequest) -> String {
+    format!("{}:{}", request.project, request.build_uuid)
+}
+
+/// A file that only declares a batch is right, but there is nothing in it that one build could run.
+fn runnable(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnostic>) {
+    if let (None, Some(batch)) = (buildspec.phases_key, buildspec.batch) {
+        let diagnostic = Diagnostic::new(Code::PhasesMissing, batch, "this file only declares a batch: one build has nothing to run")
+            .with_help("run the buildspec of one of its builds with `--file`; batch builds are not supported yet");
+        diagnostics.push(diagnostic);
+    }
+}
+
+fn plan_phase(source: &SourceText, name: CommandPhase, phase: Option<&model::Phase>) -> PhasePlan {
+    let commands = |commands: &[model::Command]| {
+        commands
+            .iter()
+            .map(|command| CommandPlan {
+                index: command.index,
+                text: command.text.value.clone(),
+                place: source.start_of(command.text.span),
+            })
+            .collect()
+    };
+    PhasePlan {
+        name,
+        declared: phase.is_some(),
+        on_failure: phase
+            .and_then(|phase| phase.on_failure.as_ref())
+            .map(|on_failure| on_failure.value.clone()),
+        commands: phase
+            .map(|phase| commands(&phase.commands))
+            .unwrap_or_default(),
+        finally: phase
+            .map(|phase| commands(&phase.finally))
+            .unwrap_or_default(),
+    }
+}
+
+fn plan_artifacts(
+    buildspec: &Buildspec,
+    request: &BuildRequest,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<ArtifactPlan> {
+    let primary = buildspec
+        .artifacts
+        .iter()
+        .filter_map(|artifacts| artifacts.primary.as_ref());
+    primary
+        .map(|artifact| plan_artifact(artifact, request, diagnostics))
+        .collect()
+}
+
+fn plan_artifact(
+    artifact: &model::Artifact,
+    request: &BuildRequest,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> ArtifactPlan {
+    let settings = &request.artifacts;
+    let name = match (&settings.name, &artifact.name) {
+        (Some(requested), _) => ArtifactName::Fixed(requested.clone()),
+        (None, Some(name)) => ArtifactName::Expanded(name.clone()),
+        (None, None) => ArtifactName::Fixed(request.project.as_str().to_owned()),
+    };
+    if let Some(prefix) = artifact
+        .s3_prefix
+        .as_ref()
+        .filter(|_| settings.namespace_type != NamespaceType::BuildId)
+    {
+        let message = "`s3-prefix` is not used: it needs the namespace type BUILD_ID";
+        let diagnostic = Diagnostic::new(Code::UnsupportedHere, prefix.span, message)
+            .with_help("pass `--artifact-namespace build-id`, or remove it");
+        diagnostics.push(diagnostic);
+    }
+    ArtifactPlan {
+        identifier: None,
+        base_directory: artifact.base_directory.clone(),
+        files: artifact.files.clone(),
+        exclude_paths: artifact.exclude_paths.clone(),
+        discard_paths: artifact.discard_paths,
+        enable_symlinks: artifact.enable_symlinks,
+        name,
+        s3_prefix: artifact
+            .s3_prefix
+            .clone()
+            .filter(|_| settings.namespace_type == NamespaceType::BuildId),
+        packaging: settings.packaging,
+        namespace_type: settings.namespace_type,
+    }
+}

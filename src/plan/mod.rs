@@ -1,0 +1,18 @@
+//! A buildspec and a request make a plan: everything a build needs to know, with no decision left for later.
+//!
+//! Planning is pure. What depends on the machine (the source directory, the caller's variables, the time) comes in with
+//! the [`BuildRequest`]; what depends on the build (the text of `$VAR` in an artifact's name) is marked as such.
+
+mod environment;
+mod make;
+mod request;
+mod types;
+mod unsupported;
+
+pub use make::plan;
+pub use request::{
+    ArtifactLocation, ArtifactRequest, BuildRequest, NamespaceType, Packaging, ProjectName, Source,
+};
+pub use types::{
+    ArtifactName, ArtifactPlan, CommandList, CommandPlan, Expandable, PhasePlan, Plan,
+};

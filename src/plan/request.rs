@@ -1,0 +1,206 @@
+//! What a build is asked for beyond its buildspec.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use crate::buildspec::model::Shell;
+
+/// Name of a project, as CodeBuild allows it: 2 to 150 letters, digits, `-` and `_`, a letter or digit first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectName(String);
+
+impl ProjectName {
+    /// The name, if the text is one.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let length = (2..=150).contains(&text.len());
+        let first = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        let allowed = text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        (length && first && allowed).then(|| Self(text.to_owned()))
+    }
+
+    /// A name made of any text, for a project that was given none: what is not allowed becomes `-`.
+    #[must_use]
+    pub fn from_directory_name(text: &str) -> Self {
+        let mapped: String = text
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '_' {
+                    c
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        let trimmed: String = mapped.trim_matches(['-', '_']).chars().take(150).collect();
+        if trimmed.len() < 2 {
+            Self("project".to_owned())
+        } else {
+            Self(trimmed)
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where the source is and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// `CODEBUILD_SRC_DIR`: absolute.
+    pub directory: PathBuf,
+    /// Where it was cloned from, without credentials.
+    pub repository_url: Option<String>,
+    /// The version that was asked for.
+    pub version: Option<String>,
+    /// The commit that is checked out.
+    pub resolved_version: Option<String>,
+}
+
+/// Where artifacts go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArtifactLocation {
+    /// A directory of this machine: absolute.
+    Directory(PathBuf),
+    /// A bucket, and a key prefix without slashes at its ends.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// CodeBuild's `path`.
+        path: String,
+    },
+}
+
+/// Whether an artifact is one archive or its single files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packaging {
+    /// Every file is stored for itself.
+    None,
+    /// All files are stored in one ZIP archive.
+    Zip,
+}
+
+impl Packaging {
+    /// CodeBuild's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Zip => "ZIP",
+        }
+    }
+}
+
+/// Whether the build id is part of an artifact's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceType {
+    /// It is not: the next build overwrites.
+    None,
+    /// It is: every build has its own place.
+    BuildId,
+}
+
+impl NamespaceType {
+    /// CodeBuild's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::BuildId => "BUILD_ID",
+        }
+    }
+}
+
+/// The project's artifact settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactRequest {
+    /// Where artifacts go.
+    pub location: ArtifactLocation,
+    /// One archive or single files.
+    pub packaging: Packaging,
+    /// Whether the build id is part of the place.
+    pub namespace_type: NamespaceType,
+    /// A name that wins over the buildspec's.
+    pub name: Option<String>,
+    /// KMS key for S3; the bucket's own default if not given.
+    pub encryption_key: Option<String>,
+}
+
+/// What a build is asked for beyond its buildspec: by the command line, a project or a pipeline.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// The project.
+    pub project: ProjectName,
+    /// UUID of the build.
+    pub build_uuid: String,
+    /// Counts the builds of the project, from 1.
+    pub build_number: u64,
+    /// When the build was asked for.
+    pub start_time: SystemTime,
+    /// Who asked for it.
+    pub initiator: String,
+    /// The source.
+    pub source: Source,
+    /// The buildspec's place as it is shown in the log.
+    pub buildspec_location: String,
+    /// Variables that the build environment has by itself.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Variables of the project.
+    pub project_variables: Vec<(String, String)>,
+    /// Variables of this start.
+    pub start_build_variables: Vec<(String, OsString)>,
+    /// A shell that wins over `env.shell`.
+    pub shell: Option<Shell>,
+    /// The region, where it is known.
+    pub region: Option<String>,
+    /// Artifact settings.
+    pub artifacts: ArtifactRequest,
+    /// Time limit of the whole build.
+    pub timeout: Duration,
+    /// Time between the request to end and the end by force.
+    pub grace: Duration,
+    /// Whether what cannot be honoured is an error.
+    pub strict: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn project_names_are_codebuilds() {
+        for (text, fits) in [
+            ("demo", true),
+            ("a", false),
+            ("my_app-2", true),
+            ("-x", false),
+            ("a b", false),
+            ("é1", false),
+        ] {
+            assert_eq!(ProjectName::new(text).is_some(), fits, "{text}");
+        }
+        for (directory, name) in [
+            ("demo", "demo"),
+            ("My App (2)", "My-App--2"),
+            ("...", "project"),
+            ("x", "project"),
+        ] {
+            let made = ProjectName::from_directory_name(directory);
+            assert_eq!(made.as_str(), name);
+            assert!(ProjectName::new(made.as_str()).is_some());
+        }
+    }
+}

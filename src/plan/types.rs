@@ -1,0 +1,147 @@
+//! The plan and its parts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::request::{ArtifactLocation, NamespaceType, Packaging, ProjectName};
+use crate::buildspec::model::{ArtifactIdentifier, Shell, Unrecognized, Version};
+use crate::env::EnvironmentVariable;
+use crate::phase::{CommandPhase, OnFailure};
+use crate::source::{LineColumn, Spanned};
+
+/// A build, decided.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// `project:uuid`.
+    pub build_id: String,
+    /// UUID of the build.
+    pub build_uuid: String,
+    /// The project.
+    pub project: ProjectName,
+    /// Counts the builds of the project.
+    pub build_number: u64,
+    /// The source directory.
+    pub source_directory: PathBuf,
+    /// The buildspec's place as it is shown in the log.
+    pub buildspec_location: String,
+    /// How commands share their state.
+    pub version: Version,
+    /// What runs the commands.
+    pub shell: Shell,
+    /// Every variable of the first command, sorted by name.
+    pub environment: Vec<EnvironmentVariable>,
+    /// All four phases, in order, also those that are not in the file (PHASE-2).
+    pub phases: [PhasePlan; 4],
+    /// `runtime-versions`: runtime and version.
+    pub runtime_versions: Vec<(String, String)>,
+    /// Artifacts in the order in which they are stored, the primary one first.
+    pub artifacts: Vec<ArtifactPlan>,
+    /// Where artifacts go.
+    pub artifact_location: ArtifactLocation,
+    /// KMS key for S3.
+    pub encryption_key: Option<String>,
+    /// The region, where it is known.
+    pub region: Option<String>,
+    /// Keys that mean nothing, for the log.
+    pub unrecognized: Vec<Unrecognized>,
+    /// Whether the buildspec has cache paths.
+    pub has_cache: bool,
+    /// Time limit of the whole build.
+    pub timeout: Duration,
+    /// Time between the request to end and the end by force.
+    pub grace: Duration,
+}
+
+/// One of the four phases.
+#[derive(Clone, Debug)]
+pub struct PhasePlan {
+    /// Which one.
+    pub name: CommandPhase,
+    /// Whether it is in the file.
+    pub declared: bool,
+    /// What follows a failure.
+    pub on_failure: Option<OnFailure>,
+    /// `commands`.
+    pub commands: Vec<CommandPlan>,
+    /// `finally`.
+    pub finally: Vec<CommandPlan>,
+}
+
+impl PhasePlan {
+    /// One of its two lists.
+    #[must_use]
+    pub fn list(&self, list: CommandList) -> &[CommandPlan] {
+        match list {
+            CommandList::Commands => &self.commands,
+            CommandList::Finally => &self.finally,
+        }
+    }
+}
+
+/// Which list of a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CommandList {
+    /// `commands`
+    Commands,
+    /// `finally`
+    Finally,
+}
+
+impl CommandList {
+    /// The key in the buildspec.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Commands => "commands",
+            Self::Finally => "finally",
+        }
+    }
+}
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandPlan {
+    /// Its place in the list as written, from 0.
+    pub index: usize,
+    /// Its text.
+    pub text: String,
+    /// Where it stands in the buildspec.
+    pub place: LineColumn,
+}
+
+/// A text of an artifact that the build shell expands after the last command, and where it was written (ART-8).
+pub type Expandable = Spanned<String>;
+
+/// One artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactPlan {
+    /// Its identifier; `None` for the primary one.
+    pub identifier: Option<ArtifactIdentifier>,
+    /// `base-directory`; the source directory if not given.
+    pub base_directory: Option<Expandable>,
+    /// `files`.
+    pub files: Vec<Expandable>,
+    /// `exclude-paths`.
+    pub exclude_paths: Vec<Expandable>,
+    /// `discard-paths`.
+    pub discard_paths: bool,
+    /// `enable-symlinks`.
+    pub enable_symlinks: bool,
+    /// The name.
+    pub name: ArtifactName,
+    /// `s3-prefix`, where the namespace type lets it count.
+    pub s3_prefix: Option<Expandable>,
+    /// One archive or single files.
+    pub packaging: Packaging,
+    /// Whether the build id is part of the place.
+    pub namespace_type: NamespaceType,
+}
+
+/// The name of an artifact (ART-12).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArtifactName {
+    /// As requested, or the project's name.
+    Fixed(String),
+    /// As the buildspec has it, expanded after the last command.
+    Expanded(Expandable),
+}

@@ -1,0 +1,185 @@
+//! What CodeBuild does and this version does not. Never a silent skip: refused where a build would go wrong without it,
+//! said aloud everywhere else, and with `--strict` refused altogether (SPEC-22).
+
+use super::request::BuildRequest;
+use crate::buildspec::Buildspec;
+use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::phase::OnFailure;
+use crate::source::{Span, Spanned};
+
+/// Reports everything in a buildspec that a build would not honour.
+pub(super) fn check(
+    buildspec: &Buildspec,
+    request: &BuildRequest,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let mut report = Report {
+        strict: request.strict,
+        diagnostics,
+    };
+    report.secrets(buildspec, request);
+    report.phases(buildspec);
+    report.users(buildspec);
+    report.results(buildspec);
+    report.surroundings(buildspec);
+}
+
+struct Report<'d> {
+    strict: bool,
+    diagnostics: &'d mut Vec<Diagnostic>,
+}
+
+impl Report<'_> {
+    /// A build would go wrong without it.
+    fn refuse(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        self.say(Severity::Error, span, message.into(), help.into());
+    }
+
+    /// A build can do without it, and its author should know.
+    fn warn(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        let severity = if self.strict {
+            Severity::Error
+        } else {
+            Severity::Warning
+        };
+        self.say(severity, span, message.into(), help.into());
+    }
+
+    fn say(&mut self, severity: Severity, span: Span, message: String, help: String) {
+        let diagnostic = Diagnostic::new(Code::UnsupportedHere, span, message)
+            .with_severity(severity)
+            .with_help(help);
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// A variable of the project or of this start replaces a secret of the same name (ENV-5), so it needs no fetching.
+    fn secrets(&mut self, buildspec: &Buildspec, request: &BuildRequest) {
+        let replaced = |name: &str| {
+            request
+                .project_variables
+                .iter()
+                .any(|(known, _)| known == name)
+                || request
+                    .start_build_variables
+                    .iter()
+                    .any(|(known, _)| known == name)
+        };
+        let maps = [
+            ("parameter-store", &buildspec.parameter_store),
+            ("secrets-manager", &buildspec.secrets_manager),
+        ];
+        for (map, variables) in maps {
+            for variable in variables
+                .iter()
+                .filter(|variable| !replaced(&variable.name.value))
+            {
+                let name = &variable.name.value;
+                self.refuse(
+                    variable.name.span,
+                    format!("`{name}` comes from `{map}`, which this version does not read"),
+                    format!("give the value to this build: export {name} and pass `--env {name}`, or use `--env-file`"),
+                );
+            }
+        }
+    }
+
+    fn phases(&mut self, buildspec: &Buildspec) {
+        for phase in &buildspec.phases {
+            if let Some(Spanned {
+                value: OnFailure::Retry(_),
+                span,
+            }) = &phase.on_failure
+            {
+                self.refuse(
+                    *span,
+                    "`on-failure: RETRY` is not supported yet",
+                    "remove it, or use `ABORT` or `CONTINUE`",
+                );
+            }
+            if let Some(runtimes) = phase
+                .runtime_versions
+                .as_ref()
+                .filter(|runtimes| !runtimes.value.is_empty())
+            {
+                self.warn(
+                    runtimes.span,
+                    "`runtime-versions` are not installed on a host: the tools on PATH are used",
+                    "check that PATH has the versions that are listed",
+                );
+            }
+        }
+    }
+
+    fn users(&mut self, buildspec: &Buildspec) {
+        let phases = buildspec
+            .phases
+            .iter()
+            .filter_map(|phase| phase.run_as.as_ref());
+        for user in buildspec.run_as.iter().chain(phases) {
+            self.warn(
+                user.span,
+                format!(
+                    "`run-as: {}` is not honoured: commands run as the user who runs this program",
+                    user.value
+                ),
+                "start the runner as that user if it matters",
+            );
+        }
+    }
+
+    fn results(&mut self, buildspec: &Buildspec) {
+        let secondary = buildspec
+            .artifacts
+            .iter()
+            .flat_map(|artifacts| &artifacts.secondary);
+        for (identifier, _) in secondary {
+            let name = identifier.value.as_str();
+            self.refuse(
+                identifier.span,
+                format!("secondary artifact `{name}` would not be stored: this version stores the primary one only"),
+                "move its files to `artifacts.files`, or remove it",
+            );
+        }
+        for report in &buildspec.reports {
+            self.warn(
+                report.group.span,
+                format!(
+                    "report group `{}` is not collected by this version",
+                    report.group.value
+                ),
+                "its files stay where the build wrote them",
+            );
+        }
+        if let Some(name) = buildspec.exported_variables.first() {
+            self.warn(
+                name.span,
+                "`exported-variables` are not collected by this version",
+                "commands see them as always",
+            );
+        }
+    }
+
+    fn surroundings(&mut self, buildspec: &Buildspec) {
+        if let Some(cache) = &buildspec.cache {
+            self.warn(
+                cache.span,
+                "`cache` is not used by this version",
+                "nothing is restored or saved; paths outside the source keep their content by themselves",
+            );
+        }
+        if let Some(span) = buildspec.git_credential_helper {
+            self.warn(
+                span,
+                "`git-credential-helper` is not provided by this version",
+                "git uses the credentials that the machine has",
+            );
+        }
+        if let Some(span) = buildspec.proxy {
+            self.warn(
+                span,
+                "`proxy` has no effect: the runner uses the machine's own network settings",
+                "set HTTPS_PROXY for the runner itself",
+            );
+        }
+    }
+}
