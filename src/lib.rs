@@ -1,10 +1,13 @@
 //! Map comes later.
+pub mod artifact;
 pub mod buildspec;
 pub mod diagnostic;
 pub mod env;
 pub mod event;
+pub mod exec;
 pub mod phase;
 pub mod plan;
 pub mod redact;
 pub mod source;
+pub mod store;
 pub mod units;

@@ -1,0 +1,16 @@
+//! Artifacts: which files are kept, how they are packed, where they go.
+//!
+//! [`select`] finds the files, [`archive`] packs them, [`place`] says where they go, and [`upload`] carries all of it out.
+
+pub mod archive;
+pub mod deploy;
+pub mod glob;
+mod miss;
+pub mod place;
+mod select;
+pub mod upload;
+mod walk;
+
+pub use select::{
+    Error as SelectError, Manifest, ManifestFile, Selected, Selection, Workspace, select,
+};

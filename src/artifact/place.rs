@@ -1,0 +1,190 @@
+//! Where an artifact goes: its key in the store (ART-12).
+
+use crate::plan::{NamespaceType, Packaging};
+
+/// What a key is made of, all texts expanded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// CodeBuild's `path`; empty if there is none.
+    pub path: &'a str,
+    /// Whether the build id is part of it.
+    pub namespace_type: NamespaceType,
+    /// UUID of the build.
+    pub build_uuid: &'a str,
+    /// The artifact's name.
+    pub name: &'a str,
+    /// `s3-prefix`, where it counts.
+    pub s3_prefix: Option<&'a str>,
+    /// One archive or single files.
+    pub packaging: Packaging,
+}
+
+/// Why there is no key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    /// Nothing is left of the name.
+    #[error("the artifact name is empty")]
+    EmptyName,
+    /// `/` is a name for single files only.
+    #[error("an archive needs a name other than `/`")]
+    NoArchiveName,
+    /// `..` would lead out of the place for artifacts.
+    #[error("`{0}` leads out of the place for artifacts")]
+    LeadsOut(String),
+    /// A line break, or another character that no name should have.
+    #[error("`{0}` holds a control character")]
+    Control(String),
+}
+
+/// The key of an archive, or what stands before the paths of single files; empty if nothing does.
+pub fn key(place: &Place<'_>) -> Result<String, PlaceError> {
+    if place.name.is_empty() {
+        return Err(PlaceError::EmptyName);
+    }
+    let mut name = place.name.to_owned();
+    if place.packaging == Packaging::Zip && segments(&name)?.is_empty() {
+        return Err(PlaceError::NoArchiveName);
+    }
+    // Only this form of CodeBuild's documentation adds a suffix.
+    if place.s3_prefix.is_some() && place.packaging == Packaging::Zip && !name.ends_with(".zip") {
+        name.push_str(".zip");
+    }
+    let build_id = match place.namespace_type {
+        NamespaceType::BuildId => place.build_uuid,
+        NamespaceType::None => "",
+    };
+    let mut key = Vec::new();
+    for part in [place.s3_prefix.unwrap_or(place.path), build_id, &name] {
+        key.extend(segments(part)?.into_iter().map(str::to_owned));
+    }
+    Ok(key.join("/"))
+}
+
+/// A key of a single file below the key of its artifact.
+#[must_use]
+pub fn below(key: &str, path: &str) -> String {
+    if key.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{key}/{path}")
+    }
+}
+
+fn segments(text: &str) -> Result<Vec<&str>, PlaceError> {
+    if text.chars().any(char::is_control) {
+        return Err(PlaceError::Control(text.escape_debug().to_string()));
+    }
+    let segments: Vec<&str> = text
+        .split('/')
+        .filter(|segment| !matches!(*segment, "" | "."))
+        .collect();
+    if segments.contains(&"..") {
+        return Err(PlaceError::LeadsOut(text.to_owned()));
+    }
+    Ok(segments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_path_build_id_and_name() {
+        use NamespaceType::{BuildId, None as Plain};
+        let table = [
+            ("", Plain, "demo", None, Packaging::None, Ok("demo")),
+            ("p/q/", Plain, "demo", None, Packaging::Zip, Ok("p/q/demo")),
+            (
+                "p",
+                BuildId,
+                "app.zip",
+                None,
+                Packaging::Zip,
+                Ok("p/uuid/app.zip"),
+            ),
+            ("p", BuildId, "/", None, Packaging::None, Ok("p/uuid")),
+            ("", Plain, "/", None, Packaging::None, Ok("")),
+            (
+                "",
+                Plain,
+                "builds/7/app",
+                None,
+                Packaging::None,
+                Ok("builds/7/app"),
+            ),
+            (
+                "p",
+                BuildId,
+                "app",
+                Some("nightly"),
+                Packaging::Zip,
+                Ok("nightly/uuid/app.zip"),
+            ),
+            (
+                "p",
+                BuildId,
+                "app.zip",
+                Some("nightly"),
+                Packaging::Zip,
+                Ok("nightly/uuid/app.zip"),
+            ),
+            (
+                "p",
+                BuildId,
+                "app",
+                Some("nightly"),
+                Packaging::None,
+                Ok("nightly/uuid/app"),
+            ),
+            (
+                "",
+                Plain,
+                "",
+                None,
+                Packaging::None,
+                Err(PlaceError::EmptyName),
+            ),
+            (
+                "",
+                Plain,
+                "/",
+                None,
+                Packaging::Zip,
+                Err(PlaceError::NoArchiveName),
+            ),
+            (
+                "",
+                Plain,
+                "../x",
+                None,
+                Packaging::Zip,
+                Err(PlaceError::LeadsOut("../x".to_owned())),
+            ),
+            (
+                "",
+                Plain,
+                "a\nb",
+                None,
+                Packaging::Zip,
+                Err(PlaceError::Control("a\\nb".to_owned())),
+            ),
+        ];
+        for (path, namespace_type, name, s3_prefix, packaging, expected) in table {
+            let place = Place {
+                path,
+                namespace_type,
+                build_uuid: "uuid",
+                name,
+                s3_prefix,
+                packaging,
+            };
+            assert_eq!(key(&place), expected.map(str::to_owned), "{place:?}");
+        }
+    }
+
+    #[test]
+    fn single_files_stand_below_the_key() {
+        assert_eq!(below("p/app", "a/b"), "p/app/a/b");
+        assert_eq!(below("", "a/b"), "a/b");
+    }
+}

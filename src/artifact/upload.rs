@@ -1,0 +1,363 @@
+//! One artifact on its way: packed, described, stored, verified.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use md5::Md5;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use super::archive::{self, Packed};
+use super::deploy::{self, DeployFile};
+use super::place;
+use super::select::Manifest;
+use crate::event::{ArtifactProgress, ArtifactStage, ArtifactStored, Warning};
+use crate::plan::Packaging;
+use crate::store::{self, ObjectMetadata, Progress, Stop, Store, Stored, Upload, hex};
+
+/// What is stored, and how.
+#[derive(Clone, Debug)]
+pub struct Artifact {
+    /// Identifier; `None` for the primary one.
+    pub identifier: Option<String>,
+    /// One archive or single files.
+    pub packaging: Packaging,
+    /// Its key in the store.
+    pub key: String,
+    /// ARN of the build, kept with an archive.
+    pub build_arn: String,
+    /// Where an archive is made, if the store has no better place.
+    pub temporary_directory: PathBuf,
+}
+
+/// What is heard on the way.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// How far it has come.
+    Progress(ArtifactProgress),
+    /// One single file is there.
+    FileStored(Stored),
+    /// Something a person should know.
+    Warning(Warning),
+}
+
+/// Takes reports.
+pub type ReportSender = mpsc::UnboundedSender<Report>;
+
+/// Why it is not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The archive could not be made.
+    #[error(transparent)]
+    Archive(#[from] archive::Error),
+    /// The store did not take it.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl Error {
+    /// Whether somebody asked for it.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        match self {
+            Self::Archive(error) => matches!(error, archive::Error::Cancelled),
+            Self::Store(error) => error.kind == store::ErrorKind::Stopped,
+        }
+    }
+}
+
+/// A directory that goes away with the work in it.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Packs and stores one artifact.
+pub async fn upload(
+    artifact: &Artifact,
+    manifest: Manifest,
+    store: &Store,
+    reports: &ReportSender,
+    stop: &Stop,
+) -> Result<ArtifactStored, Error> {
+    for warning in check_deploy_files(&manifest) {
+        let _ = reports.send(Report::Warning(warning));
+    }
+    match artifact.packaging {
+        Packaging::Zip => upload_archive(artifact, manifest, store, reports, stop).await,
+        Packaging::None => upload_files(artifact, &manifest, store, reports, stop).await,
+    }
+}
+
+async fn upload_files(
+    artifact: &Artifact,
+    manifest: &Manifest,
+    store: &Store,
+    reports: &ReportSender,
+    stop: &Stop,
+) -> Result<ArtifactStored, Error> {
+    let uploads: Vec<Upload> = manifest
+        .iter()
+        .map(|file| {
+            let path = file.stored().into_owned();
+            Upload {
+                key: place::below(&artifact.key, &path),
+                source: file.source(),
+                path,
+                consume: false,
+            }
+        })
+        .collect();
+    let bytes = uploads
+        .iter()
+        .filter_map(|upload| std::fs::metadata(&upload.source).ok())
+        .map(|m| m.len())
+        .sum();
+    let files = uploads.len();
+    let total = Total {
+        identifier: artifact.identifier.clone(),
+        files,
+        bytes,
+    };
+    let stored = put(
+        store,
+        uploads,
+        ObjectMetadata::default(),
+        &total,
+        reports,
+        stop,
+        true,
+    )
+    .await?;
+    Ok(ArtifactStored {
+        identifier: artifact.identifier.clone(),
+        location: store.location(&artifact.key),
+        packaging: artifact.packaging.name(),
+        files,
+        bytes: stored.iter().map(|file| file.bytes).sum(),
+        sha256: None,
+        md5: None,
+    })
+}
+
+async fn upload_archive(
+    artifact: &Artifact,
+    manifest: Manifest,
+    store: &Store,
+    reports: &ReportSender,
+    stop: &Stop,
+) -> Result<ArtifactStored, Error> {
+    let files = manifest.len();
+    let scratch = match store.make_staging_directory()? {
+        Some(directory) => directory,
+        None => make_scratch_directory(&artifact.temporary_directory)?,
+    };
+    let scratch = Scratch(scratch);
+    let path = scratch.0.join("artifact.zip");
+    pack(
+        artifact,
+        manifest,
+        path.clone(),
+        reports.clone(),
+        stop.clone(),
+    )
+    .await?;
+    let digests = digest(path.clone()).await?;
+    let metadata = ObjectMetadata {
+        entries: vec![
+            ("codebuild-content-md5", digests.md5.clone()),
+            ("codebuild-content-sha256", digests.sha256.clone()),
+            ("codebuild-buildarn", artifact.build_arn.clone()),
+        ],
+        content_type: Some("application/zip"),
+    };
+    let upload = Upload {
+        key: artifact.key.clone(),
+        source: path,
+        path: artifact.key.clone(),
+        consume: true,
+    };
+    let total = Total {
+        identifier: artifact.identifier.clone(),
+        files: 1,
+        bytes: digests.bytes,
+    };
+    put(store, vec![upload], metadata, &total, reports, stop, false).await?;
+    Ok(ArtifactStored {
+        identifier: artifact.identifier.clone(),
+        location: store.location(&artifact.key),
+        packaging: artifact.packaging.name(),
+        files,
+        bytes: digests.bytes,
+        sha256: Some(digests.sha256),
+        md5: Some(digests.md5),
+    })
+}
+
+fn make_scratch_directory(parent: &Path) -> Result<PathBuf, Error> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let path = parent.join(format!("runner-{}", uuid::Uuid::new_v4().simple()));
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+    made.map_err(|source| archive::Error::Write {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(path)
+}
+
+async fn pack(
+    artifact: &Artifact,
+    manifest: Manifest,
+    path: PathBuf,
+    reports: ReportSender,
+    stop: Stop,
+) -> Result<Packed, Error> {
+    let identifier = artifact.identifier.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        let files = manifest.len();
+        let bytes = manifest
+            .iter()
+            .filter_map(|file| std::fs::metadata(file.source()).ok())
+            .map(|m| m.len())
+            .sum();
+        let mut progress = |packed: Packed| {
+            let progress = ArtifactProgress {
+                identifier: identifier.clone(),
+                stage: ArtifactStage::Packing,
+                files_done: packed.files,
+                files,
+                bytes_done: packed.bytes,
+                bytes,
+            };
+            let _ = reports.send(Report::Progress(progress));
+        };
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        archive::write(&manifest, &path, workers, &mut progress, stop.flag())
+    });
+    Ok(work.await.map_err(broke_off)??)
+}
+
+/// What is known of an archive.
+struct Digests {
+    bytes: u64,
+    md5: String,
+    sha256: String,
+}
+
+async fn digest(path: PathBuf) -> Result<Digests, Error> {
+    let unreadable = {
+        let path = path.clone();
+        move |source| archive::Error::Read {
+            path: path.clone(),
+            source,
+        }
+    };
+    let work = tokio::task::spawn_blocking(move || -> std::io::Result<Digests> {
+        let mut file = File::open(path)?;
+        let (mut md5, mut sha256, mut bytes) = (Md5::new(), Sha256::new(), 0);
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            let read = file.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(Digests {
+                    bytes,
+                    md5: hex(&md5.finalize()),
+                    sha256: hex(&sha256.finalize()),
+                });
+            }
+            md5.update(&buffer[..read]);
+            sha256.update(&buffer[..read]);
+            bytes += read as u64;
+        }
+    });
+    Ok(work.await.map_err(broke_off)?.map_err(unreadable)?)
+}
+
+fn broke_off(error: tokio::task::JoinError) -> Error {
+    let path = PathBuf::from("artifact.zip");
+    Error::Archive(archive::Error::Write {
+        path,
+        source: std::io::Error::other(error),
+    })
+}
+
+/// What there is in all.
+struct Total {
+    identifier: Option<String>,
+    files: usize,
+    bytes: u64,
+}
+
+/// Stores files and passes on what is heard of them.
+async fn put(
+    store: &Store,
+    uploads: Vec<Upload>,
+    metadata: ObjectMetadata,
+    total: &Total,
+    reports: &ReportSender,
+    stop: &Stop,
+    report_files: bool,
+) -> Result<Vec<Stored>, Error> {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let mut stored = Vec::new();
+    let mut done = 0;
+    let mut hear = |progress: Progress, stored: &mut Vec<Stored>| match progress {
+        Progress::Bytes(bytes) => {
+            done += bytes;
+            let _ = reports.send(Report::Progress(ArtifactProgress {
+                identifier: total.identifier.clone(),
+                stage: ArtifactStage::Storing,
+                files_done: stored.len(),
+                files: total.files,
+                bytes_done: done.min(total.bytes),
+                bytes: total.bytes,
+            }));
+        }
+        Progress::Stored(file) => {
+            if report_files {
+                let _ = reports.send(Report::FileStored(file.clone()));
+            }
+            stored.push(file);
+        }
+        Progress::Note(note) => {
+            let _ = reports.send(Report::Warning(Warning::new(note)));
+        }
+    };
+    let putting = store.put(uploads, metadata, &sender, stop);
+    tokio::pin!(putting);
+    let result = loop {
+        tokio::select! {
+            result = &mut putting => break result,
+            Some(progress) = receiver.recv() => hear(progress, &mut stored),
+        }
+    };
+    while let Ok(progress) = receiver.try_recv() {
+        hear(progress, &mut stored);
+    }
+    result?;
+    Ok(stored)
+}
+
+/// Looks at the files that a deploy action will read (ART-15).
+fn check_deploy_files(manifest: &Manifest) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for file in manifest.iter() {
+        let path = file.stored();
+        let Some(deploy_file) = DeployFile::of_path(&path) else {
+            continue;
+        };
+        let mut content = Vec::new();
+        let read = File::open(file.source()).and_then(|open| {
+            open.take(deploy_file.max_bytes() + 1)
+                .read_to_end(&mut content)
+        });
+        if read.is_ok() {
+            warnings.extend(deploy::check(deploy_file, &path, &content));
+        }
+    }
+    warnings
+}

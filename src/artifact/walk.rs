@@ -1,0 +1,436 @@
+//! One walk over a tree for all patterns of an artifact.
+//!
+//! A directory is read only if some pattern can still match below it; names are visited in order, so that the same tree
+//! gives the same list. Types come from the directory itself; nothing is asked about a file that is not selected.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use super::glob::{Pattern, State};
+
+/// What an entry of a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    File,
+    Directory,
+    Symlink,
+    /// A pipe, a socket or a device.
+    Special,
+}
+
+/// A file that some pattern matches.
+#[derive(Debug)]
+pub(super) struct Found<'w> {
+    /// Its path below the directory the walk began in.
+    pub path: &'w [u8],
+    /// Index of the first pattern that matches it.
+    pub pattern: usize,
+    /// Whether it is a symlink that is kept as one.
+    pub symlink: bool,
+}
+
+/// Something on the way that a person should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Oddity {
+    /// A symlink to nothing.
+    Dangling(PathBuf),
+    /// A symlink to a directory that was or will be walked by another way; its files are stored once.
+    AlreadyWalked(PathBuf),
+    /// A pipe, a socket or a device, which is no file to store.
+    Special(PathBuf),
+}
+
+/// A directory or file that could not be read.
+#[derive(Debug)]
+pub(super) struct WalkError {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+/// What to look for, and what not.
+pub(super) struct Walk<'w> {
+    /// For each pattern of the buildspec its alternatives.
+    pub patterns: &'w [Vec<Pattern>],
+    /// All alternatives of all excluding patterns.
+    pub excludes: &'w [Pattern],
+    /// Directories and files that are never looked at: where artifacts and logs themselves go. Canonical paths.
+    pub hidden: &'w [PathBuf],
+    /// Whether symlinks are kept as symlinks.
+    pub keep_symlinks: bool,
+}
+
+/// How the patterns stand in one directory: first the alternatives of all patterns, then the excludes.
+type States = Vec<State>;
+
+struct Walker<'w, 'f> {
+    walk: &'w Walk<'w>,
+    /// Pattern index of each alternative.
+    owner: Vec<usize>,
+    alternatives: Vec<&'w Pattern>,
+    root: PathBuf,
+    /// Path below the root, with a slash at its end unless empty.
+    path: Vec<u8>,
+    /// What is hidden, as paths below the root.
+    hidden: Vec<Vec<u8>>,
+    /// Directories that were entered through a symlink, by device and inode.
+    linked: Vec<(u64, u64)>,
+    found: &'f mut dyn FnMut(&Found<'_>),
+    oddities: Vec<Oddity>,
+    counts: Vec<usize>,
+    pool: Vec<Listing>,
+}
+
+/// What a walk saw besides the files.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    /// How many files each pattern matched, before excludes took some away.
+    pub counts: Vec<usize>,
+    pub oddities: Vec<Oddity>,
+}
+
+impl Walk<'_> {
+    /// Walks the tree below `root` and hands every selected file to `found`, in order.
+    pub(super) fn run(
+        &self,
+        root: &Path,
+        found: &mut dyn FnMut(&Found<'_>),
+    ) -> Result<Walked, WalkError> {
+        let mut owner = Vec::new();
+        let mut alternatives = Vec::new();
+        for (index, pattern) in self.patterns.iter().enumerate() {
+            for alternative in pattern {
+                owner.push(index);
+                alternatives.push(alternative);
+            }
+        }
+        let states: States = alternatives
+            .iter()
+            .copied()
+            .chain(self.excludes)
+            .map(Pattern::start)
+            .collect();
+        let mut walker = Walker {
+            walk: self,
+            owner,
+            alternatives,
+            root: root.to_owned(),
+            path: Vec::new(),
+            hidden: below(root, self.hidden),
+            linked: Vec::new(),
+            found,
+            oddities: Vec::new(),
+            counts: vec![0; self.patterns.len()],
+            pool: Vec::new(),
+        };
+        walker.directory(&states)?;
+        Ok(Walked {
+            counts: walker.counts,
+            oddities: walker.oddities,
+        })
+    }
+}
+
+impl Walker<'_, '_> {
+    fn here(&self) -> PathBuf {
+        self.root.join(OsStr::from_bytes(&self.path))
+    }
+
+    fn directory(&mut self, states: &States) -> Result<(), WalkError> {
+        let mut listing = self.pool.pop().unwrap_or_default();
+        let directory = self.here();
+        listing.read(&directory).map_err(|source| WalkError {
+            path: directory,
+            source,
+        })?;
+        for index in 0..listing.entries.len() {
+            let (name, kind) = listing.entry(index);
+            self.entry(states, name, kind)?;
+        }
+        listing.clear();
+        self.pool.push(listing);
+        Ok(())
+    }
+
+    fn entry(&mut self, states: &States, name: &[u8], kind: Kind) -> Result<(), WalkError> {
+        let length = self.path.len();
+        self.path.extend_from_slice(name);
+        let result = match kind {
+            Kind::File => {
+                self.file(states, name, false);
+                Ok(())
+            }
+            Kind::Directory => self.subdirectory(states, name),
+            Kind::Symlink => self.symlink(states, name),
+            Kind::Special => {
+                if self.matching(states, name).is_some() {
+                    self.oddities.push(Oddity::Special(self.here()));
+                }
+                Ok(())
+            }
+        };
+        self.path.truncate(length);
+        result
+    }
+
+    /// The first pattern that matches a file of this name here.
+    fn matching(&self, states: &States, name: &[u8]) -> Option<usize> {
+        let mut alternatives = self.alternatives.iter().zip(states).zip(&self.owner);
+        alternatives
+            .find_map(|((pattern, state), owner)| pattern.accepts(*state, name).then_some(*owner))
+    }
+
+    fn file(&mut self, states: &States, name: &[u8], symlink: bool) {
+        if self.is_hidden() {
+            return;
+        }
+        let mut first = None;
+        let mut last = None;
+        for ((pattern, state), owner) in self.alternatives.iter().zip(states).zip(&self.owner) {
+            // Alternatives of one pattern stand next to each other; together they count a file once.
+            if last != Some(*owner) && pattern.accepts(*state, name) {
+                self.counts[*owner] += 1;
+                first = first.or(Some(*owner));
+                last = Some(*owner);
+            }
+        }
+        let Some(pattern) = first else { return };
+        let mut excludes = self
+            .walk
+            .excludes
+            .iter()
+            .zip(&states[self.alternatives.len()..]);
+        if excludes.any(|(exclude, state)| exclude.accepts(*state, name)) {
+            return;
+        }
+        (self.found)(&Found {
+            path: &self.path,
+            pattern,
+            symlink,
+        });
+    }
+
+    fn subdirectory(&mut self, states: &States, name: &[u8]) -> Result<(), WalkError> {
+        let Some(below) = self.below(states, name) else {
+            return Ok(());
+        };
+        if self.is_hidden() {
+            return Ok(());
+        }
+        self.path.push(b'/');
+        self.directory(&below)
+    }
+
+    /// The states one level down; `None` if nothing below can be selected.
+    fn below(&mut self, states: &States, name: &[u8]) -> Option<States> {
+        let count = self.alternatives.len();
+        let mut below: States = Vec::with_capacity(states.len());
+        let mut any = 0;
+        for (pattern, state) in self.alternatives.iter().zip(states) {
+            let next = pattern.step(*state, name);
+            any |= next;
+            below.push(next);
+        }
+        if any == 0 {
+            return None;
+        }
+        let mut all_excluded = false;
+        for (exclude, state) in self.walk.excludes.iter().zip(&states[count..]) {
+            let next = exclude.step(*state, name);
+            all_excluded |= exclude.accepts_everything(next);
+            below.push(next);
+        }
+        if all_excluded {
+            // Whether these patterns would have matched something in there is not worth reading it for.
+            for (owner, state) in self.owner.iter().zip(&below) {
+                self.counts[*owner] += usize::from(*state != 0);
+            }
+            return None;
+        }
+        Some(below)
+    }
+
+    fn symlink(&mut self, states: &States, name: &[u8]) -> Result<(), WalkError> {
+        let target = self.here();
+        let Ok(metadata) = fs::metadata(&target) else {
+            if self.matching(states, name).is_some() {
+                self.oddities.push(Oddity::Dangling(target));
+            }
+            return Ok(());
+        };
+        let keep = self.walk.keep_symlinks && self.stays_inside(&target);
+        if metadata.is_file() || keep {
+            self.file(states, name, keep);
+            return Ok(());
+        }
+        if !metadata.is_dir() {
+            return Ok(());
+        }
+        let Some(below) = self.below(states, name) else {
+            return Ok(());
+        };
+        let id = (metadata.dev(), metadata.ino());
+        // A tree of links can have more paths than there are atoms. A link back up is never followed; a `**` goes into
+        // each directory through one link only, while a pattern that names the link goes through it always.
+        let named = self
+            .alternatives
+            .iter()
+            .zip(states)
+            .any(|(pattern, state)| pattern.names(*state, name));
+        if self.is_hidden() || self.leads_back(id) || (!named && self.linked.contains(&id)) {
+            self.oddities.push(Oddity::AlreadyWalked(target));
+            return Ok(());
+        }
+        self.linked.push(id);
+        self.path.push(b'/');
+        self.directory(&below)
+    }
+
+    /// Whether a symlink is relative and leads to something below the root: only then it means the same thing after
+    /// the artifact was unpacked somewhere else (ART-7).
+    fn stays_inside(&self, link: &Path) -> bool {
+        let Ok(target) = fs::read_link(link) else {
+            return false;
+        };
+        let mut depth = self.path.iter().filter(|byte| **byte == b'/').count();
+        for component in target.components() {
+            match component {
+                Component::ParentDir if depth == 0 => return false,
+                Component::ParentDir => depth -= 1,
+                Component::Normal(_) => depth += 1,
+                Component::CurDir => {}
+                Component::RootDir | Component::Prefix(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Whether a directory is one that the walk is inside of.
+    fn leads_back(&self, id: (u64, u64)) -> bool {
+        let slashes = self
+            .path
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'/')
+            .map(|(at, _)| at);
+        std::iter::once(0)
+            .chain(slashes)
+            .any(|end| identity(&self.root.join(OsStr::from_bytes(&self.path[..end]))) == Some(id))
+    }
+
+    fn is_hidden(&self) -> bool {
+        self.hidden.contains(&self.path)
+    }
+}
+
+/// Those of the paths that lie below a directory, as paths below it.
+fn below(root: &Path, paths: &[PathBuf]) -> Vec<Vec<u8>> {
+    let Ok(root) = root.canonicalize() else {
+        return Vec::new();
+    };
+    let relative = paths
+        .iter()
+        .filter_map(|path| path.strip_prefix(&root).ok());
+    relative
+        .map(|path| path.as_os_str().as_bytes().to_vec())
+        .collect()
+}
+
+/// Device and inode: which directory it is, whatever its name.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// The entries of one directory, sorted by name. Kept and used again: a tree has many directories.
+#[derive(Default)]
+struct Listing {
+    names: Vec<u8>,
+    entries: Vec<(u32, u32, Kind)>,
+}
+
+impl Listing {
+    fn clear(&mut self) {
+        self.names.clear();
+        self.entries.clear();
+    }
+
+    fn entry(&self, index: usize) -> (&[u8], Kind) {
+        let (start, length, kind) = self.entries[index];
+        (&self.names[start as usize..(start + length) as usize], kind)
+    }
+
+    fn push(&mut self, name: &[u8], kind: Kind) {
+        let start = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
+        self.names.extend_from_slice(name);
+        self.entries.push((start, length, kind));
+    }
+
+    fn sort(&mut self) {
+        let names = &self.names;
+        let name =
+            |entry: &(u32, u32, Kind)| &names[entry.0 as usize..(entry.0 + entry.1) as usize];
+        self.entries.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+    }
+
+    fn read(&mut self, directory: &Path) -> io::Result<()> {
+        self.clear();
+        self.read_entries(directory)?;
+        self.sort();
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_entries(&mut self, directory: &Path) -> io::Result<()> {
+        use rustix::fs::{FileType, Mode, OFlags, RawDir};
+
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let descriptor = rustix::fs::open(directory, flags, Mode::empty())?;
+        let mut buffer = Vec::with_capacity(32 * 1024);
+        let mut entries = RawDir::new(descriptor, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                FileType::RegularFile => Kind::File,
+                FileType::Directory => Kind::Directory,
+                FileType::Symlink => Kind::Symlink,
+                // Some file systems do not say.
+                FileType::Unknown => kind_of(&directory.join(OsStr::from_bytes(name)))?,
+                _ => Kind::Special,
+            };
+            self.push(name, kind);
+        }
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read_entries(&mut self, directory: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let kind = kind_of(&entry.path())?;
+            self.push(entry.file_name().as_bytes(), kind);
+        }
+        Ok(())
+    }
+}
+
+fn kind_of(path: &Path) -> io::Result<Kind> {
+    let file_type = fs::symlink_metadata(path)?.file_type();
+    Ok(if file_type.is_file() {
+        Kind::File
+    } else if file_type.is_dir() {
+        Kind::Directory
+    } else if file_type.is_symlink() {
+        Kind::Symlink
+    } else {
+        Kind::Special
+    })
+}

@@ -1,0 +1,562 @@
+//! This machine as the place where commands run.
+//!
+//! State lives in a private directory outside the source: the script of the command that is running, the variables and
+//! the directory that the last one left. It goes away with the build.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
+
+use super::process::{self, Group, Process, Start};
+use super::shell::{self, StateFiles};
+use super::{
+    Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Output, Session,
+};
+use crate::buildspec::model::Shell;
+use crate::event::Exit;
+
+/// Largest variable that Linux passes to a process, with name and `=`, in bytes.
+const MAX_VARIABLE: usize = 128 * 1024 - 1;
+
+/// Bytes read from a command at once.
+const CHUNK: usize = 64 * 1024;
+
+/// How long a killed process may take to be gone; one that hangs in the kernel longer is left behind.
+const AFTER_KILL: Duration = Duration::from_secs(5);
+
+/// How many chunks of background output wait for a reader before the background process has to wait too.
+const BACKGROUND_CHUNKS: usize = 16;
+
+/// Runs commands on this machine, as the user who runs this program.
+#[derive(Clone, Debug)]
+pub struct HostExecutor {
+    /// Where the state directory is made: a directory that only this user can read what is in.
+    pub temporary_directory: PathBuf,
+    /// PATH on which shells are looked for: the caller's, whatever the build's variables say (C17).
+    pub path: Option<OsString>,
+    /// This program, where there is a terminal that commands must not have (CMD-10).
+    pub leave_terminal: Option<PathBuf>,
+    /// Whether every descendant of this process belongs to the build, so that all of them end with it.
+    pub owns_descendants: bool,
+}
+
+/// One build on this machine.
+#[derive(Debug)]
+pub struct HostSession {
+    environment: Environment,
+    program: PathBuf,
+    leave_terminal: Option<PathBuf>,
+    owns_descendants: bool,
+    state: PathBuf,
+    script: PathBuf,
+    env: PathBuf,
+    next_env: PathBuf,
+    next_dir: PathBuf,
+    expanded: PathBuf,
+    /// What is in `env.sh`, for the case that a command removes it.
+    saved_env: Vec<u8>,
+    /// Where the last command left.
+    directory: OsString,
+    succeeding: bool,
+    /// Groups that had living processes when their command ended.
+    leaked: Vec<Group>,
+    background: (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>),
+}
+
+impl Executor for HostExecutor {
+    type Session = HostSession;
+
+    const NAME: &'static str = "host";
+
+    async fn open(&self, environment: Environment) -> Result<HostSession, Error> {
+        let program = self.find_shell(&environment.shell)?;
+        check_sizes(&environment.variables)?;
+        fs::read_dir(&environment.source_directory).map_err(|source| Error::SourceDirectory {
+            path: environment.source_directory.clone(),
+            source,
+        })?;
+        if self.owns_descendants {
+            process::adopt_orphans();
+        }
+        let state = self
+            .temporary_directory
+            .join(format!("runner-{}", uuid::Uuid::new_v4().simple()));
+        make_state_directory(&state)?;
+        let session = HostSession {
+            program,
+            leave_terminal: self.leave_terminal.clone(),
+            owns_descendants: self.owns_descendants,
+            script: state.join(shell::script_name(&environment.shell)),
+            env: state.join("env.sh"),
+            next_env: state.join("env.sh.next"),
+            next_dir: state.join("dir.txt.next"),
+            expanded: state.join("expanded"),
+            saved_env: Vec::new(),
+            directory: environment.source_directory.clone().into_os_string(),
+            succeeding: true,
+            leaked: Vec::new(),
+            background: mpsc::channel(BACKGROUND_CHUNKS),
+            state,
+            environment,
+        };
+        write_file(&session.env, b"")?;
+        Ok(session)
+    }
+}
+
+impl HostExecutor {
+    fn find_shell(&self, shell: &Shell) -> Result<PathBuf, Error> {
+        let name = match shell {
+            Shell::Cmd => {
+                return Err(Error::ShellUnsupported {
+                    shell: shell.name().to_owned(),
+                });
+            }
+            Shell::Posix(_) | Shell::PowerShell => shell.name(),
+        };
+        let missing = || Error::ShellMissing {
+            shell: name.to_owned(),
+        };
+        process::find_program(name, self.path.as_deref()).ok_or_else(missing)
+    }
+}
+
+/// A directory that nobody else can look into: scripts and saved variables may hold secrets.
+fn make_state_directory(path: &Path) -> Result<(), Error> {
+    let made = fs::DirBuilder::new().mode(0o700).create(path);
+    made.map_err(|source| Error::StateDirectory {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Refuses variables that no process can be started with, by name, before a start fails without one.
+fn check_sizes(variables: &[(OsString, OsString)]) -> Result<(), Error> {
+    for (name, value) in variables {
+        let size = name.len() + value.len() + 1;
+        if cfg!(target_os = "linux") && size > MAX_VARIABLE {
+            let name = name.to_string_lossy().into_owned();
+            return Err(Error::VariableTooLarge {
+                name,
+                size,
+                limit: MAX_VARIABLE,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn write_file(path: &Path, content: &[u8]) -> Result<(), Error> {
+    fs::write(path, content).map_err(|source| Error::WriteState {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+impl Session for HostSession {
+    async fn run(
+        &mut self,
+        command: &str,
+        succeeding: bool,
+        output: &Output,
+        cancel: &mut Cancel,
+    ) -> Result<CommandEnd, Error> {
+        self.succeeding = succeeding;
+        let mut notes = Vec::new();
+        self.restore_state(&mut notes)?;
+        let working_directory = self.working_directory(&mut notes);
+        let shell = &self.environment.shell;
+        let script = shell::script(
+            shell,
+            self.environment.version,
+            &self.directory,
+            succeeding,
+            command,
+            &self.files(),
+        );
+        let (exit, leaked) = self
+            .run_script(&script, &working_directory, output, cancel)
+            .await?;
+        self.commit_state(&mut notes)?;
+        Ok(CommandEnd {
+            exit,
+            leaked,
+            notes,
+        })
+    }
+
+    async fn expand(
+        &mut self,
+        texts: &[&str],
+        output: &Output,
+        cancel: &mut Cancel,
+    ) -> Result<Result<Vec<OsString>, ExpandFailure>, Error> {
+        let Environment { shell, version, .. } = &self.environment;
+        let dynamic: Vec<usize> = (0..texts.len())
+            .filter(|&i| shell::needs_expansion(shell, texts[i]))
+            .collect();
+        let mut expanded: Vec<OsString> = texts.iter().map(OsString::from).collect();
+        if dynamic.is_empty() {
+            return Ok(Ok(expanded));
+        }
+        self.restore_state(&mut Vec::new())?;
+        let asked: Vec<&str> = dynamic.iter().map(|&index| texts[index]).collect();
+        let script = shell::expand_script(
+            shell,
+            *version,
+            &self.directory,
+            self.succeeding,
+            &asked,
+            &self.files(),
+        );
+        let working_directory = self.working_directory(&mut Vec::new());
+        let (exit, _) = self
+            .run_script(&script, &working_directory, output, cancel)
+            .await?;
+        let answers = self.take_answers()?;
+        for (&index, place) in dynamic.iter().zip(0..) {
+            match answers.get(place) {
+                Some((Exit::Exited(0), text)) => expanded[index].clone_from(text),
+                Some((failed, _)) => {
+                    return Ok(Err(ExpandFailure {
+                        index,
+                        exit: *failed,
+                    }));
+                }
+                // The shell gave up at this text: a quote or a parenthesis that is not closed.
+                None => return Ok(Err(ExpandFailure { index, exit })),
+            }
+        }
+        Ok(Ok(expanded))
+    }
+
+    async fn drain_background(&mut self, output: &Output) {
+        while let Ok(chunk) = self.background.1.try_recv() {
+            let _ = output.send(chunk).await;
+        }
+    }
+
+    async fn close(&mut self, output: &Output, cancel: &mut Cancel) -> usize {
+        let owns = self.owns_descendants;
+        let grace = self.environment.grace;
+        let left = || {
+            if owns {
+                process::clear_ended_orphans();
+                process::descendants()
+            } else {
+                Vec::new()
+            }
+        };
+        let leaked = std::mem::take(&mut self.leaked);
+        let ended = {
+            let hurry = || *cancel.borrow() == Escalation::Kill;
+            let ending = process::end_all(&leaked, grace, hurry, left);
+            tokio::pin!(ending);
+            // Whoever is asked to end may have something to say first.
+            loop {
+                tokio::select! {
+                    ended = &mut ending => break ended,
+                    Some(chunk) = self.background.1.recv() => { let _ = output.send(chunk).await; }
+                }
+            }
+        };
+        self.drain_background(output).await;
+        let _ = fs::remove_dir_all(&self.state);
+        ended
+    }
+}
+
+impl Drop for HostSession {
+    /// The last resort, where a build ends without [`Session::close`]: a panic, or a third signal.
+    fn drop(&mut self) {
+        self.leaked.iter().for_each(|group| group.kill());
+        let _ = fs::remove_dir_all(&self.state);
+    }
+}
+
+impl HostSession {
+    fn files(&self) -> StateFiles<'_> {
+        StateFiles {
+            env: &self.env,
+            next_env: &self.next_env,
+            next_dir: &self.next_dir,
+            expanded: &self.expanded,
+        }
+    }
+
+    /// Where the shell process itself starts: the source directory, as CodeBuild's agent has it. The script then goes
+    /// where the last command left; if that is gone, the command runs here, after the shell has said so (CMD-6).
+    fn working_directory(&self, notes: &mut Vec<String>) -> PathBuf {
+        let source = &self.environment.source_directory;
+        let here = if source.is_dir() {
+            source.clone()
+        } else {
+            PathBuf::from("/")
+        };
+        if !Path::new(&self.directory).is_dir() {
+            let gone = Path::new(&self.directory).display();
+            notes.push(format!(
+                "the directory {gone} is gone: the command ran in {}",
+                here.display()
+            ));
+        }
+        here
+    }
+
+    /// Puts back what a command has removed: `rm -rf /tmp/*` does no harm to a build on CodeBuild either.
+    fn restore_state(&self, notes: &mut Vec<String>) -> Result<(), Error> {
+        if self.env.exists() {
+            return Ok(());
+        }
+        if !self.state.exists() {
+            make_state_directory(&self.state)?;
+        }
+        notes.push(format!(
+            "a command removed the build's own files in {}: they were put back",
+            self.state.display()
+        ));
+        write_file(&self.env, &self.saved_env)
+    }
+
+    async fn run_script(
+        &mut self,
+        script: &[u8],
+        directory: &Path,
+        output: &Output,
+        cancel: &mut Cancel,
+    ) -> Result<(Exit, bool), Error> {
+        write_file(&self.script, script)?;
+        let (mut process, reader) = self.start(directory)?;
+        let mut running = Running {
+            reader: Some(reader),
+            buffer: Vec::new(),
+        };
+        let exit = self.wait(&mut process, &mut running, output, cancel).await;
+        running.drain(output).await;
+        let leaked = process.group().is_alive();
+        if leaked {
+            self.leaked.push(process.group());
+        }
+        if let Some(reader) = running.reader {
+            tokio::spawn(read_in_background(reader, self.background.0.clone()));
+        }
+        Ok((
+            exit.map_err(|source| Error::System {
+                doing: "wait for a command",
+                source,
+            })?,
+            leaked,
+        ))
+    }
+
+    fn start(&self, directory: &Path) -> Result<(Process, pipe::Receiver), Error> {
+        let mut arguments: Vec<&OsStr> = shell::arguments(&self.environment.shell)
+            .iter()
+            .map(OsStr::new)
+            .collect();
+        arguments.push(self.script.as_os_str());
+        let start = Start {
+            program: &self.program,
+            arguments,
+            directory,
+            variables: &self.environment.variables,
+            leave_terminal: self.leave_terminal.as_deref(),
+        };
+        process::start(&start).map_err(|source| {
+            if Errno::from_io_error(&source) == Some(Errno::TOOBIG) {
+                return environment_too_large(&self.environment.variables);
+            }
+            Error::Spawn {
+                program: self.program.display().to_string(),
+                source,
+            }
+        })
+    }
+
+    /// Passes output on until the shell has ended, and carries out what is asked of it meanwhile.
+    async fn wait(
+        &mut self,
+        process: &mut Process,
+        running: &mut Running,
+        output: &Output,
+        cancel: &mut Cancel,
+    ) -> io::Result<Exit> {
+        let group = process.group();
+        let mut asked = Escalation::None;
+        loop {
+            let wanted = *cancel.borrow_and_update();
+            if wanted > asked {
+                asked = wanted;
+                match asked {
+                    Escalation::None => {}
+                    Escalation::Terminate => group.terminate(),
+                    Escalation::Kill => {
+                        group.kill();
+                        let end = tokio::time::timeout(AFTER_KILL, process.wait()).await;
+                        return end.unwrap_or(Ok(Exit::Signalled(9)));
+                    }
+                }
+            }
+            tokio::select! {
+                // In this order: what was written before the end is passed on before the end is noticed only by
+                // `drain`, so a command that writes without pause still ends when it ends.
+                biased;
+                exit = process.wait() => return exit,
+                Ok(()) = cancel.changed() => {}
+                () = running.pass_on(output), if running.reader.is_some() => {}
+                Some(chunk) = self.background.1.recv() => { let _ = output.send(chunk).await; }
+            }
+        }
+    }
+
+    /// Makes the state that a command has just saved the state of the next one.
+    ///
+    /// Neither file: the command never came to its end (`exit`, `set -e`), and the state before it stands (CMD-7). One
+    /// without the other: writing failed half-way, and going on would lose variables.
+    fn commit_state(&mut self, notes: &mut Vec<String>) -> Result<(), Error> {
+        if !self.state.exists() {
+            let state = self.state.display();
+            notes.push(format!("a command removed {state}, so the variables it set and the directory it left are lost"));
+            return Ok(());
+        }
+        let lost = || Error::SaveState {
+            directory: self.state.clone(),
+        };
+        let saved = match fs::read(&self.next_dir) {
+            Ok(saved) => saved,
+            Err(_) if !self.next_env.exists() => return Ok(()),
+            Err(_) => return Err(lost()),
+        };
+        let Some(directory) = saved.strip_suffix(b"\n") else {
+            return Err(lost());
+        };
+        let directory = OsString::from_vec(directory.to_vec());
+        self.saved_env = fs::read(&self.next_env).map_err(|_| lost())?;
+        fs::rename(&self.next_env, &self.env).map_err(|_| lost())?;
+        fs::remove_file(&self.next_dir).map_err(|_| lost())?;
+        self.directory = directory;
+        Ok(())
+    }
+
+    /// What the expanding script wrote: pairs of status and text, each ended by NUL.
+    fn take_answers(&self) -> Result<Vec<(Exit, OsString)>, Error> {
+        let written = match fs::read(&self.expanded) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => {
+                return Err(Error::WriteState {
+                    path: self.expanded.clone(),
+                    source,
+                });
+            }
+        };
+        let _ = fs::remove_file(&self.expanded);
+        let mut fields = written.split(|byte| *byte == 0);
+        let mut answers = Vec::new();
+        while let (Some(status), Some(text)) = (fields.next(), fields.next()) {
+            let status = std::str::from_utf8(status)
+                .ok()
+                .and_then(|status| status.parse().ok())
+                .unwrap_or(1);
+            answers.push((Exit::Exited(status), OsStr::from_bytes(text).to_owned()));
+        }
+        Ok(answers)
+    }
+}
+
+fn environment_too_large(variables: &[(OsString, OsString)]) -> Error {
+    let size = |(name, value): &(OsString, OsString)| name.len() + value.len() + 2;
+    let largest = variables
+        .iter()
+        .max_by_key(|variable| size(variable))
+        .map(|(name, _)| name);
+    Error::EnvironmentTooLarge {
+        size: variables.iter().map(size).sum(),
+        largest: largest
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+    }
+}
+
+/// The output of the command that is running.
+struct Running {
+    /// `None` once all of it was read: no process holds the other end any more.
+    reader: Option<pipe::Receiver>,
+    buffer: Vec<u8>,
+}
+
+impl Running {
+    /// Waits for output and passes on what is there. May be dropped while it waits for output; not while it passes on,
+    /// which is why the chunk is kept until the receiver has it.
+    async fn pass_on(&mut self, output: &Output) {
+        if self.buffer.is_empty() {
+            let Some(reader) = &self.reader else { return };
+            if reader.readable().await.is_err() {
+                self.reader = None;
+                return;
+            }
+            self.read();
+        }
+        if !self.buffer.is_empty()
+            && let Ok(permit) = output.reserve().await
+        {
+            permit.send(std::mem::take(&mut self.buffer));
+        }
+    }
+
+    /// Reads what is there into the buffer. False if there is nothing for now, or nothing any more.
+    fn read(&mut self) -> bool {
+        let Some(reader) = &self.reader else {
+            return false;
+        };
+        let mut chunk = Vec::with_capacity(CHUNK);
+        match reader.try_read_buf(&mut chunk) {
+            Ok(0) => self.reader = None,
+            Ok(_) => {
+                self.buffer = chunk;
+                return true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.reader = None,
+        }
+        false
+    }
+
+    /// Passes on everything that was written up to now. A process that goes on writing in the background is cut off
+    /// after one pipe's worth; its rest comes later.
+    async fn drain(&mut self, output: &Output) {
+        let mut drained = 0;
+        loop {
+            if !self.buffer.is_empty() {
+                drained += self.buffer.len();
+                if output.send(std::mem::take(&mut self.buffer)).await.is_err() {
+                    return;
+                }
+            }
+            if drained > MAX_DRAIN || !self.read() {
+                return;
+            }
+        }
+    }
+}
+
+/// More than any pipe holds: what a command's own shell wrote before its end is in the pipe, and no more than this.
+const MAX_DRAIN: usize = 4 * 1024 * 1024;
+
+async fn read_in_background(reader: pipe::Receiver, output: mpsc::Sender<Vec<u8>>) {
+    let mut running = Running {
+        reader: Some(reader),
+        buffer: Vec::new(),
+    };
+    while running.reader.is_some() && !output.is_closed() {
+        running.pass_on(&output).await;
+    }
+}

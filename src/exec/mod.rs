@@ -1,0 +1,210 @@
+//! Where commands run.
+//!
+//! An [`Executor`] opens a [`Session`] for one build; the session runs its commands one after the other. There are two
+//! real kinds of place, this machine and a container, and [`scripted`] for tests. What is common to all of them: the
+//! wrapper around a command ([`shell`]), the state that is carried from one command to the next, and this contract:
+//!
+//! - `open` either gives a session or leaves nothing behind.
+//! - `run` returns only after everything the command's shell wrote has been passed on. A process that was left in the
+//!   background does not hold it; what such a process writes is passed on while later commands run.
+//! - `run` returns soon after the cancellation reaches [`Escalation::Kill`], whatever the command does.
+//! - `close` ends every process of the build and removes every file the session made. It may be called after any
+//!   failure, and twice.
+//! - Nothing here prints; nothing here knows phases.
+
+mod host;
+pub mod process;
+pub mod scripted;
+pub mod shell;
+
+pub use host::{HostExecutor, HostSession};
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::buildspec::model::{Shell, Version};
+use crate::event::Exit;
+
+/// What a session needs to know of its build.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Where the first command runs, and every command of version 0.1.
+    pub source_directory: PathBuf,
+    /// What runs the commands.
+    pub shell: Shell,
+    /// How commands share their state.
+    pub version: Version,
+    /// The variables of the first command.
+    pub variables: Vec<(OsString, OsString)>,
+    /// How long processes that a build left behind have to end by themselves.
+    pub grace: Duration,
+}
+
+/// Where output goes: chunks of bytes, cut anywhere. Bounded, so that a slow reader slows the command down.
+pub type Output = mpsc::Sender<Vec<u8>>;
+
+/// How urgently a command is asked to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Escalation {
+    /// Not at all.
+    #[default]
+    None,
+    /// Asked to: TERM to its whole group.
+    Terminate,
+    /// Forced to: KILL to its whole group.
+    Kill,
+}
+
+/// Tells a running command to end.
+pub type Cancel = watch::Receiver<Escalation>;
+
+/// A command that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandEnd {
+    /// How its shell ended.
+    pub exit: Exit,
+    /// Whether it left processes behind.
+    pub leaked: bool,
+    /// What a person should know, such as a directory that is gone.
+    pub notes: Vec<String>,
+}
+
+/// Why a text could not be expanded by the build shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpandFailure {
+    /// Which of the texts, from 0.
+    pub index: usize,
+    /// How the last command in it ended.
+    pub exit: Exit,
+}
+
+/// A place where builds can run.
+pub trait Executor {
+    /// What it opens.
+    type Session: Session;
+
+    /// Name for logs and events.
+    const NAME: &'static str;
+
+    /// Makes everything ready for the first command.
+    fn open(&self, environment: Environment) -> impl Future<Output = Result<Self::Session, Error>>;
+}
+
+/// An opened place, for one build.
+pub trait Session {
+    /// Runs one command to its end.
+    ///
+    /// `succeeding` is what the command sees as `CODEBUILD_BUILD_SUCCEEDING` (PHASE-8).
+    fn run(
+        &mut self,
+        command: &str,
+        succeeding: bool,
+        output: &Output,
+        cancel: &mut Cancel,
+    ) -> impl Future<Output = Result<CommandEnd, Error>>;
+
+    /// Expands texts in the state that the last command left, as the build shell does inside double quotes (ART-8).
+    /// What the texts' own commands write to standard error goes to `output`.
+    fn expand(
+        &mut self,
+        texts: &[&str],
+        output: &Output,
+        cancel: &mut Cancel,
+    ) -> impl Future<Output = Result<Result<Vec<OsString>, ExpandFailure>, Error>>;
+
+    /// Passes on what background processes wrote meanwhile, without waiting for more.
+    fn drain_background(&mut self, output: &Output) -> impl Future<Output = ()>;
+
+    /// Ends every process of the build and removes what the session made. Returns how many processes had to be ended.
+    fn close(&mut self, output: &Output, cancel: &mut Cancel) -> impl Future<Output = usize>;
+}
+
+/// What went wrong with the place itself. A command that fails is no error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The private directory for scripts and state.
+    #[error("could not make the build's state directory {}", path.display())]
+    StateDirectory {
+        /// Which directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The state directory went away or cannot be written any more.
+    #[error("could not write {}", path.display())]
+    WriteState {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A command's variables and directory could not be saved, so that the next command would run without them.
+    #[error("could not save the variables and the directory that a command left, in {}", directory.display())]
+    SaveState {
+        /// The state directory.
+        directory: PathBuf,
+    },
+    /// The buildspec's shell is not on this machine.
+    #[error("the shell `{shell}` is not on PATH")]
+    ShellMissing {
+        /// Which shell.
+        shell: String,
+    },
+    /// The buildspec's shell does not exist on this kind of machine.
+    #[error("the shell `{shell}` exists on Windows only")]
+    ShellUnsupported {
+        /// Which shell.
+        shell: String,
+    },
+    /// One variable is larger than the system passes to a process.
+    #[error(
+        "the variable `{name}` has {size} bytes; this system passes at most {limit} in one variable"
+    )]
+    VariableTooLarge {
+        /// Which variable.
+        name: String,
+        /// Its size with name and `=`, in bytes.
+        size: usize,
+        /// The system's limit, in bytes.
+        limit: usize,
+    },
+    /// All variables together are larger than the system passes to a process.
+    #[error(
+        "the environment has {size} bytes, more than this system passes to a process; the largest variable is `{largest}`"
+    )]
+    EnvironmentTooLarge {
+        /// Size of all variables, in bytes.
+        size: usize,
+        /// Name of the largest.
+        largest: String,
+    },
+    /// The source directory cannot be entered.
+    #[error("could not enter the source directory {}", path.display())]
+    SourceDirectory {
+        /// Which directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The shell could not be started.
+    #[error("could not start {program}")]
+    Spawn {
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A pipe, or waiting for a process.
+    #[error("could not {doing}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}

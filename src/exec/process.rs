@@ -1,0 +1,344 @@
+//! Operating-system processes: the only file that starts them, signals them, waits for them and knows their numbers.
+//!
+//! Every process gets a group of its own, named after it, so that a signal reaches all it started. A process that left
+//! its group (a daemon) is still found: it is a descendant, and this process adopts orphans ([`adopt_orphans`]).
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions};
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+
+use crate::event::Exit;
+
+/// `argv[0]` under which this program only leaves its terminal and becomes another one (CMD-10).
+pub const SESSION_NAME: &str = "runner-session";
+
+/// Bytes that a pipe between a command and this program holds: more than the system's default, so that the two take
+/// turns less often. A wish; the system may refuse.
+const PIPE_BYTES: usize = 256 * 1024;
+
+/// How a process is started.
+#[derive(Clone, Debug)]
+pub struct Start<'a> {
+    /// The program: an absolute path.
+    pub program: &'a Path,
+    /// Its arguments.
+    pub arguments: Vec<&'a OsStr>,
+    /// Its directory.
+    pub directory: &'a Path,
+    /// All of its variables.
+    pub variables: &'a [(OsString, OsString)],
+    /// This program, to be started in between as [`SESSION_NAME`], where there is a terminal to leave.
+    pub leave_terminal: Option<&'a Path>,
+}
+
+/// A started process, the leader of its group.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    group: Group,
+}
+
+/// A process group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group(Pid);
+
+/// Starts a process without input, with its standard output and standard error in one pipe: one ordered stream.
+pub fn start(start: &Start<'_>) -> io::Result<(Process, pipe::Receiver)> {
+    let (reader, writer) = output_pipe()?;
+    let mut command = command(start);
+    command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer);
+    let child = command.spawn()?;
+    // The writing ends are in `command`: while it lives, the pipe has no end.
+    drop(command);
+    let pid = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw);
+    let pid =
+        pid.ok_or_else(|| io::Error::other("a process that was just started has no number"))?;
+    Ok((
+        Process {
+            child,
+            group: Group(pid),
+        },
+        reader,
+    ))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that starts processes"
+)]
+fn command(start: &Start<'_>) -> Command {
+    let mut command = match start.leave_terminal {
+        // A group leader cannot make a session, so the helper makes the group together with the session.
+        Some(helper) => {
+            let mut command = Command::new(helper);
+            command.arg0(SESSION_NAME).arg(start.program);
+            command
+        }
+        None => {
+            let mut command = Command::new(start.program);
+            command.process_group(0);
+            command
+        }
+    };
+    command
+        .args(&start.arguments)
+        .current_dir(start.directory)
+        .env_clear();
+    command.envs(start.variables.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+fn output_pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE_BYTES);
+    Ok((pipe::Receiver::from_owned_fd(reader)?, writer))
+}
+
+impl Process {
+    /// Its group.
+    #[must_use]
+    pub const fn group(&self) -> Group {
+        self.group
+    }
+
+    /// Waits for its end. May be dropped and called again.
+    pub async fn wait(&mut self) -> io::Result<Exit> {
+        self.child.wait().await.map(exit)
+    }
+}
+
+fn exit(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Exited(code),
+        (None, Some(signal)) => Exit::Signalled(signal),
+        (None, None) => Exit::Exited(1),
+    }
+}
+
+impl Group {
+    /// Asks every process of the group to end.
+    pub fn terminate(self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Ends every process of the group.
+    pub fn kill(self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(self, signal: Signal) {
+        // No such group: all are gone, or the leader has not made it yet and can only be reached itself.
+        if rustix::process::kill_process_group(self.0, signal) == Err(Errno::SRCH) {
+            let _ = rustix::process::kill_process(self.0, signal);
+        }
+    }
+
+    /// Whether any process of the group is alive. Members that ended and were adopted by this process are cleared away.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        while let Ok(Some(_)) = rustix::process::waitpgid(self.0, WaitOptions::NOHANG) {}
+        rustix::process::test_kill_process_group(self.0).is_ok()
+    }
+}
+
+/// Makes orphaned descendants children of this process, so that [`descendants`] finds every one of them.
+pub fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+/// Clears away adopted processes that have ended.
+pub fn clear_ended_orphans() {
+    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+}
+
+/// Every living process that comes from this one, to any depth.
+#[must_use]
+pub fn descendants() -> Vec<i32> {
+    let parents = parents();
+    let mut found = vec![rustix::process::getpid().as_raw_nonzero().get()];
+    let mut next = 0;
+    while let Some(&pid) = found.get(next) {
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| *parent == pid)
+                .map(|(child, _)| *child),
+        );
+        next += 1;
+    }
+    found.remove(0);
+    found
+}
+
+/// All living processes of the system with their parents.
+fn parents() -> Vec<(i32, i32)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read(entry.path().join("stat")).ok()?;
+            // `pid (name) state parent …`; the name may hold anything, so count from its closing parenthesis.
+            let after_name = stat.iter().rposition(|byte| *byte == b')')?;
+            let mut fields = stat[after_name + 1..]
+                .split(|byte| *byte == b' ')
+                .filter(|field| !field.is_empty());
+            let state = fields.next()?;
+            let parent = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+            (state != b"Z").then_some((pid, parent))
+        })
+        .collect()
+}
+
+/// Asks, then forces, processes to end, and waits until they have: those of the given groups, and what `still_there`
+/// finds. With `hurry`, force comes at once. Returns how many were there at first.
+pub async fn end_all(
+    groups: &[Group],
+    grace: Duration,
+    hurry: impl Fn() -> bool,
+    still_there: impl Fn() -> Vec<i32>,
+) -> usize {
+    let alive = || {
+        groups
+            .iter()
+            .copied()
+            .filter(|group| group.is_alive())
+            .collect::<Vec<_>>()
+    };
+    let mut found = still_there();
+    let mut left = alive();
+    let count = found.len().max(left.len());
+    let mut waited = Duration::ZERO;
+    let mut pause = Duration::from_millis(1);
+    let mut asked = false;
+    let mut forced = Duration::ZERO;
+    // A killed process needs a moment to go; one that hangs in the kernel may never.
+    while !(found.is_empty() && left.is_empty()) && forced < Duration::from_secs(1) {
+        let force = waited >= grace || hurry();
+        if force || !asked {
+            let signal = if force { Signal::KILL } else { Signal::TERM };
+            for group in &left {
+                group.signal(signal);
+            }
+            for pid in found.iter().copied().filter_map(Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+            asked = true;
+        }
+        tokio::time::sleep(pause).await;
+        waited += pause;
+        forced += if force { pause } else { Duration::ZERO };
+        pause = (pause * 2).min(Duration::from_millis(50));
+        found = still_there();
+        left = alive();
+    }
+    count
+}
+
+/// Leaves the terminal and becomes another program: what this program does when it is started as [`SESSION_NAME`].
+/// Returns only if that fails.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that starts processes"
+)]
+pub fn become_session(program: &OsStr, arguments: &[OsString]) -> io::Error {
+    use std::os::unix::process::CommandExt as _;
+    if let Err(error) = rustix::process::setsid() {
+        return error.into();
+    }
+    std::process::Command::new(program).args(arguments).exec()
+}
+
+/// The output of a short-lived helper program, such as `git`, or `None` if it is not there, fails or takes too long.
+pub async fn capture(
+    program: &str,
+    arguments: &[&OsStr],
+    directory: &Path,
+    limit: Duration,
+) -> Option<Vec<u8>> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that starts processes"
+    )]
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(directory)
+        .process_group(0)
+        .kill_on_drop(true);
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    let output = tokio::time::timeout(limit, command.output())
+        .await
+        .ok()?
+        .ok()?;
+    output.status.success().then_some(output.stdout)
+}
+
+/// Whether this process has a terminal that its children would have too.
+#[must_use]
+pub fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
+/// The absolute path of a program: itself if it is a path, else the first of that name on `path`.
+#[must_use]
+pub fn find_program(name: &str, path: Option<&OsStr>) -> Option<PathBuf> {
+    let is_program = |candidate: &PathBuf| {
+        candidate.is_file() && rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok()
+    };
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(is_program);
+    }
+    std::env::split_paths(path?)
+        .map(|directory| directory.join(name))
+        .find(is_program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_by_path_and_on_path() {
+        assert_eq!(
+            find_program("/bin/sh", None),
+            Some(PathBuf::from("/bin/sh"))
+        );
+        assert_eq!(find_program("/bin/no-such-shell", None), None);
+        let found = find_program("sh", Some(OsStr::new("/nowhere:/bin:/usr/bin"))).unwrap();
+        assert!(found.ends_with("sh") && found.is_absolute());
+        assert_eq!(find_program("sh", None), None);
+        assert_eq!(
+            find_program("passwd", Some(OsStr::new("/etc"))),
+            None,
+            "not executable"
+        );
+    }
+
+    #[test]
+    fn the_parent_of_a_process_is_read_whatever_its_name() {
+        let me = rustix::process::getpid().as_raw_nonzero().get();
+        let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+        assert!(parents().contains(&(me, parent)));
+    }
+}

@@ -1,0 +1,108 @@
+//! An executor without processes, for tests of what drives executors.
+//!
+//! A command is a few words that say how it behaves, one a line:
+//!
+//! | line | effect |
+//! | --- | --- |
+//! | `out TEXT` | writes TEXT and a newline |
+//! | `exit N` | ends with status N; without it a command ends with 0 |
+//! | `hang` | waits until it is asked to end, then is ended by TERM |
+//! | `hang hard` | waits until it is forced to end |
+//! | `leak` | leaves a process behind |
+//! | `fault` | the place itself breaks |
+
+use std::ffi::OsString;
+use std::io;
+
+use super::{
+    Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Output, Session,
+};
+use crate::event::Exit;
+
+/// Opens scripted sessions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ScriptedExecutor {
+    /// Whether opening fails.
+    pub broken: bool,
+}
+
+/// A session without processes.
+#[derive(Debug, Default)]
+pub struct ScriptedSession {
+    leaked: usize,
+}
+
+impl Executor for ScriptedExecutor {
+    type Session = ScriptedSession;
+
+    const NAME: &'static str = "scripted";
+
+    async fn open(&self, environment: Environment) -> Result<ScriptedSession, Error> {
+        if self.broken {
+            return Err(Error::ShellMissing {
+                shell: environment.shell.name().to_owned(),
+            });
+        }
+        Ok(ScriptedSession::default())
+    }
+}
+
+impl Session for ScriptedSession {
+    async fn run(
+        &mut self,
+        command: &str,
+        _succeeding: bool,
+        output: &Output,
+        cancel: &mut Cancel,
+    ) -> Result<CommandEnd, Error> {
+        let mut end = CommandEnd {
+            exit: Exit::Exited(0),
+            leaked: false,
+            notes: Vec::new(),
+        };
+        for line in command.lines() {
+            match line.split_once(' ').unwrap_or((line, "")) {
+                ("out", text) => {
+                    let _ = output.send(format!("{text}\n").into_bytes()).await;
+                }
+                ("exit", status) => end.exit = Exit::Exited(status.parse().unwrap_or(1)),
+                ("hang", how) => {
+                    let until = if how == "hard" {
+                        Escalation::Kill
+                    } else {
+                        Escalation::Terminate
+                    };
+                    let _ = cancel.wait_for(|asked| *asked >= until).await;
+                    end.exit = Exit::Signalled(if until == Escalation::Kill { 9 } else { 15 });
+                }
+                ("leak", _) => {
+                    self.leaked += 1;
+                    end.leaked = true;
+                }
+                ("fault", _) => {
+                    return Err(Error::System {
+                        doing: "go on",
+                        source: io::Error::other("scripted"),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(end)
+    }
+
+    async fn expand(
+        &mut self,
+        texts: &[&str],
+        _output: &Output,
+        _cancel: &mut Cancel,
+    ) -> Result<Result<Vec<OsString>, ExpandFailure>, Error> {
+        Ok(Ok(texts.iter().map(OsString::from).collect()))
+    }
+
+    async fn drain_background(&mut self, _output: &Output) {}
+
+    async fn close(&mut self, _output: &Output, _cancel: &mut Cancel) -> usize {
+        std::mem::take(&mut self.leaked)
+    }
+}

@@ -1,0 +1,411 @@
+//! The text around a command: how one shell process hands its state to the next (CMD-1 to CMD-8).
+//!
+//! Pure: scripts are made here and run elsewhere. The wrapper is CodeBuild's in effect, line for line: the command
+//! stands at line 4, so that a shell's own messages name the lines that people know.
+//!
+//! ```text
+//! 1  cd '/where/the/last/command/left'
+//! 2  set -a
+//! 3  . '/state/env.sh'; CODEBUILD_BUILD_SUCCEEDING=1
+//! 4  <the command, verbatim>
+//!    CODEBUILD_LAST_EXIT=$?
+//!    export -p > '/state/env.sh.next' && pwd > '/state/dir.txt.next'
+//!    exit $CODEBUILD_LAST_EXIT
+//! ```
+//!
+//! Where it differs from AWS's: the directory is quoted, so that blanks in it work; and the state goes to files of
+//! another name that take the place of the old ones only when both are complete. A disk that fills up while they are
+//! written is noticed instead of losing every variable without a word.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::buildspec::model::{Shell, Version};
+
+/// Where the files of a build's state are.
+#[derive(Clone, Debug)]
+pub struct StateFiles<'a> {
+    /// Saved variables: shell code.
+    pub env: &'a Path,
+    /// Variables a command has just saved.
+    pub next_env: &'a Path,
+    /// Directory a command has just saved.
+    pub next_dir: &'a Path,
+    /// Where expanded texts go.
+    pub expanded: &'a Path,
+}
+
+/// File name of scripts for a shell; PowerShell goes by the ending.
+#[must_use]
+pub const fn script_name(shell: &Shell) -> &'static str {
+    match shell {
+        Shell::PowerShell => "script.ps1",
+        Shell::Posix(_) | Shell::Cmd => "script.sh",
+    }
+}
+
+/// Arguments between the shell program and the script.
+#[must_use]
+pub const fn arguments(shell: &Shell) -> &'static [&'static str] {
+    match shell {
+        Shell::PowerShell => &["-NoLogo", "-NoProfile", "-NonInteractive", "-File"],
+        Shell::Posix(_) | Shell::Cmd => &[],
+    }
+}
+
+/// The script that runs one command.
+#[must_use]
+pub fn script(
+    shell: &Shell,
+    version: Version,
+    directory: &OsStr,
+    succeeding: bool,
+    command: &str,
+    files: &StateFiles<'_>,
+) -> Vec<u8> {
+    match (shell, version) {
+        (_, Version::V0_1) => lines(&[command.as_bytes()]),
+        (Shell::PowerShell, Version::V0_2) => {
+            powershell_script(directory, succeeding, command, files)
+        }
+        (Shell::Posix(_) | Shell::Cmd, Version::V0_2) => {
+            posix_script(directory, succeeding, command, files)
+        }
+    }
+}
+
+fn posix_script(
+    directory: &OsStr,
+    succeeding: bool,
+    command: &str,
+    files: &StateFiles<'_>,
+) -> Vec<u8> {
+    let mut text = posix_prologue(directory, succeeding, files);
+    text.extend(lines(&[
+        command.as_bytes(),
+        b"CODEBUILD_LAST_EXIT=$?",
+        &[
+            b"export -p > ",
+            &quote(files.next_env)[..],
+            b" && pwd > ",
+            &quote(files.next_dir),
+        ]
+        .concat(),
+        b"exit $CODEBUILD_LAST_EXIT",
+    ]));
+    text
+}
+
+fn posix_prologue(directory: &OsStr, succeeding: bool, files: &StateFiles<'_>) -> Vec<u8> {
+    let succeeding: &[u8] = if succeeding { b"1" } else { b"0" };
+    lines(&[
+        &[b"cd ", &quote(directory)[..]].concat(),
+        b"set -a",
+        &[
+            b". ",
+            &quote(files.env)[..],
+            b"; CODEBUILD_BUILD_SUCCEEDING=",
+            succeeding,
+        ]
+        .concat(),
+    ])
+}
+
+/// The script that expands texts: for each one the status of the last command in it and the result, each ended by NUL.
+#[must_use]
+pub fn expand_script(
+    shell: &Shell,
+    version: Version,
+    directory: &OsStr,
+    succeeding: bool,
+    texts: &[&str],
+    files: &StateFiles<'_>,
+) -> Vec<u8> {
+    if *shell == Shell::PowerShell {
+        return powershell_expand_script(version, directory, texts, files);
+    }
+    let mut script = match version {
+        Version::V0_1 => Vec::new(),
+        Version::V0_2 => posix_prologue(directory, succeeding, files),
+    };
+    script.extend(lines(&[b"set +a"]));
+    for text in texts {
+        script.extend(lines(&[
+            &[b"runner_text=\"", double_quoted(text).as_bytes(), b"\""].concat(),
+            &[
+                b"printf '%s\\0%s\\0' \"$?\" \"$runner_text\" >> ",
+                &quote(files.expanded)[..],
+            ]
+            .concat(),
+        ]));
+    }
+    script
+}
+
+/// Whether a text has anything in it that a shell would expand.
+#[must_use]
+pub fn needs_expansion(shell: &Shell, text: &str) -> bool {
+    match shell {
+        Shell::PowerShell => text.contains(['$', '`']),
+        Shell::Posix(_) | Shell::Cmd => text.contains(['$', '`', '\\']),
+    }
+}
+
+/// A text for between double quotes: its own double quotes stand for themselves, except inside `$(…)`, `${…}` and
+/// backquotes, where they are the shell's (ART-8).
+fn double_quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut nesting: Vec<char> = Vec::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                out.push(c);
+                out.extend(chars.next());
+                continue;
+            }
+            '$' if matches!(chars.peek(), Some('(' | '{')) => {
+                let open = chars.next().unwrap_or('(');
+                nesting.push(if open == '(' { ')' } else { '}' });
+                out.extend([c, open]);
+                continue;
+            }
+            // A plain parenthesis inside `$(…)`: a subshell, or arithmetic.
+            '(' if nesting.last() == Some(&')') => nesting.push(')'),
+            '`' if nesting.last() == Some(&'`') => {
+                nesting.pop();
+            }
+            '`' => nesting.push('`'),
+            '\'' if matches!(nesting.last(), Some(')' | '`')) => {
+                out.push(c);
+                for quoted in chars.by_ref() {
+                    out.push(quoted);
+                    if quoted == '\'' {
+                        break;
+                    }
+                }
+                continue;
+            }
+            '"' if nesting.is_empty() => out.push('\\'),
+            _ if nesting.last() == Some(&c) => {
+                nesting.pop();
+            }
+            _ => {}
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// A path or text as one word of a shell.
+fn quote(text: impl AsRef<OsStr>) -> Vec<u8> {
+    let bytes = text.as_ref().as_bytes();
+    let mut quoted = Vec::with_capacity(bytes.len() + 2);
+    quoted.push(b'\'');
+    for &byte in bytes {
+        if byte == b'\'' {
+            quoted.extend_from_slice(b"'\\''");
+        } else {
+            quoted.push(byte);
+        }
+    }
+    quoted.push(b'\'');
+    quoted
+}
+
+fn lines(lines: &[&[u8]]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(lines.iter().map(|line| line.len() + 1).sum());
+    for line in lines {
+        text.extend_from_slice(line);
+        text.push(b'\n');
+    }
+    text
+}
+
+// ── PowerShell ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// What PowerShell carries from one command to the next: the location, `$Env:`, and plain variables of simple types
+/// (CMD-12). The status is that of the last program, or 1 after an error of PowerShell itself.
+const POWERSHELL_EPILOGUE: &str = r"
+$runner_ok = $?
+$runner_exit = if ($runner_ok) { 0 } elseif ($LASTEXITCODE) { $LASTEXITCODE } else { 1 }
+$Env:CODEBUILD_LAST_EXIT = $runner_exit
+$runner_quote = { param($runner_text) [char]39 + ([string]$runner_text).Replace([string][char]39, [string][char]39 * 2) + [char]39 }
+$runner_state = @(
+  Get-ChildItem Env: | ForEach-Object { 'Set-Item -LiteralPath ' + (& $runner_quote ('Env:' + $_.Name)) + ' -Value ' + (& $runner_quote $_.Value) }
+  Get-Variable -Scope Script | Where-Object { $runner_before -notcontains $_.Name -and $_.Name -notlike 'runner_*' -and ($_.Value -is [string] -or $_.Value -is [bool] -or $_.Value -is [int] -or $_.Value -is [long] -or $_.Value -is [double]) } | ForEach-Object {
+    '$Script:' + $_.Name + ' = [' + $_.Value.GetType().FullName + '] ' + (& $runner_quote $_.Value)
+  }
+)
+";
+
+fn powershell_script(
+    directory: &OsStr,
+    succeeding: bool,
+    command: &str,
+    files: &StateFiles<'_>,
+) -> Vec<u8> {
+    let mut text = powershell_prologue(directory, succeeding, files);
+    text.extend(lines(&[
+        command.as_bytes(),
+        POWERSHELL_EPILOGUE.trim_start().trim_end().as_bytes(),
+        &[
+            b"Set-Content -LiteralPath ",
+            &powershell_quote(files.next_env)[..],
+            b" -Value $runner_state",
+        ]
+        .concat(),
+        &[
+            b"Set-Content -LiteralPath ",
+            &powershell_quote(files.next_dir)[..],
+            b" -Value (Get-Location).ProviderPath",
+        ]
+        .concat(),
+        b"exit $runner_exit",
+    ]));
+    text
+}
+
+fn powershell_prologue(directory: &OsStr, succeeding: bool, files: &StateFiles<'_>) -> Vec<u8> {
+    let succeeding: &[u8] = if succeeding { b"'1'" } else { b"'0'" };
+    lines(&[
+        &[
+            b"Set-Location -LiteralPath ",
+            &powershell_quote(directory)[..],
+        ]
+        .concat(),
+        b"$runner_before = (Get-Variable).Name",
+        &[
+            b". ([ScriptBlock]::Create((Get-Content -Raw -LiteralPath ",
+            &powershell_quote(files.env)[..],
+            b"))); $Env:CODEBUILD_BUILD_SUCCEEDING = ",
+            succeeding,
+        ]
+        .concat(),
+    ])
+}
+
+fn powershell_expand_script(
+    version: Version,
+    directory: &OsStr,
+    texts: &[&str],
+    files: &StateFiles<'_>,
+) -> Vec<u8> {
+    let mut script = match version {
+        Version::V0_1 => Vec::new(),
+        Version::V0_2 => powershell_prologue(directory, true, files),
+    };
+    for text in texts {
+        let text = text.replace('"', "`\"");
+        script.extend(lines(&[
+            &[b"$runner_text = \"", text.as_bytes(), b"\""].concat(),
+            b"$runner_exit = if ($?) { 0 } else { 1 }",
+            &[
+                b"[System.IO.File]::AppendAllText(",
+                &powershell_quote(files.expanded)[..],
+                b", \"$runner_exit`0$runner_text`0\")",
+            ]
+            .concat(),
+        ]));
+    }
+    script
+}
+
+fn powershell_quote(text: impl AsRef<OsStr>) -> Vec<u8> {
+    let bytes = text.as_ref().as_bytes();
+    let mut quoted = Vec::with_capacity(bytes.len() + 2);
+    quoted.push(b'\'');
+    for &byte in bytes {
+        quoted.push(byte);
+        if byte == b'\'' {
+            quoted.push(byte);
+        }
+    }
+    quoted.push(b'\'');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files() -> StateFiles<'static> {
+        StateFiles {
+            env: Path::new("/s/env.sh"),
+            next_env: Path::new("/s/env.sh.next"),
+            next_dir: Path::new("/s/dir.txt.next"),
+            expanded: Path::new("/s/expanded"),
+        }
+    }
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_command_stands_at_line_4_verbatim() {
+        let shell = Shell::default();
+        let made = text(script(
+            &shell,
+            Version::V0_2,
+            OsStr::new("/a b's"),
+            true,
+            "x\n  y\n",
+            &files(),
+        ));
+        assert_eq!(
+            made,
+            "cd '/a b'\\''s'\nset -a\n. '/s/env.sh'; CODEBUILD_BUILD_SUCCEEDING=1\nx\n  y\n\n\
+             CODEBUILD_LAST_EXIT=$?\nexport -p > '/s/env.sh.next' && pwd > '/s/dir.txt.next'\nexit $CODEBUILD_LAST_EXIT\n"
+        );
+    }
+
+    #[test]
+    fn version_0_1_runs_the_bare_command() {
+        let made = text(script(
+            &Shell::default(),
+            Version::V0_1,
+            OsStr::new("/a"),
+            true,
+            "x",
+            &files(),
+        ));
+        assert_eq!(made, "x\n");
+    }
+
+    #[test]
+    fn double_quotes_stand_for_themselves_outside_substitutions_only() {
+        let table = [
+            (r#"a"b"#, r#"a\"b"#),
+            (r#"v-$(date +"%Y")"#, r#"v-$(date +"%Y")"#),
+            (r#"$(a (b) "c")"d""#, r#"$(a (b) "c")\"d\""#),
+            (r#"${X:-"y"}"z""#, r#"${X:-"y"}\"z\""#),
+            (r#"`a "b"`"c""#, r#"`a "b"`\"c\""#),
+            (r#"$(echo ')"')"x""#, r#"$(echo ')"')\"x\""#),
+            (r#"\"x""#, r#"\"x\""#),
+            ("it's", "it's"),
+            ("a)b}c", "a)b}c"),
+        ];
+        for (from, to) in table {
+            assert_eq!(double_quoted(from), to, "{from}");
+        }
+    }
+
+    #[test]
+    fn powershell_carries_location_environment_and_simple_variables() {
+        let made = text(script(
+            &Shell::PowerShell,
+            Version::V0_2,
+            OsStr::new("/it's"),
+            false,
+            "Get-Date",
+            &files(),
+        ));
+        let lines: Vec<&str> = made.lines().collect();
+        assert_eq!(lines[0], "Set-Location -LiteralPath '/it''s'");
+        assert!(lines[2].ends_with("$Env:CODEBUILD_BUILD_SUCCEEDING = '0'"));
+        assert_eq!(lines[3], "Get-Date");
+        assert_eq!(lines.last(), Some(&"exit $runner_exit"));
+    }
+}

@@ -1,0 +1,348 @@
+//! A directory as the place for artifacts.
+//!
+//! Files are written to a hidden staging directory beside their place and moved there when all of them are complete, so
+//! that a reader sees an artifact whole or not at all, and a failure leaves nothing.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Error, ErrorKind, Progress, ProgressSender, Stop, Stored, Upload, hex};
+
+/// Bytes copied at once.
+const BUFFER: usize = 256 * 1024;
+
+/// Keeps artifacts in a directory of this machine.
+#[derive(Clone, Debug)]
+pub struct DirectoryStore {
+    root: PathBuf,
+}
+
+/// Removes a staging directory when it is no longer needed, whatever happens.
+struct Staging(PathBuf);
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl DirectoryStore {
+    /// A store below this directory, which is made when something is stored.
+    #[must_use]
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn location(&self, key: &str) -> String {
+        self.path(key).display().to_string()
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.root.join(key)
+    }
+
+    pub(super) fn make_staging_directory(&self) -> Result<PathBuf, Error> {
+        let path = self
+            .root
+            .join(format!(".runner-{}", uuid::Uuid::new_v4().simple()));
+        fs::create_dir_all(&path).map_err(|error| Error::io("make the directory", &path, error))?;
+        Ok(path)
+    }
+
+    pub(super) async fn put(
+        &self,
+        uploads: Vec<Upload>,
+        progress: &ProgressSender,
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        let (store, progress, stop) = (self.clone(), progress.clone(), stop.clone());
+        let work = tokio::task::spawn_blocking(move || store.put_all(&uploads, &progress, &stop));
+        work.await.map_err(|error| Error {
+            kind: ErrorKind::Other,
+            location: String::new(),
+            message: "storing artifacts broke off".to_owned(),
+            help: None,
+            source: Some(error.into()),
+        })?
+    }
+
+    fn put_all(
+        &self,
+        uploads: &[Upload],
+        progress: &ProgressSender,
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        let staging = Staging(self.make_staging_directory()?);
+        let mut staged = Vec::with_capacity(uploads.len());
+        for (number, upload) in uploads.iter().enumerate() {
+            if stop.is_requested() {
+                return Err(Error::stopped());
+            }
+            let temporary = staging.0.join(number.to_string());
+            let (bytes, sha256) = if upload.consume {
+                let hashed = hash(&upload.source, progress, stop)?;
+                fs::rename(&upload.source, &temporary)
+                    .map_err(|error| Error::io("move", &upload.source, error))?;
+                hashed
+            } else {
+                copy(&upload.source, &temporary, progress, stop)?
+            };
+            staged.push((temporary, bytes, sha256));
+        }
+        let mut made = HashSet::new();
+        for (upload, (temporary, bytes, sha256)) in uploads.iter().zip(staged) {
+            let path = self.path(&upload.key);
+            self.make_parent(&path, &mut made)?;
+            move_into_place(&temporary, &path)?;
+            verify(&path, bytes)?;
+            let location = path.display().to_string();
+            let _ = progress.send(Progress::Stored(Stored {
+                path: upload.path.clone(),
+                location,
+                bytes,
+                sha256,
+            }));
+        }
+        Ok(())
+    }
+
+    fn make_parent(&self, path: &Path, made: &mut HashSet<PathBuf>) -> Result<(), Error> {
+        let parent = path.parent().unwrap_or(&self.root);
+        if made.insert(parent.to_owned()) {
+            fs::create_dir_all(parent).map_err(|error| {
+                let help = (error.kind() == io::ErrorKind::AlreadyExists || error.kind() == io::ErrorKind::NotADirectory)
+                    .then(|| "a file of that name is in the way: remove it, or choose another artifact name".to_owned());
+                Error { help, ..Error::io("make the directory", parent, error) }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn move_into_place(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(|error| {
+        let help = (error.kind() == io::ErrorKind::IsADirectory).then(|| {
+            "a directory of that name is in the way: remove it, or choose another artifact name"
+                .to_owned()
+        });
+        Error {
+            help,
+            ..Error::io("write", to, error)
+        }
+    })
+}
+
+/// Copies one file with its permissions. Returns its size and SHA-256.
+fn copy(
+    from: &Path,
+    to: &Path,
+    progress: &ProgressSender,
+    stop: &Stop,
+) -> Result<(u64, String), Error> {
+    let unwritable = |error| Error::io("write", to, error);
+    let mut target = File::create_new(to).map_err(unwritable)?;
+    let (permissions, copied) = read_through(from, progress, stop, &mut |chunk| {
+        target.write_all(chunk).map_err(unwritable)
+    })?;
+    target.set_permissions(permissions).map_err(unwritable)?;
+    Ok(copied)
+}
+
+/// Size and SHA-256 of a file.
+fn hash(path: &Path, progress: &ProgressSender, stop: &Stop) -> Result<(u64, String), Error> {
+    read_through(path, progress, stop, &mut |_| Ok(())).map(|(_, hashed)| hashed)
+}
+
+/// Reads a file to its end, hands on every chunk, and hashes all of it.
+fn read_through(
+    path: &Path,
+    progress: &ProgressSender,
+    stop: &Stop,
+    chunk: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<(fs::Permissions, (u64, String)), Error> {
+    let unreadable = |error| Error::source_file(path, error);
+    let mut source = File::open(path).map_err(unreadable)?;
+    let metadata = source.metadata().map_err(unreadable)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; BUFFER];
+    let mut bytes = 0;
+    loop {
+        if stop.is_requested() {
+            return Err(Error::stopped());
+        }
+        let read = source.read(&mut buffer).map_err(unreadable)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+        chunk(&buffer[..read])?;
+        bytes += read as u64;
+        let _ = progress.send(Progress::Bytes(read as u64));
+    }
+    if bytes != metadata.len() {
+        return Err(Error::changed(path));
+    }
+    let permissions = fs::Permissions::from_mode(metadata.permissions().mode() & 0o777);
+    Ok((permissions, (bytes, hex(&hash.finalize()))))
+}
+
+fn verify(path: &Path, bytes: u64) -> Result<(), Error> {
+    let there = fs::metadata(path)
+        .map_err(|error| Error::io("look at", path, error))?
+        .len();
+    if there != bytes {
+        let message = format!(
+            "{} has {there} bytes where {bytes} were written",
+            path.display()
+        );
+        let location = path.display().to_string();
+        return Err(Error {
+            kind: ErrorKind::Mismatch,
+            location,
+            message,
+            help: None,
+            source: None,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn upload(source: &Path, key: &str) -> Upload {
+        Upload {
+            key: key.to_owned(),
+            source: source.to_owned(),
+            path: key.to_owned(),
+            consume: false,
+        }
+    }
+
+    fn put(
+        store: &DirectoryStore,
+        uploads: &[Upload],
+        stop: &Stop,
+    ) -> (Result<(), Error>, Vec<Stored>) {
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let result = store.put_all(uploads, &sender, stop);
+        drop(sender);
+        let mut stored = Vec::new();
+        while let Ok(progress) = receiver.try_recv() {
+            if let Progress::Stored(file) = progress {
+                stored.push(file);
+            }
+        }
+        (result, stored)
+    }
+
+    fn everything_below(root: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut directories = vec![root.to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                if entry.path().is_dir() {
+                    directories.push(entry.path());
+                } else {
+                    found.push(
+                        entry
+                            .path()
+                            .strip_prefix(root)
+                            .unwrap()
+                            .display()
+                            .to_string(),
+                    );
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn files_are_stored_with_their_hash_and_permissions() {
+        let place = tempfile::tempdir().unwrap();
+        let source = place.path().join("tool");
+        fs::write(&source, "abc").unwrap();
+        fs::set_permissions(&source, fs::Permissions::from_mode(0o755)).unwrap();
+        let store = DirectoryStore::new(place.path().join("out"));
+        let (result, stored) = put(&store, &[upload(&source, "app/bin/tool")], &Stop::default());
+        result.unwrap();
+        assert_eq!(
+            stored[0].sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(everything_below(store.root()), ["app/bin/tool"]);
+        let mode = fs::metadata(store.path("app/bin/tool"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o755);
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let source = place.path().join("a");
+        fs::write(&source, "a").unwrap();
+        let store = DirectoryStore::new(place.path().join("out"));
+        let uploads = [
+            upload(&source, "a"),
+            upload(&place.path().join("gone"), "b"),
+        ];
+        let (result, stored) = put(&store, &uploads, &Stop::default());
+        assert_eq!(result.unwrap_err().kind, ErrorKind::Source);
+        assert!(stored.is_empty());
+        assert_eq!(everything_below(store.root()), Vec::<String>::new());
+
+        let stop = Stop::default();
+        stop.request();
+        let (result, _) = put(&store, &uploads[..1], &stop);
+        assert_eq!(result.unwrap_err().kind, ErrorKind::Stopped);
+        assert_eq!(everything_below(store.root()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_said() {
+        let place = tempfile::tempdir().unwrap();
+        let source = place.path().join("a");
+        fs::write(&source, "a").unwrap();
+        let store = DirectoryStore::new(place.path().join("out"));
+        put(&store, &[upload(&source, "app")], &Stop::default())
+            .0
+            .unwrap();
+        let error = put(&store, &[upload(&source, "app/x")], &Stop::default())
+            .0
+            .unwrap_err();
+        assert!(
+            error
+                .help
+                .unwrap()
+                .contains("a file of that name is in the way")
+        );
+        fs::create_dir(store.path("dir")).unwrap();
+        let error = put(&store, &[upload(&source, "dir")], &Stop::default())
+            .0
+            .unwrap_err();
+        assert!(
+            error
+                .help
+                .unwrap()
+                .contains("a directory of that name is in the way")
+        );
+    }
+}

@@ -1,0 +1,738 @@
+//! A bucket as the place for artifacts.
+//!
+//! Files up to one part are put at once; larger ones in parts, several at a time. Every request carries the SHA-256 of
+//! what it sends, so that the service refuses what was changed on the way, and a HEAD at the end says that all of it is
+//! there. Bytes in memory are counted: no more than [`IN_FLIGHT`] at a time.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::{RequestId, RequestIdExt};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart, ServerSideEncryption,
+};
+use aws_smithy_http_client::tls;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use super::{
+    Error, ErrorKind, ObjectMetadata, Progress, ProgressSender, Stop, Stored, Upload, hex,
+};
+
+/// Size of a part, and of the largest file that is put at once.
+const PART: u64 = 8 * 1024 * 1024;
+
+/// Most parts that S3 takes for one object.
+const MAX_PARTS: u64 = 10_000;
+
+/// Bytes of content in memory at a time.
+const IN_FLIGHT: usize = 32 * 1024 * 1024;
+
+/// Requests at a time.
+const REQUESTS: usize = 24;
+
+/// What a small file counts at least, so that the number of requests stays bounded too.
+const LEAST: usize = IN_FLIGHT / REQUESTS;
+
+/// How long a service may take to begin its answer. Without it one dead connection holds a build for a quarter of an
+/// hour.
+const ANSWER: Duration = Duration::from_mins(1);
+
+/// How often a request is tried before it counts as failed.
+const ATTEMPTS: u32 = 5;
+
+/// How long cleaning up after a failure may take.
+const CLEAN_UP: Duration = Duration::from_secs(20);
+
+/// How S3 is reached.
+#[derive(Clone, Debug, Default)]
+pub struct S3Settings {
+    /// The bucket.
+    pub bucket: String,
+    /// KMS key for what is stored; the bucket's own default if not given.
+    pub encryption_key: Option<String>,
+    /// The region, where it was said; else what the environment and the profile say.
+    pub region: Option<String>,
+    /// The profile, where it was said.
+    pub profile: Option<String>,
+    /// Whether an endpoint other than AWS's own is set: those want the bucket in the path.
+    pub custom_endpoint: bool,
+}
+
+/// Keeps artifacts in a bucket.
+#[derive(Debug)]
+pub struct S3Store {
+    settings: S3Settings,
+    /// Made at the first use: a build without artifacts does not look for credentials.
+    client: OnceCell<Client>,
+}
+
+/// One object that this store has finished, for the case that it has to go again.
+#[derive(Clone, Debug)]
+struct Finished {
+    key: String,
+    version: Option<String>,
+}
+
+impl S3Store {
+    /// A store with these settings. Nothing is contacted yet.
+    #[must_use]
+    pub fn new(settings: S3Settings) -> Self {
+        Self {
+            settings,
+            client: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn location(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.settings.bucket)
+    }
+
+    async fn client(&self) -> &Client {
+        self.client
+            .get_or_init(|| make_client(&self.settings))
+            .await
+    }
+
+    pub(super) async fn put(
+        &self,
+        uploads: Vec<Upload>,
+        metadata: ObjectMetadata,
+        progress: &ProgressSender,
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        let job = Arc::new(Job {
+            client: self.client().await.clone(),
+            settings: self.settings.clone(),
+            metadata,
+            progress: progress.clone(),
+            memory: Arc::new(Semaphore::new(IN_FLIGHT)),
+            halt: Stop::default(),
+        });
+        let mut finished = Vec::new();
+        let result = job.put_all(uploads, &mut finished, stop).await;
+        if result.is_err() && !finished.is_empty() {
+            job.remove(finished).await;
+        }
+        result
+    }
+}
+
+async fn make_client(settings: &S3Settings) -> Client {
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .read_timeout(ANSWER)
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http)
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(timeouts);
+    if let Some(profile) = &settings.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(region) = &settings.region {
+        loader = loader.region(aws_config::Region::new(region.clone()));
+    }
+    let shared = loader.load().await;
+    let custom = settings.custom_endpoint || shared.endpoint_url().is_some();
+    let config = aws_sdk_s3::config::Builder::from(&shared)
+        .force_path_style(custom)
+        .build();
+    Client::from_conf(config)
+}
+
+/// What all uploads of one call share.
+struct Job {
+    client: Client,
+    settings: S3Settings,
+    metadata: ObjectMetadata,
+    progress: ProgressSender,
+    memory: Arc<Semaphore>,
+    /// Tells every upload to end and to clear up behind it: after a failure of one, or a wish from outside.
+    halt: Stop,
+}
+
+/// A part that is read and hashed, ready to go.
+struct Part {
+    number: i32,
+    content: Vec<u8>,
+    digest: [u8; 32],
+    memory: OwnedSemaphorePermit,
+}
+
+impl Job {
+    /// Runs all uploads, several at a time. After the first failure the others are told to end, and all of them are
+    /// waited for: each clears up behind itself.
+    async fn put_all(
+        self: &Arc<Self>,
+        uploads: Vec<Upload>,
+        finished: &mut Vec<Finished>,
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        let mut running = JoinSet::new();
+        let mut uploads = uploads.into_iter();
+        let mut result = Ok(());
+        loop {
+            while running.len() < REQUESTS && result.is_ok() {
+                let Some(upload) = uploads.next() else { break };
+                let job = Arc::clone(self);
+                running.spawn(async move { job.put_one(upload).await });
+            }
+            tokio::select! {
+                ended = running.join_next() => match ended {
+                    None => return result,
+                    Some(Ok(Ok(object))) => finished.push(object),
+                    Some(Ok(Err(error))) => result = result.and(Err(error)),
+                    Some(Err(error)) => result = result.and(Err(broke_off(error))),
+                },
+                () = stop.requested(), if result.is_ok() => result = Err(Error::stopped()),
+            }
+            if result.is_err() {
+                self.halt.request();
+            }
+        }
+    }
+
+    /// Carries work on until it ends or the job is told to.
+    async fn unless_halted<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            result = work => result,
+            () = self.halt.requested() => Err(Error::stopped()),
+        }
+    }
+
+    async fn put_one(&self, upload: Upload) -> Result<Finished, Error> {
+        let source = upload.source.clone();
+        let size = blocking(move || {
+            File::open(&source)
+                .and_then(|file| file.metadata())
+                .map(|data| data.len())
+        })
+        .await?
+        .map_err(|error| Error::source_file(&upload.source, error))?;
+        let (digest, version, whole) = if size <= PART {
+            self.unless_halted(self.put_at_once(&upload, size)).await?
+        } else {
+            self.put_in_parts(&upload, size).await?
+        };
+        self.verify(&upload.key, size, &digest).await?;
+        let location = format!("s3://{}/{}", self.settings.bucket, upload.key);
+        let stored = Stored {
+            path: upload.path,
+            location,
+            bytes: size,
+            sha256: whole,
+        };
+        let _ = self.progress.send(Progress::Stored(stored));
+        Ok(Finished {
+            key: upload.key,
+            version,
+        })
+    }
+
+    async fn reserve(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let bytes = usize::try_from(bytes)
+            .unwrap_or(IN_FLIGHT)
+            .clamp(LEAST, IN_FLIGHT);
+        let permits = u32::try_from(bytes).expect("invariant: memory in flight is far below 4 GiB");
+        let reserved = Arc::clone(&self.memory).acquire_many_owned(permits).await;
+        reserved.expect("invariant: the semaphore is never closed")
+    }
+
+    /// Returns the expected checksum, the version and the SHA-256 in hexadecimal.
+    async fn put_at_once(
+        &self,
+        upload: &Upload,
+        size: u64,
+    ) -> Result<(String, Option<String>, String), Error> {
+        let _memory = self.reserve(size).await;
+        let source = upload.source.clone();
+        let (content, digest) = blocking(move || {
+            let content = read_exactly(&mut File::open(&source)?, size)?;
+            let digest: [u8; 32] = Sha256::digest(&content).into();
+            Ok((content, digest))
+        })
+        .await?
+        .map_err(|error| unreadable(&upload.source, error))?;
+        let checksum = BASE64.encode(digest);
+        let mut request = self
+            .client
+            .put_object()
+            .bucket(&self.settings.bucket)
+            .key(&upload.key)
+            .checksum_sha256(&checksum)
+            .set_content_type(self.metadata.content_type.map(str::to_owned))
+            .body(ByteStream::from(content));
+        for (name, value) in &self.metadata.entries {
+            request = request.metadata(*name, value);
+        }
+        if let Some(key) = &self.settings.encryption_key {
+            request = request
+                .server_side_encryption(ServerSideEncryption::AwsKms)
+                .ssekms_key_id(key);
+        }
+        let answer = request.customize().disable_payload_signing().send().await;
+        let answer = answer.map_err(|error| self.service_error("store", &upload.key, error))?;
+        let _ = self.progress.send(Progress::Bytes(size));
+        Ok((
+            checksum,
+            answer.version_id().map(str::to_owned),
+            hex(&digest),
+        ))
+    }
+
+    async fn put_in_parts(
+        &self,
+        upload: &Upload,
+        size: u64,
+    ) -> Result<(String, Option<String>, String), Error> {
+        let mut request = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.settings.bucket)
+            .key(&upload.key)
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
+            .set_content_type(self.metadata.content_type.map(str::to_owned));
+        for (name, value) in &self.metadata.entries {
+            request = request.metadata(*name, value);
+        }
+        if let Some(key) = &self.settings.encryption_key {
+            request = request
+                .server_side_encryption(ServerSideEncryption::AwsKms)
+                .ssekms_key_id(key);
+        }
+        let created = request
+            .send()
+            .await
+            .map_err(|error| self.service_error("begin to store", &upload.key, error))?;
+        let Some(id) = created.upload_id() else {
+            return Err(self.odd_answer(&upload.key, "began an upload without giving it an id"));
+        };
+        let result = self.unless_halted(self.put_parts(upload, id, size)).await;
+        if result.is_err() {
+            // Parts that stay behind cost money for ever.
+            let request = self
+                .client
+                .abort_multipart_upload()
+                .bucket(&self.settings.bucket)
+                .key(&upload.key);
+            let aborted = tokio::time::timeout(CLEAN_UP, request.upload_id(id).send()).await;
+            if !matches!(aborted, Ok(Ok(_))) {
+                let note = format!(
+                    "the upload {id} to {}/{} could not be aborted",
+                    self.bucket_url(),
+                    upload.key
+                );
+                let _ = self.progress.send(Progress::Note(note));
+            }
+        }
+        result
+    }
+
+    /// Reads, hashes and sends the parts, then asks for the whole.
+    async fn put_parts(
+        &self,
+        upload: &Upload,
+        id: &str,
+        size: u64,
+    ) -> Result<(String, Option<String>, String), Error> {
+        let part_size = PART.max(size.div_ceil(MAX_PARTS));
+        let count = size.div_ceil(part_size);
+        let mut reader = Some(PartReader::open(&upload.source, part_size, size)?);
+        let mut sending = JoinSet::new();
+        let mut completed: Vec<CompletedPart> = Vec::new();
+        let mut digests = Sha256::new();
+        for number in 1..=count {
+            let memory = self.reserve(part_size).await;
+            let mut current = reader
+                .take()
+                .expect("invariant: the reader comes back with every part");
+            let (next, part) = blocking(move || {
+                let part = current.next_part(number, memory);
+                (current, part)
+            })
+            .await?;
+            reader = Some(next);
+            let part = part.map_err(|error| unreadable(&upload.source, error))?;
+            digests.update(part.digest);
+            sending.spawn(self.send_part(&upload.key, id, part));
+            while let Some(sent) = sending.try_join_next() {
+                completed.push(sent.map_err(broke_off)??);
+            }
+        }
+        while let Some(sent) = sending.join_next().await {
+            completed.push(sent.map_err(broke_off)??);
+        }
+        completed.sort_by_key(CompletedPart::part_number);
+        let parts = CompletedMultipartUpload::builder()
+            .set_parts(Some(completed))
+            .build();
+        let answer = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.settings.bucket)
+            .key(&upload.key)
+            .upload_id(id)
+            .multipart_upload(parts)
+            .send()
+            .await
+            .map_err(|error| self.service_error("finish storing", &upload.key, error))?;
+        let whole = reader.map(PartReader::finish).unwrap_or_default();
+        let checksum = format!("{}-{count}", BASE64.encode(digests.finalize()));
+        Ok((checksum, answer.version_id().map(str::to_owned), whole))
+    }
+
+    fn send_part(
+        &self,
+        key: &str,
+        id: &str,
+        part: Part,
+    ) -> impl Future<Output = Result<CompletedPart, Error>> + use<> {
+        let checksum = BASE64.encode(part.digest);
+        let size = part.content.len() as u64;
+        let request = self
+            .client
+            .upload_part()
+            .bucket(&self.settings.bucket)
+            .key(key)
+            .upload_id(id)
+            .part_number(part.number)
+            .checksum_sha256(&checksum)
+            .body(ByteStream::from(part.content));
+        let context = ErrorContext {
+            bucket: self.settings.bucket.clone(),
+            key: key.to_owned(),
+        };
+        let progress = self.progress.clone();
+        async move {
+            let memory = part.memory;
+            let answer = request.customize().disable_payload_signing().send().await;
+            let answer = answer.map_err(|error| context.service_error("store a part of", error))?;
+            drop(memory);
+            let _ = progress.send(Progress::Bytes(size));
+            let done = CompletedPart::builder()
+                .part_number(part.number)
+                .checksum_sha256(checksum);
+            Ok(done.set_e_tag(answer.e_tag().map(str::to_owned)).build())
+        }
+    }
+
+    /// Asks what is there. The checksum of an object in parts is that of its parts' checksums, with their number.
+    async fn verify(&self, key: &str, size: u64, checksum: &str) -> Result<(), Error> {
+        let head = self
+            .client
+            .head_object()
+            .bucket(&self.settings.bucket)
+            .key(key)
+            .checksum_mode(ChecksumMode::Enabled)
+            .send()
+            .await
+            .map_err(|error| self.service_error("verify", key, error))?;
+        let there = head
+            .content_length()
+            .and_then(|length| u64::try_from(length).ok());
+        if there != Some(size) {
+            let there = there.map_or("an unknown number of".to_owned(), |there| there.to_string());
+            return Err(self.odd_answer(key, &format!("has {there} bytes where {size} were sent")));
+        }
+        let bare = |text: &str| text.split('-').next().unwrap_or_default().to_owned();
+        match head.checksum_sha256() {
+            Some(found) if bare(found) != bare(checksum) => {
+                Err(self.odd_answer(key, "has another SHA-256 than what was sent"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                let note = format!(
+                    "{} gave no checksum: only the size was verified",
+                    self.bucket_url()
+                );
+                let _ = self.progress.send(Progress::Note(note));
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes what was finished before a failure. With versions it is the new version that goes, so that what was
+    /// there before comes back.
+    async fn remove(&self, finished: Vec<Finished>) {
+        let count = finished.len();
+        let removing = async {
+            let mut left = 0;
+            for object in finished {
+                let request = self
+                    .client
+                    .delete_object()
+                    .bucket(&self.settings.bucket)
+                    .key(&object.key);
+                let removed = request.set_version_id(object.version).send().await;
+                left += usize::from(removed.is_err());
+            }
+            left
+        };
+        let left = tokio::time::timeout(CLEAN_UP, removing)
+            .await
+            .unwrap_or(count);
+        if left > 0 {
+            let note = format!(
+                "{left} objects that were stored before the failure could not be removed from {}",
+                self.bucket_url()
+            );
+            let _ = self.progress.send(Progress::Note(note));
+        }
+    }
+
+    fn bucket_url(&self) -> String {
+        format!("s3://{}", self.settings.bucket)
+    }
+
+    fn context(&self, key: &str) -> ErrorContext {
+        ErrorContext {
+            bucket: self.settings.bucket.clone(),
+            key: key.to_owned(),
+        }
+    }
+
+    fn service_error<E>(&self, doing: &str, key: &str, error: SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        SdkError<E, HttpResponse>: RequestId + RequestIdExt,
+    {
+        self.context(key).service_error(doing, error)
+    }
+
+    fn odd_answer(&self, key: &str, what: &str) -> Error {
+        let location = format!("{}/{key}", self.bucket_url());
+        let message = format!("{location} {what}");
+        Error {
+            kind: ErrorKind::Mismatch,
+            location,
+            message,
+            help: None,
+            source: None,
+        }
+    }
+}
+
+struct ErrorContext {
+    bucket: String,
+    key: String,
+}
+
+impl ErrorContext {
+    /// An error in the form that CodeBuild's log has: the code, the text, then the status and the ids (ART-14).
+    fn service_error<E>(&self, doing: &str, error: SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        SdkError<E, HttpResponse>: RequestId + RequestIdExt,
+    {
+        let location = format!("s3://{}/{}", self.bucket, self.key);
+        let Some(status) = error
+            .raw_response()
+            .map(|response| response.status().as_u16())
+        else {
+            return unreachable_service(doing, location, error);
+        };
+        let code = error
+            .code()
+            .map_or_else(|| code_of_status(status), str::to_owned);
+        let text = error
+            .message()
+            .unwrap_or("the service gave no message")
+            .to_owned();
+        let request_id = error.request_id().unwrap_or("none");
+        let host_id = error.extended_request_id().unwrap_or("none");
+        let message = format!(
+            "{code}: {text}\n\tstatus code: {status}, request id: {request_id}, host id: {host_id}"
+        );
+        let kind = kind_of(&code, status);
+        let help = match kind {
+            ErrorKind::NotFound => Some(format!(
+                "make the bucket `{}`, or name another with `--artifacts`",
+                self.bucket
+            )),
+            ErrorKind::Forbidden => Some(
+                "check the credentials, and that they may s3:PutObject and s3:GetObject there"
+                    .to_owned(),
+            ),
+            _ => None,
+        };
+        Error {
+            kind,
+            location,
+            message,
+            help,
+            source: Some(Box::new(error)),
+        }
+    }
+}
+
+/// No answer came: no credentials, no network, no service.
+fn unreachable_service<E>(doing: &str, location: String, error: SdkError<E, HttpResponse>) -> Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let causes = causes(&error);
+    let no_credentials = causes
+        .iter()
+        .any(|cause| cause.contains("no providers in chain provided credentials"));
+    let (kind, help) = if no_credentials {
+        (
+            ErrorKind::Forbidden,
+            "no AWS credentials were found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
+        )
+    } else {
+        (
+            ErrorKind::Unreachable,
+            "check the network, the region and AWS_ENDPOINT_URL",
+        )
+    };
+    let message = format!("could not {doing} {location}: {}", causes.join(": "));
+    Error {
+        kind,
+        location,
+        message,
+        help: Some(help.to_owned()),
+        source: Some(Box::new(error)),
+    }
+}
+
+/// The words of an error and of all below it, each once.
+fn causes(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+    let mut causes: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let words = error.to_string();
+        if causes.last().is_none_or(|last| !last.contains(&words)) {
+            causes.push(words);
+        }
+        next = error.source();
+    }
+    causes
+}
+
+/// Answers to HEAD have no body, and so no code.
+fn code_of_status(status: u16) -> String {
+    match status {
+        403 => "AccessDenied".to_owned(),
+        404 => "NotFound".to_owned(),
+        _ => format!("HTTP {status}"),
+    }
+}
+
+fn kind_of(code: &str, status: u16) -> ErrorKind {
+    match (code, status) {
+        (
+            "BadDigest"
+            | "InvalidDigest"
+            | "XAmzContentSHA256Mismatch"
+            | "XAmzContentChecksumMismatch",
+            _,
+        ) => ErrorKind::Mismatch,
+        (_, 404) => ErrorKind::NotFound,
+        (_, 401 | 403) => ErrorKind::Forbidden,
+        (_, 500..) => ErrorKind::Unreachable,
+        _ => ErrorKind::Other,
+    }
+}
+
+/// Reads a file part by part, and hashes all of it on the way.
+struct PartReader {
+    file: File,
+    part_size: u64,
+    left: u64,
+    whole: Sha256,
+}
+
+impl PartReader {
+    fn open(path: &Path, part_size: u64, size: u64) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|error| Error::source_file(path, error))?;
+        Ok(Self {
+            file,
+            part_size,
+            left: size,
+            whole: Sha256::new(),
+        })
+    }
+
+    fn next_part(&mut self, number: u64, memory: OwnedSemaphorePermit) -> std::io::Result<Part> {
+        let size = self.part_size.min(self.left);
+        let content = read_exactly(&mut self.file, size)?;
+        self.left -= size;
+        if self.left == 0 {
+            nothing_more(&mut self.file)?;
+        }
+        self.whole.update(&content);
+        let digest = Sha256::digest(&content).into();
+        let number = i32::try_from(number).expect("invariant: at most 10,000 parts");
+        Ok(Part {
+            number,
+            content,
+            digest,
+            memory,
+        })
+    }
+
+    fn finish(self) -> String {
+        hex(&self.whole.finalize())
+    }
+}
+
+/// Exactly so many bytes; a file that has fewer is being changed.
+fn read_exactly(file: &mut File, size: u64) -> std::io::Result<Vec<u8>> {
+    let mut content = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+    file.read_exact(&mut content)?;
+    Ok(content)
+}
+
+/// The end of the file; one that goes on is being changed.
+fn nothing_more(file: &mut File) -> std::io::Result<()> {
+    match file.read(&mut [0])? {
+        0 => Ok(()),
+        _ => Err(std::io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        Error::changed(path)
+    } else {
+        Error::source_file(path, error)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(broke_off)
+}
+
+fn broke_off(error: tokio::task::JoinError) -> Error {
+    Error {
+        kind: ErrorKind::Other,
+        location: String::new(),
+        message: "storing artifacts broke off".to_owned(),
+        help: None,
+        source: Some(error.into()),
+    }
+}
