@@ -1,5 +1,7 @@
 //! Where an artifact goes: its key in the store (ART-12).
 
+use std::path::Path;
+
 use crate::plan::{NamespaceType, Packaging};
 
 /// What a key is made of, all texts expanded.
@@ -46,7 +48,10 @@ pub fn key(place: &Place<'_>) -> Result<String, PlaceError> {
         return Err(PlaceError::NoArchiveName);
     }
     // Only this form of CodeBuild's documentation adds a suffix.
-    if place.s3_prefix.is_some() && place.packaging == Packaging::Zip && !name.ends_with(".zip") {
+    let has_suffix = Path::new(&name)
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
+    if place.s3_prefix.is_some() && place.packaging == Packaging::Zip && !has_suffix {
         name.push_str(".zip");
     }
     let build_id = match place.namespace_type {

@@ -238,6 +238,19 @@ impl Session for HostSession {
         Ok(Ok(expanded))
     }
 
+    fn mentions(&self, name: &str) -> bool {
+        let saved = self
+            .saved_env
+            .windows(name.len())
+            .any(|window| window == name.as_bytes());
+        saved
+            || self
+                .environment
+                .variables
+                .iter()
+                .any(|(known, _)| known.as_bytes().starts_with(name.as_bytes()))
+    }
+
     async fn drain_background(&mut self, output: &Output) {
         while let Ok(chunk) = self.background.1.try_recv() {
             let _ = output.send(chunk).await;

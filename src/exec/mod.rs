@@ -117,6 +117,9 @@ pub trait Session {
         cancel: &mut Cancel,
     ) -> impl Future<Output = Result<Result<Vec<OsString>, ExpandFailure>, Error>>;
 
+    /// Whether a name occurs among the variables that the next command would see; a guess that errs on the side of yes.
+    fn mentions(&self, name: &str) -> bool;
+
     /// Passes on what background processes wrote meanwhile, without waiting for more.
     fn drain_background(&mut self, output: &Output) -> impl Future<Output = ()>;
 

@@ -100,6 +100,10 @@ impl Session for ScriptedSession {
         Ok(Ok(texts.iter().map(OsString::from).collect()))
     }
 
+    fn mentions(&self, _name: &str) -> bool {
+        false
+    }
+
     async fn drain_background(&mut self, _output: &Output) {}
 
     async fn close(&mut self, _output: &Output, _cancel: &mut Cancel) -> usize {

@@ -2,13 +2,13 @@
 
 use super::environment::plan_environment;
 use super::request::{BuildRequest, NamespaceType};
-use super::types::{ArtifactName, ArtifactPlan, CommandPlan, PhasePlan, Plan};
+use super::types::{ArtifactName, ArtifactPlan, CommandPlan, Expandable, PhasePlan, Plan};
 use super::unsupported;
 use crate::buildspec::Buildspec;
 use crate::buildspec::model::{self, Variable};
 use crate::diagnostic::{self, Code, Diagnostic};
 use crate::phase::CommandPhase;
-use crate::source::SourceText;
+use crate::source::{SourceText, Spanned};
 
 /// Makes the plan, with what the author should know; or says why there can be none.
 pub fn plan(
@@ -19,7 +19,7 @@ pub fn plan(
     let mut diagnostics = Vec::new();
     runnable(buildspec, &mut diagnostics);
     unsupported::check(buildspec, request, &mut diagnostics);
-    let artifacts = plan_artifacts(buildspec, request, &mut diagnostics);
+    let artifacts = plan_artifacts(source, buildspec, request, &mut diagnostics);
     diagnostic::sort(&mut diagnostics);
     if diagnostic::has_error(&diagnostics) {
         return Err(diagnostics);
@@ -104,6 +104,7 @@ fn plan_phase(source: &SourceText, name: CommandPhase, phase: Option<&model::Pha
 }
 
 fn plan_artifacts(
+    source: &SourceText,
     buildspec: &Buildspec,
     request: &BuildRequest,
     diagnostics: &mut Vec<Diagnostic>,
@@ -113,26 +114,29 @@ fn plan_artifacts(
         .iter()
         .filter_map(|artifacts| artifacts.primary.as_ref());
     primary
-        .map(|artifact| plan_artifact(artifact, request, diagnostics))
+        .map(|artifact| plan_artifact(source, artifact, request, diagnostics))
         .collect()
 }
 
 fn plan_artifact(
+    source: &SourceText,
     artifact: &model::Artifact,
     request: &BuildRequest,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> ArtifactPlan {
     let settings = &request.artifacts;
+    let expandable = |text: &Spanned<String>| Expandable {
+        text: text.value.clone(),
+        place: source.start_of(text.span),
+    };
+    let all = |texts: &[Spanned<String>]| texts.iter().map(expandable).collect();
     let name = match (&settings.name, &artifact.name) {
         (Some(requested), _) => ArtifactName::Fixed(requested.clone()),
-        (None, Some(name)) => ArtifactName::Expanded(name.clone()),
+        (None, Some(name)) => ArtifactName::Expanded(expandable(name)),
         (None, None) => ArtifactName::Fixed(request.project.as_str().to_owned()),
     };
-    if let Some(prefix) = artifact
-        .s3_prefix
-        .as_ref()
-        .filter(|_| settings.namespace_type != NamespaceType::BuildId)
-    {
+    let with_build_id = settings.namespace_type == NamespaceType::BuildId;
+    if let Some(prefix) = artifact.s3_prefix.as_ref().filter(|_| !with_build_id) {
         let message = "`s3-prefix` is not used: it needs the namespace type BUILD_ID";
         let diagnostic = Diagnostic::new(Code::UnsupportedHere, prefix.span, message)
             .with_help("pass `--artifact-namespace build-id`, or remove it");
@@ -140,16 +144,17 @@ fn plan_artifact(
     }
     ArtifactPlan {
         identifier: None,
-        base_directory: artifact.base_directory.clone(),
-        files: artifact.files.clone(),
-        exclude_paths: artifact.exclude_paths.clone(),
+        base_directory: artifact.base_directory.as_ref().map(expandable),
+        files: all(&artifact.files),
+        exclude_paths: all(&artifact.exclude_paths),
         discard_paths: artifact.discard_paths,
         enable_symlinks: artifact.enable_symlinks,
         name,
         s3_prefix: artifact
             .s3_prefix
-            .clone()
-            .filter(|_| settings.namespace_type == NamespaceType::BuildId),
+            .as_ref()
+            .filter(|_| with_build_id)
+            .map(expandable),
         packaging: settings.packaging,
         namespace_type: settings.namespace_type,
     }

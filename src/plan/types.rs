@@ -7,7 +7,7 @@ use super::request::{ArtifactLocation, NamespaceType, Packaging, ProjectName};
 use crate::buildspec::model::{ArtifactIdentifier, Shell, Unrecognized, Version};
 use crate::env::EnvironmentVariable;
 use crate::phase::{CommandPhase, OnFailure};
-use crate::source::{LineColumn, Spanned};
+use crate::source::LineColumn;
 
 /// A build, decided.
 #[derive(Clone, Debug)]
@@ -109,8 +109,14 @@ pub struct CommandPlan {
     pub place: LineColumn,
 }
 
-/// A text of an artifact that the build shell expands after the last command, and where it was written (ART-8).
-pub type Expandable = Spanned<String>;
+/// A text of an artifact that the build shell expands after the last command (ART-8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expandable {
+    /// As written.
+    pub text: String,
+    /// Where it stands in the buildspec.
+    pub place: LineColumn,
+}
 
 /// One artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,519 @@
+//! The one loop: feeds the machine, carries out what it says, and makes events of what happens.
+//!
+//! While something is under way the loop listens to everything at once: output, the end of the work, signals, the time
+//! limit, the end of the grace period, and a reader that goes away. Nothing in it waits for anything else.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::machine::{Action, Input, Machine};
+use super::outcome::Outcome;
+use crate::artifact::Workspace;
+use crate::artifact::upload::Report;
+use crate::event::{BuildStarted, BuildspecRead, CommandStarted, EventKind, StopReason, Warning};
+use crate::exec::{self, Environment, Escalation, Executor, Session};
+use crate::phase::{CLIENT_ERROR, CommandPhase, Phase, PhaseContext, Status};
+use crate::plan::{CommandList, Plan};
+use crate::sink::{Recorder, SinkFailure};
+use crate::store::{Stop, Store};
+
+/// Chunks of output that wait for the loop.
+const OUTPUT_CHUNKS: usize = 16;
+
+/// Least time between two reports of progress.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// Wishes for the end, from signals or other programs.
+pub type StopSignals = mpsc::UnboundedReceiver<StopReason>;
+
+/// What is known before the first phase.
+#[derive(Debug)]
+pub struct Prepared {
+    /// For the first event.
+    pub started: BuildStarted,
+    /// `CODEBUILD_SRC_DIR`.
+    pub source_directory: String,
+    /// Where the buildspec was found, if it was.
+    pub buildspec_location: Option<String>,
+    /// The plan, or why there is none.
+    pub plan: Result<Box<Plan>, PhaseContext>,
+    /// What the author should know.
+    pub warnings: Vec<Warning>,
+    /// When the build began.
+    pub started_at: std::time::Instant,
+    /// Time limit of the whole build.
+    pub timeout: Duration,
+    /// Time between the request to end and the end by force.
+    pub grace: Duration,
+}
+
+/// Everything outside that a build touches.
+pub struct World<E> {
+    /// Where commands run.
+    pub executor: E,
+    /// Where artifacts go.
+    pub store: Arc<Store>,
+    /// Where artifacts come from.
+    pub workspace: Workspace,
+    /// Where archives may be made: private, and gone with the build.
+    pub temporary_directory: PathBuf,
+    /// Where events go.
+    pub recorder: Recorder,
+}
+
+/// A build that is over.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Sinks that could not write.
+    pub sink_failures: Vec<SinkFailure>,
+}
+
+/// Runs a build from its first event to its last.
+pub async fn drive<E: Executor>(
+    prepared: Prepared,
+    world: World<E>,
+    signals: StopSignals,
+) -> Finished {
+    let mut driver = Driver::new(
+        &prepared,
+        world.recorder,
+        world.store,
+        world.workspace,
+        world.temporary_directory,
+        signals,
+    );
+    let mut session = None;
+    let finished = driver.build(prepared, &world.executor, &mut session).await;
+    // Dropping a session that was not closed ends its processes by force.
+    drop(session);
+    if finished.is_none() {
+        driver.outcome.status = Status::Stopped;
+        return Finished {
+            outcome: driver.outcome,
+            sink_failures: Vec::new(),
+        };
+    }
+    driver.finish().await
+}
+
+/// Whoever asked to leave at once gets `None` for everything.
+pub(super) type Left<T> = Option<T>;
+
+/// The state of the loop.
+pub(super) struct Driver {
+    pub(super) machine: Machine,
+    pub(super) recorder: Recorder,
+    pub(super) outcome: Outcome,
+    pub(super) store: Arc<Store>,
+    pub(super) workspace: Workspace,
+    pub(super) temporary_directory: PathBuf,
+    /// Where sessions send output.
+    pub(super) output: mpsc::Sender<Vec<u8>>,
+    chunks: mpsc::Receiver<Vec<u8>>,
+    /// Where uploads report.
+    pub(super) reports: mpsc::UnboundedSender<Report>,
+    heard: mpsc::UnboundedReceiver<Report>,
+    signals: StopSignals,
+    closed: watch::Receiver<bool>,
+    /// Tells commands to end.
+    pub(super) cancel: watch::Sender<Escalation>,
+    /// Tells uploads to end.
+    pub(super) stop: Stop,
+    deadline: Option<Instant>,
+    grace: Duration,
+    grace_over: Option<Instant>,
+    build_started: Instant,
+    phase_started: Instant,
+    last_progress: Option<Instant>,
+}
+
+impl Driver {
+    fn new(
+        prepared: &Prepared,
+        recorder: Recorder,
+        store: Arc<Store>,
+        workspace: Workspace,
+        temporary_directory: PathBuf,
+        signals: StopSignals,
+    ) -> Self {
+        let started = Instant::from_std(prepared.started_at);
+        let (output, chunks) = mpsc::channel(OUTPUT_CHUNKS);
+        let (reports, heard) = mpsc::unbounded_channel();
+        Self {
+            machine: Machine::new(),
+            closed: recorder.closed(),
+            recorder,
+            outcome: Outcome::default(),
+            store,
+            workspace,
+            temporary_directory,
+            output,
+            chunks,
+            reports,
+            heard,
+            signals,
+            cancel: watch::channel(Escalation::None).0,
+            stop: Stop::default(),
+            deadline: started.checked_add(prepared.timeout),
+            grace: prepared.grace,
+            grace_over: None,
+            build_started: started,
+            phase_started: started,
+            last_progress: None,
+        }
+    }
+
+    async fn build<E: Executor>(
+        &mut self,
+        prepared: Prepared,
+        executor: &E,
+        session: &mut Option<E::Session>,
+    ) -> Left<()> {
+        let Prepared {
+            started,
+            source_directory,
+            buildspec_location,
+            plan,
+            warnings,
+            ..
+        } = prepared;
+        self.record(EventKind::BuildStarted(started));
+        self.record(EventKind::PhaseStarted {
+            phase: Phase::DownloadSource,
+        });
+        self.record(EventKind::SourceReady {
+            directory: source_directory,
+        });
+        if let Some(location) = buildspec_location {
+            self.record(EventKind::BuildspecFound { location });
+        }
+        for warning in warnings {
+            self.record(EventKind::Warning(warning));
+        }
+        let (plan, mut input) = match plan {
+            Err(context) => (None, Input::NotReady(Status::Failed, context)),
+            Ok(plan) => {
+                self.record(EventKind::BuildspecRead(describe(&plan)));
+                let opened = self.attend(executor.open(environment(&plan))).await?;
+                let input = self.opened(&plan, opened, session);
+                (Some(plan), input)
+            }
+        };
+        loop {
+            let mut next = None;
+            for action in self.machine.on(input) {
+                match action {
+                    Action::StartPhase(phase) => {
+                        self.phase_started = Instant::now();
+                        self.record(EventKind::PhaseStarted { phase });
+                    }
+                    Action::FinishPhase {
+                        phase,
+                        status,
+                        aborted,
+                        contexts,
+                    } => {
+                        let duration = self.phase_started.elapsed();
+                        self.record(EventKind::PhaseFinished {
+                            phase,
+                            status,
+                            aborted,
+                            contexts,
+                            duration,
+                        });
+                    }
+                    Action::Run(phase, list, place) => {
+                        let (Some(session), Some(plan)) = (session.as_mut(), plan.as_ref()) else {
+                            continue;
+                        };
+                        next = Some(self.run(session, plan, phase, list, place).await?);
+                    }
+                    Action::Store => {
+                        let (Some(session), Some(plan)) = (session.as_mut(), plan.as_ref()) else {
+                            continue;
+                        };
+                        next = Some(self.store_artifacts(session, plan).await?);
+                    }
+                    Action::Finish(status) => {
+                        self.close(session).await?;
+                        let duration = self.build_started.elapsed();
+                        self.record(EventKind::BuildFinished { status, duration });
+                        return Some(());
+                    }
+                    Action::Escalate(_) | Action::StartGrace | Action::Leave => {
+                        self.carry_out(&action)?;
+                    }
+                }
+            }
+            input = next.expect("invariant: until the end, something is always under way");
+        }
+    }
+
+    fn opened<S>(
+        &mut self,
+        plan: &Plan,
+        opened: Result<S, exec::Error>,
+        session: &mut Option<S>,
+    ) -> Input {
+        match opened {
+            Ok(opened) => {
+                *session = Some(opened);
+                self.machine.load(plan);
+                Input::Ready
+            }
+            Err(error) => Input::NotReady(Status::Fault, self.broken(&error)),
+        }
+    }
+
+    async fn run<S: Session>(
+        &mut self,
+        session: &mut S,
+        plan: &Plan,
+        phase: CommandPhase,
+        list: CommandList,
+        place: usize,
+    ) -> Left<Input> {
+        let command = &plan.phases[phase as usize].list(list)[place];
+        self.record(EventKind::CommandStarted(CommandStarted {
+            phase,
+            list,
+            index: command.index,
+            text: command.text.clone(),
+            place: command.place,
+        }));
+        let started = Instant::now();
+        let succeeding = self.machine.succeeding();
+        let output = self.output.clone();
+        let mut cancel = self.cancel.subscribe();
+        let end = self
+            .attend(session.run(&command.text, succeeding, &output, &mut cancel))
+            .await?;
+        Some(match end {
+            Ok(end) => {
+                let duration = started.elapsed();
+                self.record(EventKind::CommandFinished {
+                    exit: end.exit,
+                    duration,
+                    leaked: end.leaked,
+                });
+                for note in end.notes {
+                    self.record(EventKind::Warning(Warning::new(note).at(command.place)));
+                }
+                Input::CommandFinished(end.exit)
+            }
+            Err(error) => {
+                let exit = crate::event::Exit::Exited(1);
+                self.record(EventKind::CommandFinished {
+                    exit,
+                    duration: started.elapsed(),
+                    leaked: false,
+                });
+                Input::CommandBroken(self.broken(&error))
+            }
+        })
+    }
+
+    async fn close<S: Session>(&mut self, session: &mut Option<S>) -> Left<()> {
+        if let Some(mut open) = session.take() {
+            let output = self.output.clone();
+            let mut cancel = self.cancel.subscribe();
+            self.attend(open.close(&output, &mut cancel)).await?;
+        }
+        Some(())
+    }
+
+    /// Waits for the sinks. Whoever asks again meanwhile leaves without them.
+    async fn finish(self) -> Finished {
+        let Self {
+            recorder,
+            outcome,
+            mut signals,
+            ..
+        } = self;
+        let sink_failures = tokio::select! {
+            failures = recorder.finish() => failures,
+            Some(_) = signals.recv() => Vec::new(),
+        };
+        Finished {
+            outcome,
+            sink_failures,
+        }
+    }
+
+    /// A broken place is a fault: what is wrong goes into the context, and what to do about it beside it.
+    pub(super) fn broken(&mut self, error: &exec::Error) -> PhaseContext {
+        let mut message = error.to_string();
+        if let Some(source) = std::error::Error::source(error) {
+            message.push_str(&format!(": {source}"));
+        }
+        if let Some(help) = remedy(error) {
+            self.record(EventKind::Warning(
+                Warning::new(message.clone()).with_help(help),
+            ));
+        }
+        PhaseContext::environment(CLIENT_ERROR, message)
+    }
+
+    pub(super) fn record(&mut self, kind: EventKind) {
+        let event = self.recorder.record(kind);
+        self.outcome.event(&event);
+    }
+
+    /// Carries work on and listens to everything else meanwhile. `None` if somebody wants to leave at once.
+    pub(super) async fn attend<T>(&mut self, work: impl Future<Output = T>) -> Left<T> {
+        tokio::pin!(work);
+        let result = loop {
+            let drained = self.recorder.is_drained();
+            tokio::select! {
+                biased;
+                Some(reason) = self.signals.recv() => self.stop_asked(reason)?,
+                () = until_closed(&mut self.closed), if self.outcome.stopped_by.is_none() => {
+                    self.stop_asked(StopReason::OutputClosed)?;
+                }
+                () = at(self.deadline) => {
+                    self.deadline = None;
+                    self.tell(Input::TimeLimit)?;
+                }
+                () = at(self.grace_over) => {
+                    self.grace_over = None;
+                    self.tell(Input::GraceOver)?;
+                }
+                result = &mut work => break result,
+                () = self.recorder.drain(), if !drained => {}
+                Some(chunk) = self.chunks.recv(), if drained => self.recorder.output(chunk),
+                Some(report) = self.heard.recv(), if drained => self.report(report),
+            }
+        };
+        // What was sent before the work ended belongs before whatever comes next.
+        while let Ok(chunk) = self.chunks.try_recv() {
+            self.recorder.output(chunk);
+        }
+        while let Ok(report) = self.heard.try_recv() {
+            self.report(report);
+        }
+        Some(result)
+    }
+
+    fn stop_asked(&mut self, reason: StopReason) -> Left<()> {
+        self.record(EventKind::StopRequested { by: reason });
+        self.tell(Input::Stop(reason))
+    }
+
+    fn tell(&mut self, input: Input) -> Left<()> {
+        for action in self.machine.on(input) {
+            self.carry_out(&action)?;
+        }
+        Some(())
+    }
+
+    fn carry_out(&mut self, action: &Action) -> Left<()> {
+        match action {
+            Action::Escalate(escalation) => {
+                self.stop.request();
+                self.cancel.send_replace(*escalation);
+            }
+            Action::StartGrace => self.grace_over = Instant::now().checked_add(self.grace),
+            Action::Leave => return None,
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Progress(progress) => {
+                let now = Instant::now();
+                let due = self
+                    .last_progress
+                    .is_none_or(|last| now.duration_since(last) >= PROGRESS_EVERY);
+                if due {
+                    self.last_progress = Some(now);
+                    self.record(EventKind::ArtifactProgress(progress));
+                }
+            }
+            Report::FileStored(file) => self.record(EventKind::ArtifactFileStored {
+                identifier: None,
+                path: file.path,
+                location: file.location,
+                bytes: file.bytes,
+                sha256: file.sha256,
+            }),
+            Report::Warning(warning) => self.record(EventKind::Warning(warning)),
+        }
+    }
+}
+
+async fn until_closed(closed: &mut watch::Receiver<bool>) {
+    if closed.wait_for(|closed| *closed).await.is_err() {
+        // The sinks' thread has ended; that says nothing about a reader.
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn describe(plan: &Plan) -> BuildspecRead {
+    let declared = plan.phases.iter().filter(|phase| phase.declared);
+    BuildspecRead {
+        version: plan.version.as_str(),
+        shell: plan.shell.name().to_owned(),
+        phases: declared
+            .map(|phase| (phase.name, phase.commands.len()))
+            .collect(),
+        unrecognized: plan
+            .unrecognized
+            .iter()
+            .map(|unknown| (unknown.section.clone(), unknown.keys.clone()))
+            .collect(),
+        has_runtime_versions: !plan.runtime_versions.is_empty(),
+        has_cache: plan.has_cache,
+    }
+}
+
+fn environment(plan: &Plan) -> Environment {
+    Environment {
+        source_directory: plan.source_directory.clone(),
+        shell: plan.shell.clone(),
+        version: plan.version,
+        variables: plan
+            .environment
+            .iter()
+            .map(|variable| (variable.name.clone(), variable.value.clone()))
+            .collect(),
+        grace: plan.grace,
+    }
+}
+
+/// What to do about a broken place, where that is known.
+fn remedy(error: &exec::Error) -> Option<String> {
+    match error {
+        exec::Error::ShellMissing { shell } => Some(format!(
+            "install `{shell}`, or run with `--shell /bin/sh` if the commands allow it"
+        )),
+        exec::Error::ShellUnsupported { .. } => {
+            Some("run it on Windows, or choose another shell with `--shell`".to_owned())
+        }
+        exec::Error::VariableTooLarge { .. } | exec::Error::EnvironmentTooLarge { .. } => {
+            Some("pass the value in a file instead".to_owned())
+        }
+        exec::Error::StateDirectory { .. }
+        | exec::Error::WriteState { .. }
+        | exec::Error::SaveState { .. } => {
+            Some("make room there, or point TMPDIR somewhere else".to_owned())
+        }
+        exec::Error::SourceDirectory { .. }
+        | exec::Error::Spawn { .. }
+        | exec::Error::System { .. } => None,
+    }
+}

@@ -1,0 +1,13 @@
+//! One build, from its first event to its last.
+//!
+//! All policy is in [`machine`], which is pure: what follows what, what a failure, a signal or the time limit changes.
+//! [`drive`] is the only loop: it feeds the machine and carries out what it says. [`outcome`] is a fold over the events.
+
+mod drive;
+mod machine;
+mod outcome;
+mod upload;
+
+pub use drive::{Finished, Prepared, StopSignals, World, drive};
+pub use machine::{Action, Input, Machine};
+pub use outcome::{ExitCode, Outcome, PhaseOutcome};

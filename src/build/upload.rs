@@ -1,0 +1,367 @@
+//! UPLOAD_ARTIFACTS: texts are expanded, files selected, artifacts stored, reports looked for.
+
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+
+use super::drive::{Driver, Left};
+use super::machine::Input;
+use crate::artifact::place::{self, Place};
+use crate::artifact::upload::{self, Artifact};
+use crate::artifact::{SelectError, Selected, Selection, select};
+use crate::event::{ArtifactProgress, ArtifactStage, EventKind, Warning};
+use crate::exec::{Escalation, Session};
+use crate::phase::{CLIENT_ERROR, PhaseContext, Status};
+use crate::plan::{ArtifactLocation, ArtifactName, ArtifactPlan, Packaging, Plan};
+use crate::report;
+use crate::source::LineColumn;
+use crate::store;
+
+/// The switch of report auto-discovery, and its pattern. Both may be set while the build runs.
+const AUTO_DISCOVER: &str = "CODEBUILD_CONFIG_AUTO_DISCOVER";
+const AUTO_DISCOVER_PATTERN: &str = "${CODEBUILD_CONFIG_AUTO_DISCOVER_DIR:-**/*}";
+
+/// Why the phase did not succeed.
+struct Failure {
+    status: Status,
+    context: PhaseContext,
+}
+
+impl Failure {
+    fn build(message: impl Into<String>) -> Self {
+        Self {
+            status: Status::Failed,
+            context: PhaseContext::build(CLIENT_ERROR, message),
+        }
+    }
+}
+
+/// An artifact's texts after expansion.
+struct Expanded {
+    selection: Selection,
+    name: String,
+    s3_prefix: Option<String>,
+}
+
+impl Driver {
+    /// Stores every artifact of the plan.
+    pub(super) async fn store_artifacts<S: Session>(
+        &mut self,
+        session: &mut S,
+        plan: &Plan,
+    ) -> Left<Input> {
+        for artifact in &plan.artifacts {
+            if let Err(failure) = self.store_artifact(session, plan, artifact).await? {
+                return Some(Input::NotStored(failure.status, failure.context));
+            }
+        }
+        self.discover_reports(session).await?;
+        Some(Input::Stored)
+    }
+
+    async fn store_artifact<S: Session>(
+        &mut self,
+        session: &mut S,
+        plan: &Plan,
+        artifact: &ArtifactPlan,
+    ) -> Left<Result<(), Failure>> {
+        let expanded = match self.expand(session, artifact).await? {
+            Ok(expanded) => expanded,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let workspace = self.workspace.clone();
+        let selection = expanded.selection.clone();
+        let selecting = tokio::task::spawn_blocking(move || select(&selection, &workspace));
+        let Ok(Selected {
+            summary,
+            manifest,
+            warnings,
+        }) = self.attend(selecting).await?
+        else {
+            return Some(Err(Failure::build("selecting artifacts broke off")));
+        };
+        self.record(EventKind::ArtifactSelected(summary));
+        for warning in warnings {
+            self.record(EventKind::Warning(warning));
+        }
+        let manifest = match manifest {
+            Ok(manifest) => manifest,
+            Err(error) => return Some(Err(self.not_selected(&error, artifact))),
+        };
+        let key = match self.key(plan, artifact, &expanded) {
+            Ok(key) => key,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let job = Artifact {
+            identifier: expanded.selection.identifier,
+            packaging: artifact.packaging,
+            key,
+            build_arn: build_arn(plan),
+            temporary_directory: self.temporary_directory.clone(),
+        };
+        self.record(EventKind::ArtifactProgress(ArtifactProgress {
+            identifier: job.identifier.clone(),
+            stage: if artifact.packaging == Packaging::Zip {
+                ArtifactStage::Packing
+            } else {
+                ArtifactStage::Storing
+            },
+            files_done: 0,
+            files: manifest.len(),
+            bytes_done: 0,
+            bytes: 0,
+        }));
+        let (stop, reports) = (self.stop.clone(), self.reports.clone());
+        let mut forced = self.cancel.subscribe();
+        let store = Arc::clone(&self.store);
+        let result = self
+            .attend(Box::pin(async {
+                tokio::select! {
+                    result = upload::upload(&job, manifest, &store, &reports, &stop) => Some(result),
+                    // A second wish does not wait for an upload to clear up behind itself.
+                    _ = forced.wait_for(|escalation| *escalation == Escalation::Kill) => None,
+                }
+            }))
+            .await?;
+        Some(match result {
+            Some(Ok(stored)) => {
+                self.record(EventKind::ArtifactStored(stored));
+                Ok(())
+            }
+            Some(Err(error)) => Err(self.not_stored(&error)),
+            None => Err(Failure::build("stopped")),
+        })
+    }
+
+    /// Expands every text of an artifact in the state that the last command left (ART-8).
+    async fn expand<S: Session>(
+        &mut self,
+        session: &mut S,
+        artifact: &ArtifactPlan,
+    ) -> Left<Result<Expanded, Failure>> {
+        let name = match &artifact.name {
+            ArtifactName::Expanded(name) => Some(name),
+            ArtifactName::Fixed(_) => None,
+        };
+        let all: Vec<&crate::plan::Expandable> = artifact
+            .base_directory
+            .iter()
+            .chain(&artifact.files)
+            .chain(&artifact.exclude_paths)
+            .chain(name)
+            .chain(&artifact.s3_prefix)
+            .collect();
+        let texts: Vec<&str> = all.iter().map(|text| text.text.as_str()).collect();
+        let output = self.output.clone();
+        let mut cancel = self.cancel.subscribe();
+        let mut results = match self
+            .attend(session.expand(&texts, &output, &mut cancel))
+            .await?
+        {
+            Ok(Ok(results)) => results.into_iter(),
+            Ok(Err(failure)) => {
+                let text = all[failure.index];
+                let message = format!(
+                    "could not expand `{}`: {}",
+                    text.text,
+                    failure.exit.describe()
+                );
+                let warning = Warning::new(message.clone())
+                    .at(text.place)
+                    .with_help("the last command in it failed; its output stands above");
+                self.record(EventKind::Warning(warning));
+                return Some(Err(Failure::build(message)));
+            }
+            Err(error) => {
+                let context = self.broken(&error);
+                return Some(Err(Failure {
+                    status: Status::Fault,
+                    context,
+                }));
+            }
+        };
+        let mut take = |count: usize| results.by_ref().take(count).collect::<Vec<OsString>>();
+        let base_directory = take(artifact.base_directory.iter().count()).pop();
+        let files = take(artifact.files.len());
+        let exclude_paths = take(artifact.exclude_paths.len());
+        let expanded_name = take(name.iter().count()).pop();
+        let s3_prefix = take(artifact.s3_prefix.iter().count()).pop();
+        let places = artifact.files.iter().map(|file| file.place);
+        let name = match (&artifact.name, expanded_name) {
+            (_, Some(expanded)) => match expanded.into_string() {
+                Ok(name) => name,
+                Err(_) => {
+                    return Some(Err(Failure::build(
+                        "the artifact name is not UTF-8 after expansion",
+                    )));
+                }
+            },
+            (ArtifactName::Fixed(name), None) => name.clone(),
+            (ArtifactName::Expanded(name), None) => name.text.clone(),
+        };
+        Some(Ok(Expanded {
+            selection: Selection {
+                identifier: artifact
+                    .identifier
+                    .as_ref()
+                    .map(|identifier| identifier.as_str().to_owned()),
+                base_directory,
+                files: files.into_iter().zip(places).collect(),
+                exclude_paths,
+                discard_paths: artifact.discard_paths,
+                // Only an archive can hold a symlink.
+                keep_symlinks: artifact.enable_symlinks && artifact.packaging == Packaging::Zip,
+            },
+            name,
+            s3_prefix: s3_prefix.map(|prefix| prefix.to_string_lossy().into_owned()),
+        }))
+    }
+
+    fn key(
+        &mut self,
+        plan: &Plan,
+        artifact: &ArtifactPlan,
+        expanded: &Expanded,
+    ) -> Result<String, Failure> {
+        let path = match &plan.artifact_location {
+            ArtifactLocation::Directory(_) => "",
+            ArtifactLocation::S3 { path, .. } => path,
+        };
+        let place = Place {
+            path,
+            namespace_type: artifact.namespace_type,
+            build_uuid: &plan.build_uuid,
+            name: &expanded.name,
+            s3_prefix: expanded.s3_prefix.as_deref(),
+            packaging: artifact.packaging,
+        };
+        place::key(&place).map_err(|error| {
+            if let Some(place) = name_place(artifact) {
+                let warning = Warning::new(error.to_string())
+                    .at(place)
+                    .with_help("check the variables in it, or pass `--artifact-name`");
+                self.record(EventKind::Warning(warning));
+            }
+            Failure::build(error.to_string())
+        })
+    }
+
+    fn not_selected(&mut self, error: &SelectError, artifact: &ArtifactPlan) -> Failure {
+        match error {
+            SelectError::NoBaseDirectory { .. } => {
+                let place = artifact.base_directory.as_ref().map(|text| text.place);
+                let mut warning = Warning::new(error.to_string()).with_help(
+                    "it is looked for below the source directory, wherever the last command went",
+                );
+                warning.place = place;
+                self.record(EventKind::Warning(warning));
+                Failure::build(error.to_string())
+            }
+            SelectError::NothingMatched | SelectError::Pattern { .. } => {
+                Failure::build(error.to_string())
+            }
+            SelectError::Read { source, .. } => Failure::build(format!("{error}: {source}")),
+        }
+    }
+
+    fn not_stored(&mut self, error: &upload::Error) -> Failure {
+        if error.is_stopped() {
+            return Failure::build("stopped");
+        }
+        let in_phase = |message: &str| format!("Error in UPLOAD_ARTIFACTS phase: {message}");
+        match error {
+            upload::Error::Archive(crate::artifact::archive::Error::Read { source, .. }) => {
+                Failure::build(in_phase(&format!("{error}: {source}")))
+            }
+            upload::Error::Archive(_) => {
+                let cause = std::error::Error::source(error)
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                let context =
+                    PhaseContext::environment(CLIENT_ERROR, in_phase(&format!("{error}: {cause}")));
+                Failure {
+                    status: Status::Fault,
+                    context,
+                }
+            }
+            upload::Error::Store(error) => {
+                if let Some(help) = &error.help {
+                    let warning =
+                        Warning::new(format!("{} was not stored", error.location)).with_help(help);
+                    self.record(EventKind::Warning(warning));
+                }
+                let message = in_phase(&error.message);
+                match error.kind {
+                    store::ErrorKind::Source => Failure::build(message),
+                    store::ErrorKind::Unreachable | store::ErrorKind::NoSpace => Failure {
+                        status: Status::Fault,
+                        context: PhaseContext::environment(CLIENT_ERROR, message),
+                    },
+                    _ => Failure {
+                        status: Status::Failed,
+                        context: PhaseContext::environment(CLIENT_ERROR, message),
+                    },
+                }
+            }
+        }
+    }
+
+    /// Looks for reports, unless the build has said not to (LOG-14). Never fails a build.
+    async fn discover_reports<S: Session>(&mut self, session: &mut S) -> Left<()> {
+        let (mut wanted, mut pattern) = (true, OsString::from("**/*"));
+        if session.mentions(AUTO_DISCOVER) {
+            let texts = [
+                format!("${AUTO_DISCOVER}"),
+                AUTO_DISCOVER_PATTERN.to_owned(),
+            ];
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let output = self.output.clone();
+            let mut cancel = self.cancel.subscribe();
+            if let Ok(Ok(values)) = self
+                .attend(session.expand(&texts, &output, &mut cancel))
+                .await?
+            {
+                wanted = values[0] != *OsStr::new("false");
+                pattern.clone_from(&values[1]);
+            }
+        }
+        if !wanted {
+            return Some(());
+        }
+        let (workspace, shown) = (
+            self.workspace.clone(),
+            pattern.to_string_lossy().into_owned(),
+        );
+        let looking = tokio::task::spawn_blocking(move || report::discover(&workspace, &pattern));
+        if let Ok(found) = self.attend(looking).await? {
+            let (files, duration) = (found.files, found.duration);
+            self.record(EventKind::ReportsDiscovered {
+                pattern: shown,
+                files,
+                duration,
+            });
+            if files > 0 {
+                let message = format!(
+                    "{files} file(s) look like test or coverage reports; this version does not collect them"
+                );
+                self.record(EventKind::Warning(Warning::new(message)));
+            }
+        }
+        Some(())
+    }
+}
+
+fn name_place(artifact: &ArtifactPlan) -> Option<LineColumn> {
+    match &artifact.name {
+        ArtifactName::Expanded(name) => Some(name.place),
+        ArtifactName::Fixed(_) => None,
+    }
+}
+
+fn build_arn(plan: &Plan) -> String {
+    let arn = plan
+        .environment
+        .iter()
+        .find(|variable| variable.name == "CODEBUILD_BUILD_ARN");
+    arn.map(|variable| variable.value.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}

@@ -1,0 +1,290 @@
+//! What can be written on the command line (CLI-1 to CLI-8).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell as CompletionShell;
+
+use crate::buildspec::model::Shell;
+use crate::plan::{NamespaceType, Packaging, ProjectName};
+use crate::units::parse_duration;
+
+/// Colours of `--help`: those of cargo.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Exit codes as `--help` shows them.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0      the build succeeded
+  1      the build failed
+  2      the command line cannot be used
+  3      the buildspec cannot be used
+  4      fault of the environment: the machine, the network or AWS
+  5      the build timed out
+  6      the build was stopped by request
+  128+n  the build was stopped by signal n (130 for Ctrl-C)";
+
+/// Run AWS CodeBuild buildspec files on this machine
+#[derive(Debug, Parser)]
+#[command(
+    name = "runner",
+    version,
+    about,
+    styles = STYLES,
+    after_help = EXIT_CODES,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    max_term_width = 110
+)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a build (this is also what `runner` alone does)
+    #[command(after_help = EXIT_CODES)]
+    Run(RunArgs),
+    /// Show what a build would do, without running anything
+    Plan(PlanArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: CompletionShell,
+    },
+}
+
+/// What a build is asked for.
+#[derive(Debug, ClapArgs)]
+pub(super) struct RequestArgs {
+    /// Source directory [default: this directory]
+    #[arg(short = 'C', long = "directory", value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Source")]
+    pub(super) directory: Option<PathBuf>,
+
+    /// Buildspec, relative to the source directory; `-` reads standard input [default: buildspec.yml]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Source")]
+    pub(super) file: Option<PathBuf>,
+
+    /// Version of the source, for CODEBUILD_SOURCE_VERSION
+    #[arg(long, value_name = "VERSION", help_heading = "Source")]
+    pub(super) source_version: Option<String>,
+
+    /// Name of the project [default: the name of the source directory]
+    #[arg(long, value_name = "NAME", value_parser = project_name, help_heading = "Source")]
+    pub(super) project: Option<ProjectName>,
+
+    /// Set a variable of this build; without a value, pass on the caller's. Wins over every other place
+    #[arg(short, long, value_name = "NAME[=VALUE]", help_heading = "Environment")]
+    pub(super) env: Vec<String>,
+
+    /// Read variables of the project from a file of NAME=value lines. Wins over the buildspec
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Environment")]
+    pub(super) env_file: Vec<PathBuf>,
+
+    /// Shell that runs the commands, instead of the buildspec's
+    #[arg(long, value_name = "SHELL", value_parser = shell, help_heading = "Environment")]
+    pub(super) shell: Option<Shell>,
+
+    /// AWS region
+    #[arg(long, value_name = "REGION", help_heading = "Environment")]
+    pub(super) region: Option<String>,
+
+    /// AWS profile
+    #[arg(long, value_name = "PROFILE", help_heading = "Environment")]
+    pub(super) profile: Option<String>,
+
+    /// Where artifacts go: a directory, or s3://BUCKET/PREFIX [default: .runner/artifacts beside the source]
+    #[arg(long, value_name = "DIR|s3://…", value_hint = ValueHint::AnyPath, help_heading = "Artifacts")]
+    pub(super) artifacts: Option<String>,
+
+    /// Store one archive, or single files
+    #[arg(
+        long,
+        value_name = "PACKAGING",
+        default_value = "none",
+        help_heading = "Artifacts"
+    )]
+    pub(super) packaging: PackagingArg,
+
+    /// Name of the artifact, instead of the buildspec's [default: the buildspec's, else the project's]
+    #[arg(long, value_name = "NAME", help_heading = "Artifacts")]
+    pub(super) artifact_name: Option<String>,
+
+    /// Whether the build id is part of the artifact's place
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        default_value = "none",
+        help_heading = "Artifacts"
+    )]
+    pub(super) artifact_namespace: NamespaceArg,
+
+    /// KMS key that S3 encrypts artifacts with
+    #[arg(long, value_name = "KEY", help_heading = "Artifacts")]
+    pub(super) kms_key: Option<String>,
+
+    /// End the build after this time
+    #[arg(long, value_name = "DURATION", default_value = "60m", value_parser = positive_duration, help_heading = "Limits")]
+    pub(super) timeout: Duration,
+
+    /// Time a command has to end by itself when the build is stopped
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Limits")]
+    pub(super) grace: Duration,
+
+    /// Refuse a buildspec that asks for what this version does not do, instead of warning
+    #[arg(long, help_heading = "Limits")]
+    pub(super) strict: bool,
+
+    /// When to use colours
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Output"
+    )]
+    pub(super) color: When,
+}
+
+/// What a build is asked for, and how it is shown.
+#[derive(Debug, ClapArgs)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) request: RequestArgs,
+
+    /// Show what would be done, and run nothing
+    #[arg(short = 'n', long, alias = "dryrun", help_heading = "Output")]
+    pub(super) dry_run: bool,
+
+    /// What standard output shows: `auto` is `pretty` at a terminal and `codebuild` elsewhere
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "auto",
+        help_heading = "Output"
+    )]
+    pub(super) log_format: LogFormat,
+
+    /// Write CodeBuild's log to a file too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub(super) log_file: Option<PathBuf>,
+
+    /// Write events to a file, one JSON object a line
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub(super) events: Option<PathBuf>,
+
+    /// Show the plan before the build
+    #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
+    pub(super) verbose: bool,
+
+    /// Show what commands write and what went wrong, nothing else
+    #[arg(short, long, help_heading = "Output")]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pub(super) request: RequestArgs,
+
+    /// Print JSON
+    #[arg(long, help_heading = "Output")]
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum PackagingArg {
+    None,
+    Zip,
+}
+
+impl From<PackagingArg> for Packaging {
+    fn from(packaging: PackagingArg) -> Self {
+        match packaging {
+            PackagingArg::None => Self::None,
+            PackagingArg::Zip => Self::Zip,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum NamespaceArg {
+    None,
+    BuildId,
+}
+
+impl From<NamespaceArg> for NamespaceType {
+    fn from(namespace: NamespaceArg) -> Self {
+        match namespace {
+            NamespaceArg::None => Self::None,
+            NamespaceArg::BuildId => Self::BuildId,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    Auto,
+    Pretty,
+    Codebuild,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("a build needs more time than none".to_owned()),
+        positive => Ok(positive),
+    }
+}
+
+fn project_name(text: &str) -> Result<ProjectName, String> {
+    let rule = "a project name is 2 to 150 letters, digits, `-` and `_`, a letter or digit first";
+    ProjectName::new(text).ok_or_else(|| rule.to_owned())
+}
+
+fn shell(text: &str) -> Result<Shell, String> {
+    Shell::parse(text).ok_or_else(|| "expected `/bin/sh`, `bash`, `/bin/bash` or `pwsh`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::build::ExitCode;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_the_exit_codes() {
+        let width = 6;
+        let listed: Vec<String> = ExitCode::MEANINGS
+            .iter()
+            .map(|(code, meaning)| format!("  {code:<width$} {meaning}"))
+            .collect();
+        assert_eq!(EXIT_CODES, format!("Exit codes:\n{}", listed.join("\n")));
+    }
+}

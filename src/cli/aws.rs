@@ -1,0 +1,61 @@
+//! What AWS's own settings say, without asking AWS.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use aws_config::meta::region::ProvideRegion as _;
+use aws_config::profile::ProfileFileRegionProvider;
+
+use super::machine;
+
+/// The region: the flag, the environment, the profile. Nothing is asked over a network.
+pub(super) async fn region(flag: Option<&str>, profile: Option<&str>) -> Option<String> {
+    let known = flag
+        .map(str::to_owned)
+        .or_else(|| machine::text("AWS_REGION"))
+        .or_else(|| machine::text("AWS_DEFAULT_REGION"));
+    if known.is_some() || !has_profiles() {
+        return known;
+    }
+    let mut provider = ProfileFileRegionProvider::builder();
+    if let Some(profile) = profile {
+        provider = provider.profile_name(profile);
+    }
+    provider
+        .build()
+        .region()
+        .await
+        .map(|region| region.to_string())
+}
+
+fn has_profiles() -> bool {
+    let named = machine::variable("AWS_CONFIG_FILE").map(PathBuf::from);
+    let usual = || machine::variable("HOME").map(|home| PathBuf::from(home).join(".aws/config"));
+    named.or_else(usual).is_some_and(|path| path.is_file())
+}
+
+/// Whether an endpoint other than AWS's own is set for S3.
+pub(super) fn has_custom_endpoint() -> bool {
+    ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
+        .into_iter()
+        .any(|name| machine::variable(name).is_some())
+}
+
+/// Shortest value that is taken for a real credential: test servers take any, and hiding every `test` helps nobody.
+const SHORTEST_CREDENTIAL: usize = 16;
+
+/// Credentials in the environment, which no log may show (LOG-15).
+pub(super) fn credentials<'v>(
+    variables: impl Iterator<Item = (&'v str, &'v OsString)>,
+) -> Vec<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let names = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+    ];
+    variables
+        .filter(|(name, value)| names.contains(name) && value.len() >= SHORTEST_CREDENTIAL)
+        .map(|(_, value)| value.as_bytes().to_vec())
+        .collect()
+}

@@ -1,0 +1,140 @@
+//! From arguments to a plan: what `run` and `plan` have in common.
+
+use std::path::PathBuf;
+
+use super::args::RequestArgs;
+use super::buildspec_file::{self, NotFound};
+use super::{machine, request, terminal};
+use crate::buildspec;
+use crate::diagnostic::{self, Colour, Diagnostic, render};
+use crate::event::{Warning, stamp};
+use crate::phase::PhaseContext;
+use crate::plan::{BuildRequest, Plan, plan};
+use crate::source::SourceText;
+
+/// Everything that is known before a build begins.
+pub(super) struct Loaded {
+    /// What was asked for.
+    pub(super) request: BuildRequest,
+    /// The source directory.
+    pub(super) directory: PathBuf,
+    /// Name of the buildspec for messages.
+    pub(super) name: String,
+    /// Where the buildspec was found, if it was.
+    pub(super) location: Option<String>,
+    /// The plan, or why there is none.
+    pub(super) plan: Result<Box<Plan>, Refusal>,
+    /// What the author should know.
+    pub(super) warnings: Vec<Diagnostic>,
+    /// The buildspec's text, where it could be read.
+    pub(super) source: Option<SourceText>,
+}
+
+/// Why there is no plan.
+pub(super) struct Refusal {
+    /// What CodeBuild says.
+    pub(super) context: PhaseContext,
+    /// What a person is told.
+    pub(super) complaint: String,
+}
+
+/// Reads the machine and the buildspec and makes the plan. Only mistakes on the command line are errors here.
+pub(super) async fn load(args: &RequestArgs, count_build: bool) -> Result<Loaded, clap::Error> {
+    let directory = request::source_directory(args)?;
+    let mut request = request::request(args, &directory, stamp()).await?;
+    if count_build {
+        request.build_number = machine::next_build_number(&request.project);
+    }
+    let colour = terminal::error_colour(args.color);
+    let found =
+        match buildspec_file::read(&directory, args.directory.as_deref(), args.file.as_deref()) {
+            Ok(found) => found,
+            Err(not_found) => {
+                let name = args.file.as_ref().map_or_else(
+                    || "buildspec.yml".to_owned(),
+                    |file| file.display().to_string(),
+                );
+                let location = not_found.location.clone();
+                let plan = Err(refuse_file(*not_found, colour));
+                return Ok(Loaded {
+                    request,
+                    directory,
+                    name,
+                    location,
+                    plan,
+                    warnings: Vec::new(),
+                    source: None,
+                });
+            }
+        };
+    request.buildspec_location.clone_from(&found.location);
+    let (plan, warnings) = match decide(&found.source, &request) {
+        Ok((plan, warnings)) => (Ok(Box::new(plan)), warnings),
+        Err(diagnostics) => (Err(refuse(&found.source, &diagnostics, colour)), Vec::new()),
+    };
+    Ok(Loaded {
+        request,
+        directory,
+        name: found.source.name().to_owned(),
+        location: Some(found.location),
+        plan,
+        warnings,
+        source: Some(found.source),
+    })
+}
+
+/// All findings of all stages; an error in the buildspec itself keeps the plan from being tried.
+fn decide(
+    source: &SourceText,
+    request: &BuildRequest,
+) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let (buildspec, mut warnings) = buildspec::read(source)?;
+    match plan(source, &buildspec, request) {
+        Ok((plan, more)) => {
+            warnings.extend(more);
+            diagnostic::sort(&mut warnings);
+            Ok((plan, warnings))
+        }
+        Err(mut diagnostics) => {
+            diagnostics.extend(warnings);
+            diagnostic::sort(&mut diagnostics);
+            Err(diagnostics)
+        }
+    }
+}
+
+fn refuse(source: &SourceText, diagnostics: &[Diagnostic], colour: Colour) -> Refusal {
+    let first = diagnostics.iter().find(|diagnostic| diagnostic.is_error());
+    let context =
+        PhaseContext::buildspec(first.map(Diagnostic::context_message).unwrap_or_default());
+    Refusal {
+        context,
+        complaint: render(source, diagnostics, colour),
+    }
+}
+
+fn refuse_file(not_found: NotFound, colour: Colour) -> Refusal {
+    let complaint = match &not_found.diagnostic {
+        Some(placed) => render(&placed.0, std::slice::from_ref(&placed.1), colour),
+        None => {
+            let mut text = format!("error: {}\n", not_found.message);
+            if let Some(help) = &not_found.help {
+                text.push_str(&format!("  help: {help}\n"));
+            }
+            text
+        }
+    };
+    Refusal {
+        context: not_found.context,
+        complaint,
+    }
+}
+
+/// A finding as an event.
+pub(super) fn as_event(source: &SourceText, diagnostic: &Diagnostic) -> Warning {
+    Warning {
+        message: diagnostic.message.clone(),
+        help: diagnostic.help.clone(),
+        place: Some(source.start_of(diagnostic.primary.span)),
+    }
+}

@@ -1,0 +1,114 @@
+//! The command line: arguments become requests, and results become text and exit codes.
+//!
+//! The only module that reads the process's environment and directory, and that installs signal handlers.
+
+mod args;
+mod aws;
+mod buildspec_file;
+mod load;
+mod machine;
+mod plan;
+mod plan_json;
+mod request;
+mod run;
+mod terminal;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use self::args::{Args, Command};
+use crate::build::ExitCode;
+use crate::buildspec::yaml;
+use crate::exec::process;
+
+/// Runs the program with these arguments, the name it was called by first.
+#[must_use]
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let called_as = arguments
+        .first()
+        .map(Path::new)
+        .and_then(Path::file_name)
+        .unwrap_or_default();
+    if called_as == process::SESSION_NAME {
+        return session(&arguments);
+    }
+    report_bugs();
+    let args = match Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    match args.command {
+        None => run::run(args.run),
+        Some(Command::Run(run)) => run::run(run),
+        Some(Command::Plan(plan)) => plan::plan(&plan),
+        Some(Command::Completions { shell }) => {
+            let mut completions = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "runner", &mut completions);
+            print(&completions)
+        }
+    }
+}
+
+/// What this program does as [`process::SESSION_NAME`].
+fn session(arguments: &[OsString]) -> ExitCode {
+    let [_, program, arguments @ ..] = arguments else {
+        return ExitCode::Usage;
+    };
+    let error = process::become_session(program, arguments);
+    complain(&format!(
+        "error: could not start {}: {error}\n",
+        Path::new(program).display()
+    ));
+    ExitCode::Fault
+}
+
+/// Help and versions go to standard output and are a success; mistakes go to standard error.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::Usage
+    } else {
+        ExitCode::Succeeded
+    }
+}
+
+/// A panic is a bug of this program: it says so, and where.
+fn report_bugs() {
+    let standard = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !yaml::is_guarded() {
+            standard(panic);
+            complain("\nThis is a bug in runner. Please report it with the lines above.\n");
+        }
+    }));
+}
+
+/// Writes to standard output. A reader that went away is no failure.
+fn print(text: &[u8]) -> ExitCode {
+    match io::stdout()
+        .write_all(text)
+        .and_then(|()| io::stdout().flush())
+    {
+        Ok(()) => ExitCode::Succeeded,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::Succeeded,
+        Err(error) => {
+            complain(&format!(
+                "error: could not write to standard output: {error}\n"
+            ));
+            ExitCode::Fault
+        }
+    }
+}
+
+/// Writes to standard error; if that is impossible, nobody can be told.
+fn complain(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// A mistake on the command line that clap cannot know of, in clap's form.
+fn mistake(message: impl std::fmt::Display) -> clap::Error {
+    Args::command().error(clap::error::ErrorKind::ValueValidation, message)
+}

@@ -1,0 +1,248 @@
+//! `runner plan`: what a build would do. Names of variables and where they come from, never their values.
+
+use tokio::runtime;
+
+use super::args::PlanArgs;
+use super::load::{self, Loaded};
+use super::{complain, plan_json, print, usage};
+use crate::build::ExitCode;
+use crate::env::Origin;
+use crate::phase::{OnFailure, Phase, Status, next};
+use crate::plan::{ArtifactLocation, ArtifactName, ArtifactPlan, CommandPlan, PhasePlan, Plan};
+use crate::units::write_duration;
+
+/// Shows the plan of a build.
+pub(super) fn plan(args: &PlanArgs) -> ExitCode {
+    let runtime = match runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("error: could not start: {error}\n"));
+            return ExitCode::Fault;
+        }
+    };
+    match runtime.block_on(load::load(&args.request, false)) {
+        Err(mistake) => usage(&mistake),
+        Ok(loaded) => show(&loaded, args.json),
+    }
+}
+
+/// Prints the plan, or why there is none.
+pub(super) fn show(loaded: &Loaded, json: bool) -> ExitCode {
+    let plan = match &loaded.plan {
+        Ok(plan) => plan,
+        Err(refusal) => {
+            complain(&refusal.complaint);
+            return match refusal.context.blame {
+                crate::phase::Blame::Environment => ExitCode::Fault,
+                _ => ExitCode::BuildspecInvalid,
+            };
+        }
+    };
+    for warning in &loaded.warnings {
+        if let Some(source) = &loaded.source {
+            let warning = load::as_event(source, warning);
+            complain(&crate::sink::render_warning(&warning, &loaded.name));
+        }
+    }
+    if json {
+        let mut text =
+            serde_json::to_string_pretty(&plan_json::plan_json(plan)).unwrap_or_default();
+        text.push('\n');
+        return print(text.as_bytes());
+    }
+    print(text(loaded).as_bytes())
+}
+
+/// The plan as text; empty if there is none.
+pub(super) fn text(loaded: &Loaded) -> String {
+    match &loaded.plan {
+        Ok(plan) => render(plan, &loaded.name),
+        Err(_) => String::new(),
+    }
+}
+
+fn render(plan: &Plan, name: &str) -> String {
+    let mut text = String::new();
+    let mut field = |label: &str, value: &str| text.push_str(&format!("{label:<10} {value}\n"));
+    field(
+        "buildspec",
+        &format!(
+            "{} (version {})",
+            plan.buildspec_location,
+            plan.version.as_str()
+        ),
+    );
+    field("project", plan.project.as_str());
+    field("source", &plan.source_directory.display().to_string());
+    field("shell", plan.shell.name());
+    field(
+        "limits",
+        &format!(
+            "{} in all, {} to end when stopped",
+            write_duration(plan.timeout),
+            write_duration(plan.grace)
+        ),
+    );
+    text.push('\n');
+    text.push_str(&environment(plan));
+    for phase in &plan.phases {
+        text.push('\n');
+        text.push_str(&render_phase(phase, name));
+    }
+    text.push('\n');
+    if plan.artifacts.is_empty() {
+        text.push_str("artifacts  none\n");
+    }
+    for artifact in &plan.artifacts {
+        text.push_str(&render_artifact(plan, artifact));
+    }
+    text
+}
+
+/// Variables by origin; those that the caller has anyway are only counted.
+fn environment(plan: &Plan) -> String {
+    let mut text = "environment\n".to_owned();
+    let of = |origin: Origin| {
+        plan.environment
+            .iter()
+            .filter(move |variable| variable.origin == origin)
+    };
+    for origin in [
+        Origin::StartBuild,
+        Origin::Project,
+        Origin::Buildspec,
+        Origin::Default,
+        Origin::Runner,
+    ] {
+        let names: Vec<String> = of(origin)
+            .map(|variable| variable.name.to_string_lossy().into_owned())
+            .collect();
+        if !names.is_empty() {
+            text.push_str(&wrapped(origin.name(), &names));
+        }
+    }
+    let count = of(Origin::Environment).count();
+    text.push_str(&format!(
+        "  {:<12} {count} variables of the caller\n",
+        Origin::Environment.name()
+    ));
+    text
+}
+
+/// A label and names, wrapped at 100 columns.
+fn wrapped(label: &str, names: &[String]) -> String {
+    let mut text = format!("  {label:<12}");
+    let mut column = text.len();
+    for name in names {
+        if column + 1 + name.len() > 100 {
+            text.push_str(&format!("\n  {:<12}", ""));
+            column = 14;
+        }
+        text.push(' ');
+        text.push_str(name);
+        column += 1 + name.len();
+    }
+    text.push('\n');
+    text
+}
+
+fn render_phase(phase: &PhasePlan, name: &str) -> String {
+    let title = phase.name.phase().name();
+    let mut text = if phase.declared {
+        format!("{title:<10} {}\n", after_failure(phase))
+    } else {
+        format!("{title:<10} not in the buildspec\n")
+    };
+    for command in &phase.commands {
+        text.push_str(&render_command(command, name));
+    }
+    if !phase.finally.is_empty() {
+        text.push_str("  finally\n");
+    }
+    for command in &phase.finally {
+        text.push_str(&render_command(command, name));
+    }
+    text
+}
+
+/// What follows a failure of this phase, in words.
+fn after_failure(phase: &PhasePlan) -> String {
+    let said = match &phase.on_failure {
+        None => String::new(),
+        Some(OnFailure::Abort) => " (on-failure: ABORT)".to_owned(),
+        Some(OnFailure::Continue) => " (on-failure: CONTINUE)".to_owned(),
+        Some(OnFailure::Retry(retry)) => {
+            format!(" (on-failure: RETRY, at most {} times)", retry.count)
+        }
+    };
+    match next(
+        phase.name.phase(),
+        Status::Failed,
+        phase.on_failure.as_ref(),
+    ) {
+        Phase::Finalizing => format!("a failure ends the build{said}"),
+        following => format!("after a failure {following} follows{said}"),
+    }
+}
+
+fn render_command(command: &CommandPlan, name: &str) -> String {
+    let mut lines = command.text.trim_end().lines();
+    let first = lines.next().unwrap_or_default();
+    let more = lines.count();
+    let rest = match more {
+        0 => String::new(),
+        1 => " … (1 more line)".to_owned(),
+        more => format!(" … ({more} more lines)"),
+    };
+    format!("  {name}:{:<5} {first}{rest}\n", command.place.line)
+}
+
+fn render_artifact(plan: &Plan, artifact: &ArtifactPlan) -> String {
+    let label = artifact
+        .identifier
+        .as_ref()
+        .map_or("artifact".to_owned(), |id| {
+            format!("artifact {}", id.as_str())
+        });
+    let place = match &plan.artifact_location {
+        ArtifactLocation::Directory(root) => root.display().to_string(),
+        ArtifactLocation::S3 { bucket, path } if path.is_empty() => format!("s3://{bucket}"),
+        ArtifactLocation::S3 { bucket, path } => format!("s3://{bucket}/{path}"),
+    };
+    let name = match &artifact.name {
+        ArtifactName::Fixed(name) => name.clone(),
+        ArtifactName::Expanded(name) => format!("{} (expanded after the last command)", name.text),
+    };
+    let mut text = format!("{label:<10} {place}\n");
+    let mut field = |label: &str, value: &str| text.push_str(&format!("  {label:<12} {value}\n"));
+    field("name", &name);
+    field("packaging", artifact.packaging.name());
+    field("namespace", artifact.namespace_type.name());
+    field(
+        "directory",
+        artifact
+            .base_directory
+            .as_ref()
+            .map_or(".", |directory| &directory.text),
+    );
+    for file in &artifact.files {
+        field("files", &file.text);
+    }
+    for path in &artifact.exclude_paths {
+        field("exclude", &path.text);
+    }
+    if artifact.discard_paths {
+        field("paths", "discarded");
+    }
+    if artifact.enable_symlinks {
+        field("symlinks", "kept");
+    }
+    if let Some(key) = &plan.encryption_key {
+        field("encryption", key);
+    }
+    text
+}

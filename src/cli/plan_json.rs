@@ -1,0 +1,96 @@
+//! The plan for programs (CLI-5). No value of a variable is in it.
+
+use serde_json::{Value, json};
+
+use crate::buildspec::model::ArtifactIdentifier;
+use crate::phase::{OnFailure, Status, next};
+use crate::plan::{
+    ArtifactLocation, ArtifactName, ArtifactPlan, CommandPlan, Expandable, PhasePlan, Plan,
+};
+
+/// Version of this form; grows with a change that a reader has to know of.
+const FORMAT: u32 = 1;
+
+/// The plan as JSON.
+pub(super) fn plan_json(plan: &Plan) -> Value {
+    let environment: Vec<Value> = plan
+        .environment
+        .iter()
+        .map(|variable| json!({ "name": variable.name.to_string_lossy(), "origin": variable.origin.name() }))
+        .collect();
+    json!({
+        "format": FORMAT,
+        "projectName": plan.project.as_str(),
+        "sourceDirectory": plan.source_directory.display().to_string(),
+        "buildspec": { "location": plan.buildspec_location, "version": plan.version.as_str() },
+        "shell": plan.shell.name(),
+        "timeoutSeconds": plan.timeout.as_secs(),
+        "graceSeconds": plan.grace.as_secs(),
+        "environment": environment,
+        "runtimeVersions": plan.runtime_versions.iter().map(|(runtime, version)| json!({ "runtime": runtime, "version": version })).collect::<Vec<_>>(),
+        "phases": plan.phases.iter().map(phase_json).collect::<Vec<_>>(),
+        "artifacts": plan.artifacts.iter().map(|artifact| artifact_json(plan, artifact)).collect::<Vec<_>>(),
+    })
+}
+
+fn phase_json(phase: &PhasePlan) -> Value {
+    let on_failure = phase
+        .on_failure
+        .as_ref()
+        .map(|on_failure| match on_failure {
+            OnFailure::Abort => "ABORT",
+            OnFailure::Continue => "CONTINUE",
+            OnFailure::Retry(_) => "RETRY",
+        });
+    let after = |status| next(phase.name.phase(), status, phase.on_failure.as_ref()).name();
+    json!({
+        "phase": phase.name.phase().name(),
+        "declared": phase.declared,
+        "onFailure": on_failure,
+        "afterSuccess": after(Status::Succeeded),
+        "afterFailure": after(Status::Failed),
+        "commands": phase.commands.iter().map(command_json).collect::<Vec<_>>(),
+        "finally": phase.finally.iter().map(command_json).collect::<Vec<_>>(),
+    })
+}
+
+fn command_json(command: &CommandPlan) -> Value {
+    json!({
+        "index": command.index,
+        "command": command.text,
+        "line": command.place.line,
+        "column": command.place.column,
+    })
+}
+
+fn artifact_json(plan: &Plan, artifact: &ArtifactPlan) -> Value {
+    let location = match &plan.artifact_location {
+        ArtifactLocation::Directory(root) => json!({ "directory": root.display().to_string() }),
+        ArtifactLocation::S3 { bucket, path } => json!({ "bucket": bucket, "path": path }),
+    };
+    let (name, expanded) = match &artifact.name {
+        ArtifactName::Fixed(name) => (name, false),
+        ArtifactName::Expanded(name) => (&name.text, true),
+    };
+    let texts = |texts: &[Expandable]| {
+        texts
+            .iter()
+            .map(|text| json!(text.text))
+            .collect::<Vec<_>>()
+    };
+    json!({
+        "artifactIdentifier": artifact.identifier.as_ref().map(ArtifactIdentifier::as_str),
+        "location": location,
+        "name": name,
+        "nameIsExpanded": expanded,
+        "packaging": artifact.packaging.name(),
+        "namespaceType": artifact.namespace_type.name(),
+        "baseDirectory": artifact.base_directory.as_ref().map(|directory| &directory.text),
+        "files": texts(&artifact.files),
+        "excludePaths": texts(&artifact.exclude_paths),
+        "discardPaths": artifact.discard_paths,
+        "enableSymlinks": artifact.enable_symlinks,
+        "s3Prefix": artifact.s3_prefix.as_ref().map(|prefix| &prefix.text),
+        "encryptionKey": plan.encryption_key,
+    })
+}

@@ -1,0 +1,229 @@
+//! Arguments and the machine make a request.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::args::RequestArgs;
+use super::{aws, machine, mistake};
+use crate::env;
+use crate::exec::process;
+use crate::plan::{ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, Source};
+
+/// How long git may take to say which commit is checked out.
+const GIT_LIMIT: Duration = Duration::from_secs(10);
+
+/// The source directory, absolute; a mistake if it is none.
+pub(super) fn source_directory(args: &RequestArgs) -> Result<PathBuf, clap::Error> {
+    let here = machine::directory()
+        .map_err(|error| mistake(format!("this directory is gone: {error}")))?;
+    let directory = match &args.directory {
+        Some(directory) => here.join(directory),
+        None => here,
+    };
+    let shown = args
+        .directory
+        .as_deref()
+        .unwrap_or(&directory)
+        .display()
+        .to_string();
+    match directory.canonicalize() {
+        Ok(directory) if directory.is_dir() => Ok(directory),
+        Ok(_) => Err(mistake(format!("{shown} is no directory"))),
+        Err(error) => Err(mistake(format!(
+            "the source directory {shown} cannot be used: {error}"
+        ))),
+    }
+}
+
+/// Makes the request. `buildspec_location` is filled in when the buildspec was found.
+pub(super) async fn request(
+    args: &RequestArgs,
+    directory: &Path,
+    start_time: SystemTime,
+) -> Result<BuildRequest, clap::Error> {
+    let name = directory
+        .file_name()
+        .map(OsStr::to_string_lossy)
+        .unwrap_or_default();
+    let project = args
+        .project
+        .clone()
+        .unwrap_or_else(|| ProjectName::from_directory_name(&name));
+    let (source, region) = tokio::join!(
+        source(args, directory),
+        aws::region(args.region.as_deref(), args.profile.as_deref()),
+    );
+    let mut environment = machine::variables();
+    // What the flags say holds for the commands as it does for the runner's own calls.
+    if let Some(profile) = &args.profile {
+        environment.push(("AWS_PROFILE".into(), profile.into()));
+    }
+    if let Some(region) = &args.region {
+        environment
+            .extend(["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| (name.into(), region.into())));
+    }
+    Ok(BuildRequest {
+        build_uuid: uuid::Uuid::new_v4().to_string(),
+        build_number: 0,
+        project,
+        start_time,
+        initiator: machine::initiator(),
+        source,
+        buildspec_location: String::new(),
+        environment,
+        project_variables: project_variables(&args.env_file)?,
+        start_build_variables: start_build_variables(&args.env)?,
+        shell: args.shell.clone(),
+        region,
+        artifacts: artifacts(args, directory)?,
+        timeout: args.timeout,
+        grace: args.grace,
+        strict: args.strict,
+    })
+}
+
+fn artifacts(args: &RequestArgs, directory: &Path) -> Result<ArtifactRequest, clap::Error> {
+    let location = match args.artifacts.as_deref() {
+        None => ArtifactLocation::Directory(directory.join(".runner/artifacts")),
+        Some(text) => match text.strip_prefix("s3://") {
+            Some(place) => {
+                let (bucket, path) = place.split_once('/').unwrap_or((place, ""));
+                if bucket.is_empty() {
+                    return Err(mistake(format!(
+                        "`{text}` names no bucket: write s3://BUCKET or s3://BUCKET/PREFIX"
+                    )));
+                }
+                let path = path.trim_matches('/').to_owned();
+                ArtifactLocation::S3 {
+                    bucket: bucket.to_owned(),
+                    path,
+                }
+            }
+            None if text.is_empty() => {
+                return Err(mistake(
+                    "`--artifacts` needs a directory or s3://BUCKET/PREFIX",
+                ));
+            }
+            None => {
+                let here = machine::directory()
+                    .map_err(|error| mistake(format!("this directory is gone: {error}")))?;
+                ArtifactLocation::Directory(machine::canonical(&here.join(text)))
+            }
+        },
+    };
+    Ok(ArtifactRequest {
+        location,
+        packaging: args.packaging.into(),
+        namespace_type: args.artifact_namespace.into(),
+        name: args.artifact_name.clone(),
+        encryption_key: args.kms_key.clone(),
+    })
+}
+
+fn project_variables(files: &[PathBuf]) -> Result<Vec<(String, String)>, clap::Error> {
+    let mut variables = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| mistake(format!("could not read {}: {error}", file.display())))?;
+        let read = env::parse_dotenv(&text)
+            .map_err(|error| mistake(format!("{}, {error}", file.display())))?;
+        variables.extend(read);
+    }
+    Ok(variables)
+}
+
+fn start_build_variables(texts: &[String]) -> Result<Vec<(String, OsString)>, clap::Error> {
+    let mut variables = Vec::new();
+    for text in texts {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, OsString::from(value)),
+            None => {
+                let unset = || {
+                    mistake(format!(
+                        "`{text}` is not set here: write `--env {text}=VALUE`"
+                    ))
+                };
+                (
+                    text.as_str(),
+                    machine::variable_or_empty(text).ok_or_else(unset)?,
+                )
+            }
+        };
+        if let Err(problem) = env::check_name(name) {
+            return Err(mistake(format!(
+                "`{name}` cannot be the name of a variable: {problem}"
+            )));
+        }
+        variables.push((name.to_owned(), value));
+    }
+    Ok(variables)
+}
+
+/// What git knows of the source, if it is a git work tree (ENV-3).
+async fn source(args: &RequestArgs, directory: &Path) -> Source {
+    let in_git = directory
+        .ancestors()
+        .any(|ancestor| ancestor.join(".git").exists());
+    let (commit, url) = if in_git {
+        tokio::join!(
+            git(directory, &["rev-parse", "--verify", "--quiet", "HEAD"]),
+            git(directory, &["config", "--get", "remote.origin.url"]),
+        )
+    } else {
+        (None, None)
+    };
+    Source {
+        directory: directory.to_owned(),
+        repository_url: url.map(|url| without_credentials(&url)),
+        version: args.source_version.clone(),
+        resolved_version: commit,
+    }
+}
+
+async fn git(directory: &Path, arguments: &[&str]) -> Option<String> {
+    // The commands of this directory are about to be run anyway; who owns it decides nothing here.
+    let all: Vec<&OsStr> = ["-c", "safe.directory=*"]
+        .iter()
+        .chain(arguments)
+        .map(OsStr::new)
+        .collect();
+    let output = process::capture("git", &all, directory, GIT_LIMIT).await?;
+    let text = String::from_utf8(output).ok()?.trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// A clone URL without user and password: variables end up in logs.
+fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let authority = rest.find('/').unwrap_or(rest.len());
+    match rest[..authority].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_url_loses_its_credentials() {
+        let table = [
+            ("https://github.com/o/r.git", "https://github.com/o/r.git"),
+            (
+                "https://token@github.com/o/r.git",
+                "https://github.com/o/r.git",
+            ),
+            ("https://u:p@host:8443/o/r@2", "https://host:8443/o/r@2"),
+            ("https://u:p%40x@host", "https://host"),
+            ("git@github.com:o/r.git", "git@github.com:o/r.git"),
+            ("/srv/repo", "/srv/repo"),
+        ];
+        for (url, expected) in table {
+            assert_eq!(without_credentials(url), expected);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `runner run`
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::runtime;
+use tokio::sync::mpsc;
+
+use super::args::{RequestArgs, RunArgs};
+use super::load::{self, Loaded};
+use super::{aws, complain, machine, plan, terminal, usage};
+use crate::artifact::Workspace;
+use crate::build::{ExitCode, Finished, Prepared, World, drive};
+use crate::event::BuildStarted;
+use crate::exec::{Executor, HostExecutor, process};
+use crate::plan::ArtifactLocation;
+use crate::redact::Secrets;
+use crate::sink::{
+    CodebuildLog, Console, ConsoleFormat, JsonLines, Pretty, Recorder, Sink, SinkFailure,
+};
+use crate::store::{DirectoryStore, S3Settings, S3Store, Store};
+
+/// Runs a build.
+pub(super) fn run(args: RunArgs) -> ExitCode {
+    let started_at = Instant::now();
+    let runtime = match runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("error: could not start: {error}\n"));
+            return ExitCode::Fault;
+        }
+    };
+    let code = runtime.block_on(async {
+        match load::load(&args.request, !args.dry_run).await {
+            Err(mistake) => usage(&mistake),
+            Ok(loaded) if args.dry_run => dry_run(&loaded),
+            Ok(loaded) => build(args, loaded, started_at).await,
+        }
+    });
+    // Work that nobody waits for any more must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+fn dry_run(loaded: &Loaded) -> ExitCode {
+    let code = plan::show(loaded, false);
+    if code == ExitCode::Succeeded {
+        complain("dry run: nothing was run\n");
+    }
+    code
+}
+
+async fn build(args: RunArgs, loaded: Loaded, started_at: Instant) -> ExitCode {
+    let (signals, stop_signals) = mpsc::unbounded_channel();
+    if let Err(error) = machine::listen_for_signals(&signals) {
+        complain(&format!("error: could not listen for signals: {error}\n"));
+        return ExitCode::Fault;
+    }
+    let sinks = match sinks(&args, &loaded.name) {
+        Ok(sinks) => sinks,
+        Err(complaint) => {
+            complain(&complaint);
+            return ExitCode::Fault;
+        }
+    };
+    match &loaded.plan {
+        Err(refusal) => complain(&refusal.complaint),
+        Ok(_) if args.verbose => complain(&plan::text(&loaded)),
+        Ok(_) => {}
+    }
+    let recorder = Recorder::start(sinks, secrets(&loaded));
+    let world = World {
+        executor: HostExecutor {
+            temporary_directory: machine::private_directory(),
+            path: machine::variable("PATH"),
+            leave_terminal: process::has_terminal()
+                .then(std::env::current_exe)
+                .and_then(Result::ok),
+            owns_descendants: true,
+        },
+        store: Arc::new(store(&args.request, &loaded)),
+        workspace: workspace(&args, &loaded),
+        temporary_directory: machine::temporary_directory(),
+        recorder,
+    };
+    let Finished {
+        outcome,
+        sink_failures,
+    } = drive(prepare(loaded, started_at), world, stop_signals).await;
+    finish(outcome.exit_code(), &sink_failures)
+}
+
+fn prepare(loaded: Loaded, started_at: Instant) -> Prepared {
+    let Loaded {
+        request,
+        directory,
+        location,
+        plan,
+        warnings,
+        source,
+        ..
+    } = loaded;
+    let warnings = source
+        .iter()
+        .flat_map(|source| {
+            warnings
+                .iter()
+                .map(move |warning| load::as_event(source, warning))
+        })
+        .collect();
+    Prepared {
+        started: BuildStarted {
+            build_id: format!("{}:{}", request.project, request.build_uuid),
+            project: request.project.as_str().to_owned(),
+            build_number: request.build_number,
+            executor: HostExecutor::NAME,
+            runner_version: env!("CARGO_PKG_VERSION"),
+        },
+        source_directory: directory.display().to_string(),
+        buildspec_location: location,
+        plan: plan.map_err(|refusal| refusal.context),
+        warnings,
+        started_at,
+        timeout: request.timeout,
+        grace: request.grace,
+    }
+}
+
+/// A log that could not be written does not change how the build ended, but nobody may take it for a success (LOG-16).
+fn finish(code: ExitCode, failures: &[SinkFailure]) -> ExitCode {
+    for SinkFailure { sink, error } in failures {
+        complain(&format!("error: {sink} is incomplete: {error}\n"));
+    }
+    if code == ExitCode::Succeeded && !failures.is_empty() {
+        ExitCode::Fault
+    } else {
+        code
+    }
+}
+
+fn secrets(loaded: &Loaded) -> Secrets {
+    let planned = loaded
+        .plan
+        .as_ref()
+        .ok()
+        .into_iter()
+        .flat_map(|plan| &plan.environment);
+    let variables = planned.filter_map(|variable| Some((variable.name.to_str()?, &variable.value)));
+    Secrets::new(aws::credentials(variables))
+}
+
+fn store(args: &RequestArgs, loaded: &Loaded) -> Store {
+    match &loaded.request.artifacts.location {
+        ArtifactLocation::Directory(root) => Store::Directory(DirectoryStore::new(root.clone())),
+        ArtifactLocation::S3 { bucket, .. } => Store::S3(Box::new(S3Store::new(S3Settings {
+            bucket: bucket.clone(),
+            encryption_key: loaded.request.artifacts.encryption_key.clone(),
+            region: loaded.request.region.clone(),
+            profile: args.profile.clone(),
+            custom_endpoint: aws::has_custom_endpoint(),
+        }))),
+    }
+}
+
+/// Where artifacts come from; what this program itself writes there is none of them.
+fn workspace(args: &RunArgs, loaded: &Loaded) -> Workspace {
+    let store = match &loaded.request.artifacts.location {
+        ArtifactLocation::Directory(root) => Some(root.clone()),
+        ArtifactLocation::S3 { .. } => None,
+    };
+    let files = [&args.log_file, &args.events]
+        .into_iter()
+        .flatten()
+        .cloned();
+    Workspace {
+        source_directory: loaded.directory.clone(),
+        hidden: store
+            .into_iter()
+            .chain(files)
+            .map(|path: PathBuf| machine::canonical(&path))
+            .collect(),
+    }
+}
+
+fn sinks(args: &RunArgs, buildspec: &str) -> Result<Vec<Box<dyn Sink>>, String> {
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    let console = |error: io::Error| format!("error: could not use standard output: {error}\n");
+    match terminal::console_format(args.log_format) {
+        ConsoleFormat::Pretty => {
+            let style =
+                terminal::pretty_style(args.request.color, args.quiet, buildspec.to_owned());
+            let stdout = Console::stdout().map_err(console)?;
+            sinks.push(Box::new(Pretty::new(stdout, style)));
+        }
+        format => sinks.push(Box::new(
+            Console::new(format, buildspec.to_owned(), args.quiet).map_err(console)?,
+        )),
+    }
+    if let Some(path) = &args.log_file {
+        sinks.push(Box::new(CodebuildLog::new(
+            open(path, "log file")?,
+            format!("the log file {}", path.display()),
+        )));
+    }
+    if let Some(path) = &args.events {
+        sinks.push(Box::new(JsonLines::new(
+            open(path, "events file")?,
+            format!("the events file {}", path.display()),
+        )));
+    }
+    Ok(sinks)
+}
+
+fn open(path: &Path, what: &str) -> Result<BufWriter<File>, String> {
+    let file = File::create(path).map_err(|error| {
+        format!(
+            "error: could not write the {what} {}: {error}\n",
+            path.display()
+        )
+    })?;
+    Ok(BufWriter::with_capacity(16 * 1024, file))
+}

@@ -1,0 +1,75 @@
+//! How standard output and standard error are used: colours, width, bars (LOG-17).
+
+use std::io::IsTerminal as _;
+
+use super::args::{LogFormat, When};
+use super::machine;
+use crate::diagnostic::Colour;
+use crate::sink::{ConsoleFormat, PrettyStyle};
+
+/// Columns of a terminal that does not say.
+const WIDTH: usize = 80;
+
+/// Whether a stream is coloured: the flag, then CLICOLOR_FORCE, then `NO_COLOR`, then whether it is a terminal that can.
+fn coloured(when: When, is_terminal: bool) -> bool {
+    let set = |name: &str| machine::variable(name).is_some();
+    let forced = machine::text("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+    match when {
+        When::Always => true,
+        When::Never => false,
+        When::Auto if forced => true,
+        When::Auto => is_terminal && !set("NO_COLOR") && !is_dumb(),
+    }
+}
+
+fn is_dumb() -> bool {
+    machine::text("TERM").is_none_or(|term| term == "dumb")
+}
+
+/// Colours of standard error.
+pub(super) fn error_colour(when: When) -> Colour {
+    if coloured(when, std::io::stderr().is_terminal()) {
+        Colour::Yes
+    } else {
+        Colour::No
+    }
+}
+
+/// What standard output shows.
+pub(super) fn console_format(format: LogFormat) -> ConsoleFormat {
+    match format {
+        LogFormat::Pretty => ConsoleFormat::Pretty,
+        LogFormat::Codebuild => ConsoleFormat::Codebuild,
+        LogFormat::Json => ConsoleFormat::Json,
+        LogFormat::Auto if std::io::stdout().is_terminal() => ConsoleFormat::Pretty,
+        LogFormat::Auto => ConsoleFormat::Codebuild,
+    }
+}
+
+/// How a terminal is used.
+pub(super) fn pretty_style(when: When, quiet: bool, buildspec: String) -> PrettyStyle {
+    let stdout = std::io::stdout();
+    let is_terminal = stdout.is_terminal();
+    let width = rustix::termios::tcgetwinsize(&stdout)
+        .ok()
+        .map(|size| usize::from(size.ws_col));
+    PrettyStyle {
+        colour: coloured(when, is_terminal),
+        unicode: speaks_utf8(),
+        progress: std::io::stderr().is_terminal() && !is_dumb() && !quiet,
+        width: width.filter(|width| *width > 0).unwrap_or(WIDTH),
+        quiet,
+        buildspec,
+    }
+}
+
+/// Whether the locale's characters are UTF-8; without a locale, most terminals today show it all the same.
+fn speaks_utf8() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(machine::text);
+    locale.is_none_or(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}

@@ -1,0 +1,154 @@
+//! Report auto-discovery: files that look like a report of a known format (LOG-14).
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::artifact::{Manifest, Selection, Workspace, select};
+use crate::source::LineColumn;
+
+/// How long looking may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// How much of a file is read to tell what it is.
+const HEAD: usize = 4096;
+
+/// Root elements of the XML formats: JUnit, NUnit 2 and 3, TestNG, TRX, Cobertura and Clover, JaCoCo.
+const ROOTS: &[&str] = &[
+    "testsuites",
+    "testsuite",
+    "test-results",
+    "test-run",
+    "testng-results",
+    "TestRun",
+    "coverage",
+    "report",
+];
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// How many files.
+    pub files: usize,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// Looks below the source directory for reports under a pattern.
+#[must_use]
+pub fn discover(workspace: &Workspace, pattern: &OsStr) -> Discovery {
+    let started = Instant::now();
+    let selection = Selection {
+        identifier: None,
+        base_directory: None,
+        files: vec![(pattern.to_owned(), LineColumn { line: 1, column: 1 })],
+        exclude_paths: Vec::new(),
+        discard_paths: false,
+        keep_symlinks: false,
+    };
+    let manifest = select(&selection, workspace).manifest;
+    let files = manifest
+        .iter()
+        .flat_map(Manifest::iter)
+        .take_while(|_| started.elapsed() < LIMIT);
+    let files = files.filter(|file| is_report(&file.source())).count();
+    Discovery {
+        files,
+        duration: started.elapsed(),
+    }
+}
+
+fn is_report(path: &Path) -> bool {
+    let extension = path
+        .extension()
+        .and_then(OsStr::to_str)
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    if !matches!(extension.as_str(), "xml" | "trx" | "json") {
+        return false;
+    }
+    let mut head = Vec::with_capacity(HEAD);
+    let read = File::open(path).and_then(|file| file.take(HEAD as u64).read_to_end(&mut head));
+    let text = String::from_utf8_lossy(&head);
+    read.is_ok()
+        && if extension == "json" {
+            is_json_report(path, &text)
+        } else {
+            is_xml_report(&text)
+        }
+}
+
+/// Whether the first element is one of the known roots, after declarations and comments.
+fn is_xml_report(head: &str) -> bool {
+    let mut rest = head.trim_start_matches('\u{feff}').trim_start();
+    loop {
+        let Some(tag) = rest.strip_prefix('<') else {
+            return false;
+        };
+        let end = if tag.starts_with("!--") { "-->" } else { ">" };
+        if tag.starts_with(['?', '!']) {
+            let Some(at) = tag.find(end) else {
+                return false;
+            };
+            rest = tag[at + end.len()..].trim_start();
+        } else {
+            let name = tag
+                .split(|c: char| c.is_whitespace() || matches!(c, '>' | '/'))
+                .next()
+                .unwrap_or_default();
+            return ROOTS.contains(&name);
+        }
+    }
+}
+
+/// Cucumber writes a list of features, SimpleCov a result set.
+fn is_json_report(path: &Path, head: &str) -> bool {
+    let simplecov =
+        path.file_name() == Some(OsStr::new(".resultset.json")) && head.contains("\"coverage\"");
+    let cucumber = head.trim_start().starts_with('[')
+        && head.contains("\"keyword\"")
+        && head.contains("\"elements\"");
+    simplecov || cucumber
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_are_told_from_other_files() {
+        let table = [
+            (
+                "a.xml",
+                "<?xml version=\"1.0\"?>\n<!-- made by x > y -->\n<testsuites>",
+                true,
+            ),
+            ("a.xml", "<testsuite name=\"x\"/>", true),
+            ("a.xml", "<!DOCTYPE report>\n<report name=\"x\">", true),
+            ("a.xml", "<project>", false),
+            ("a.xml", "", false),
+            ("a.xml", "<?xml", false),
+            ("a.trx", "\u{feff}<TestRun id=\"1\">", true),
+            ("a.txt", "<testsuite/>", false),
+            (
+                "a.json",
+                "[{\"keyword\":\"Feature\",\"elements\":[]}]",
+                true,
+            ),
+            ("package.json", "{\"coverage\": 1}", false),
+            (".resultset.json", "{\"RSpec\":{\"coverage\":{}}}", true),
+        ];
+        for (name, content, expected) in table {
+            let place = tempfile::tempdir().unwrap();
+            std::fs::write(place.path().join(name), content).unwrap();
+            let workspace = Workspace {
+                source_directory: place.path().to_owned(),
+                hidden: Vec::new(),
+            };
+            let found = discover(&workspace, OsStr::new("**/*")).files;
+            assert_eq!(found == 1, expected, "{name}: {content}");
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Events for programs: JSON Lines (EVENT-1).
+//!
+//! The structs here are the form that crosses the boundary; `spec/events.md` describes each field. They are written for
+//! readers, and change only with [`crate::event::FORMAT`].
+
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::Sink;
+use crate::event::{ArtifactStage, Event, EventKind, Exit, FORMAT, StopReason};
+use crate::phase::{Blame, PhaseContext};
+
+/// Writes one JSON object a line.
+pub struct JsonLines<W> {
+    writer: W,
+    name: String,
+}
+
+impl<W: Write + Send> JsonLines<W> {
+    /// Lines to this writer; `name` says what it is if it fails.
+    pub fn new(writer: W, name: impl Into<String>) -> Self {
+        Self {
+            writer,
+            name: name.into(),
+        }
+    }
+}
+
+impl<W: Write + Send> Sink for JsonLines<W> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        serde_json::to_writer(&mut self.writer, &event_json(event))?;
+        self.writer.write_all(b"\n")?;
+        self.writer.flush()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// One event as JSON.
+#[must_use]
+pub fn event_json(event: &Event) -> Value {
+    let (name, fields) = kind_json(&event.kind);
+    let mut object = Map::new();
+    object.insert("sequence".to_owned(), json!(event.sequence));
+    object.insert("time".to_owned(), json!(rfc3339(event.time)));
+    object.insert("event".to_owned(), json!(name));
+    if let Value::Object(fields) = fields {
+        object.extend(fields);
+    }
+    Value::Object(object)
+}
+
+fn kind_json(kind: &EventKind) -> (&'static str, Value) {
+    match kind {
+        EventKind::BuildStarted(started) => (
+            "build-started",
+            json!({
+                "format": FORMAT,
+                "buildId": started.build_id,
+                "projectName": started.project,
+                "buildNumber": started.build_number,
+                "executor": started.executor,
+                "runnerVersion": started.runner_version,
+            }),
+        ),
+        EventKind::PhaseStarted { phase } => ("phase-started", json!({ "phase": phase.name() })),
+        EventKind::SourceReady { directory } => ("source-ready", json!({ "directory": directory })),
+        EventKind::BuildspecFound { location } => {
+            ("buildspec-found", json!({ "location": location }))
+        }
+        EventKind::BuildspecRead(read) => {
+            let phases: Vec<Value> = read
+                .phases
+                .iter()
+                .map(|(phase, commands)| json!({ "phase": phase.phase().name(), "commands": commands }))
+                .collect();
+            let unrecognized: Vec<Value> = read
+                .unrecognized
+                .iter()
+                .map(|(section, keys)| json!({ "section": section, "keys": keys }))
+                .collect();
+            (
+                "buildspec-read",
+                json!({
+                    "version": read.version,
+                    "shell": read.shell,
+                    "phases": phases,
+                    "unrecognizedKeys": unrecognized,
+                }),
+            )
+        }
+        EventKind::CommandStarted(command) => (
+            "command-started",
+            json!({
+                "phase": command.phase.phase().name(),
+                "list": command.list.key(),
+                "index": command.index,
+                "command": command.text,
+                "line": command.place.line,
+                "column": command.place.column,
+            }),
+        ),
+        EventKind::Output { bytes } => ("output", output_json(bytes)),
+        EventKind::CommandFinished {
+            exit,
+            duration,
+            leaked,
+        } => {
+            let (status, signal) = match exit {
+                Exit::Exited(status) => (Some(status), None),
+                Exit::Signalled(signal) => (None, Some(signal)),
+            };
+            (
+                "command-finished",
+                json!({
+                    "exitStatus": status,
+                    "signal": signal,
+                    "durationSeconds": seconds(*duration),
+                    "leftProcesses": leaked,
+                }),
+            )
+        }
+        EventKind::PhaseFinished {
+            phase,
+            status,
+            aborted,
+            contexts,
+            duration,
+        } => (
+            "phase-finished",
+            json!({
+                "phase": phase.name(),
+                "phaseStatus": status.name(),
+                "aborted": aborted,
+                "contexts": contexts.iter().map(context_json).collect::<Vec<_>>(),
+                "durationSeconds": seconds(*duration),
+            }),
+        ),
+        EventKind::ArtifactSelected(_)
+        | EventKind::ArtifactProgress(_)
+        | EventKind::ArtifactFileStored { .. }
+        | EventKind::ArtifactStored(_) => artifact_json(kind),
+        EventKind::ReportsDiscovered {
+            pattern,
+            files,
+            duration,
+        } => (
+            "reports-discovered",
+            json!({ "pattern": pattern, "files": files, "durationSeconds": seconds(*duration) }),
+        ),
+        EventKind::Warning(warning) => (
+            "warning",
+            json!({
+                "message": warning.message,
+                "help": warning.help,
+                "line": warning.place.map(|place| place.line),
+                "column": warning.place.map(|place| place.column),
+            }),
+        ),
+        EventKind::StopRequested { by } => {
+            let by = match by {
+                StopReason::Signal(signal) => json!({ "by": "signal", "signal": signal }),
+                StopReason::OutputClosed => json!({ "by": "output-closed" }),
+                StopReason::Request => json!({ "by": "request" }),
+            };
+            ("stop-requested", by)
+        }
+        EventKind::BuildFinished { status, duration } => (
+            "build-finished",
+            json!({ "buildStatus": status.name(), "durationSeconds": seconds(*duration) }),
+        ),
+    }
+}
+
+fn artifact_json(kind: &EventKind) -> (&'static str, Value) {
+    match kind {
+        EventKind::ArtifactSelected(selected) => {
+            let directories: Vec<Value> = selected
+                .directories
+                .iter()
+                .map(|directory| {
+                    let patterns: Vec<Value> = directory
+                        .patterns
+                        .iter()
+                        .map(|(pattern, files)| json!({ "pattern": pattern, "files": files }))
+                        .collect();
+                    json!({ "directory": directory.directory, "patterns": patterns })
+                })
+                .collect();
+            (
+                "artifact-selected",
+                json!({
+                    "artifactIdentifier": selected.identifier,
+                    "baseDirectory": selected.base_directory,
+                    "directories": directories,
+                    "files": selected.files,
+                }),
+            )
+        }
+        EventKind::ArtifactProgress(progress) => {
+            let stage = match progress.stage {
+                ArtifactStage::Packing => "packing",
+                ArtifactStage::Storing => "storing",
+            };
+            (
+                "artifact-progress",
+                json!({
+                    "artifactIdentifier": progress.identifier,
+                    "stage": stage,
+                    "filesDone": progress.files_done,
+                    "files": progress.files,
+                    "bytesDone": progress.bytes_done,
+                    "bytes": progress.bytes,
+                }),
+            )
+        }
+        EventKind::ArtifactFileStored {
+            identifier,
+            path,
+            location,
+            bytes,
+            sha256,
+        } => (
+            "artifact-file-stored",
+            json!({
+                "artifactIdentifier": identifier,
+                "path": path,
+                "location": location,
+                "bytes": bytes,
+                "sha256": sha256,
+            }),
+        ),
+        EventKind::ArtifactStored(stored) => (
+            "artifact-stored",
+            json!({
+                "artifactIdentifier": stored.identifier,
+                "location": stored.location,
+                "packaging": stored.packaging,
+                "files": stored.files,
+                "bytes": stored.bytes,
+                "sha256": stored.sha256,
+                "md5": stored.md5,
+            }),
+        ),
+        _ => unreachable!("invariant: only artifact events come here"),
+    }
+}
+
+fn context_json(context: &PhaseContext) -> Value {
+    let blame = match context.blame {
+        Blame::Buildspec => "buildspec",
+        Blame::Build => "build",
+        Blame::Environment => "environment",
+    };
+    json!({ "statusCode": context.status_code, "message": context.message, "blame": blame })
+}
+
+/// Text as text; what is no UTF-8 in Base64, so that nothing is lost.
+fn output_json(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => json!({ "text": text }),
+        Err(_) => json!({ "base64": BASE64.encode(bytes) }),
+    }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    let timestamp = Timestamp::try_from(time).unwrap_or_default();
+    format!("{timestamp:.6}")
+}
+
+fn seconds(duration: Duration) -> f64 {
+    // Microseconds are as much as anyone can use, and make short texts.
+    (duration.as_secs_f64() * 1e6).round() / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(kind: EventKind) -> String {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_micros(1_746_522_611_102_030);
+        event_json(&Event {
+            sequence: 3,
+            time,
+            kind,
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn an_event_has_number_time_name_and_its_fields() {
+        assert_eq!(
+            line(EventKind::Output {
+                bytes: b"hi\n".to_vec()
+            }),
+            r#"{"sequence":3,"time":"2025-05-06T09:10:11.102030Z","event":"output","text":"hi\n"}"#
+        );
+        assert_eq!(
+            line(EventKind::Output {
+                bytes: vec![0xff, 0x00]
+            }),
+            r#"{"sequence":3,"time":"2025-05-06T09:10:11.102030Z","event":"output","base64":"/wA="}"#
+        );
+    }
+
+    #[test]
+    fn an_exit_is_a_status_or_a_signal() {
+        let finished = |exit| EventKind::CommandFinished {
+            exit,
+            duration: Duration::from_millis(1500),
+            leaked: false,
+        };
+        assert!(line(finished(Exit::Exited(3))).contains(
+            r#""exitStatus":3,"signal":null,"durationSeconds":1.5,"leftProcesses":false"#
+        ));
+        assert!(
+            line(finished(Exit::Signalled(9)))
+                .contains(r#""event":"command-finished","exitStatus":null,"signal":9"#)
+        );
+    }
+}

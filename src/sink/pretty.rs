@@ -1,0 +1,477 @@
+//! The console of a build at a terminal: phases, commands with their place in the buildspec, a bar while artifacts are
+//! packed and stored, and a table at the end.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Sink;
+use super::console::{MAX_LISTED, count, render_warning};
+use crate::event::{
+    ArtifactProgress, ArtifactStage, ArtifactStored, CommandStarted, Event, EventKind, Exit,
+    StopReason,
+};
+use crate::phase::{Phase, PhaseContext, Status};
+use crate::source::LineColumn;
+use crate::units::{render_duration, render_size};
+
+/// How the terminal is used.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent facts about a terminal and its reader"
+)]
+pub struct PrettyStyle {
+    /// Whether text is coloured.
+    pub colour: bool,
+    /// Whether the terminal shows more than ASCII.
+    pub unicode: bool,
+    /// Whether bars are drawn.
+    pub progress: bool,
+    /// Columns of the terminal.
+    pub width: usize,
+    /// Whether only output and failures are shown.
+    pub quiet: bool,
+    /// Name of the buildspec, for places in it.
+    pub buildspec: String,
+}
+
+/// Lines of a command that are shown before it runs.
+const MAX_COMMAND_LINES: usize = 12;
+
+/// A command that failed first, for the end of the report.
+struct Failure {
+    phase: Phase,
+    command: String,
+    place: LineColumn,
+    exit: Exit,
+}
+
+/// Shows a build to a person.
+pub struct Pretty<W> {
+    writer: W,
+    style: PrettyStyle,
+    at_line_start: bool,
+    command: Option<CommandStarted>,
+    /// The phase whose heading was printed last; phases without commands have none.
+    shown: Option<Phase>,
+    failure: Option<Failure>,
+    phases: Vec<(Phase, Status, Duration)>,
+    context: Option<PhaseContext>,
+    warnings: usize,
+    artifacts: Vec<ArtifactStored>,
+    files: Vec<(String, u64, String)>,
+    bar: Option<ProgressBar>,
+    stage: Option<ArtifactStage>,
+}
+
+#[derive(Clone, Copy)]
+enum Paint {
+    Bold,
+    Dim,
+    Red,
+    Green,
+    Yellow,
+}
+
+impl<W: Write + Send> Pretty<W> {
+    /// Shows it on this writer.
+    pub fn new(writer: W, style: PrettyStyle) -> Self {
+        Self {
+            writer,
+            style,
+            at_line_start: true,
+            command: None,
+            shown: None,
+            failure: None,
+            phases: Vec::new(),
+            context: None,
+            warnings: 0,
+            artifacts: Vec::new(),
+            files: Vec::new(),
+            bar: None,
+            stage: None,
+        }
+    }
+
+    fn paint(&self, paint: Paint, text: &str) -> String {
+        if !self.style.colour {
+            return text.to_owned();
+        }
+        let code = match paint {
+            Paint::Bold => "1",
+            Paint::Dim => "2",
+            Paint::Red => "1;31",
+            Paint::Green => "1;32",
+            Paint::Yellow => "1;33",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    fn symbol(&self, unicode: &'static str, ascii: &'static str) -> &'static str {
+        if self.style.unicode { unicode } else { ascii }
+    }
+
+    fn line(&mut self, text: &str) -> io::Result<()> {
+        self.end_line()?;
+        self.writer.write_all(format!("{text}\n").as_bytes())
+    }
+
+    fn end_line(&mut self) -> io::Result<()> {
+        if !self.at_line_start {
+            self.at_line_start = true;
+            self.writer.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+
+    fn place(&self, place: LineColumn) -> String {
+        format!("{}:{}", self.style.buildspec, place.line)
+    }
+
+    fn rule(&mut self, title: &str) -> io::Result<()> {
+        let dash = self.symbol("─", "-");
+        let width = self.style.width.clamp(20, 100);
+        let rest = width.saturating_sub(title.chars().count() + 4);
+        let left = self.paint(Paint::Dim, &dash.repeat(2));
+        let right = self.paint(Paint::Dim, &dash.repeat(rest));
+        let title = self.paint(Paint::Bold, title);
+        self.line("")?;
+        self.line(&format!("{left} {title} {right}"))
+    }
+
+    fn command_started(&mut self, command: &CommandStarted) -> io::Result<()> {
+        self.command = Some(command.clone());
+        if self.style.quiet {
+            return Ok(());
+        }
+        let place = self.place(command.place);
+        let mut lines = command.text.trim_end().lines();
+        let first = lines.next().unwrap_or_default();
+        let width = self.style.width.clamp(20, 100);
+        let used = first.chars().count() + 2;
+        let gap = width.saturating_sub(used + place.chars().count());
+        let shown = if gap >= 2 {
+            format!("{}{}", " ".repeat(gap), self.paint(Paint::Dim, &place))
+        } else {
+            String::new()
+        };
+        let prompt = self.paint(Paint::Dim, "$");
+        let text = self.paint(Paint::Bold, first);
+        self.line(&format!("{prompt} {text}{shown}"))?;
+        let rest: Vec<&str> = lines.collect();
+        for line in rest.iter().take(MAX_COMMAND_LINES) {
+            let text = self.paint(Paint::Bold, line);
+            self.line(&format!("  {text}"))?;
+        }
+        if let Some(more) = rest
+            .len()
+            .checked_sub(MAX_COMMAND_LINES)
+            .filter(|more| *more > 0)
+        {
+            let text = self.paint(Paint::Dim, &format!("  ({} more)", count(more, "line")));
+            self.line(&text)?;
+        }
+        Ok(())
+    }
+
+    fn command_finished(&mut self, exit: Exit, duration: Duration) -> io::Result<()> {
+        let command = self.command.take();
+        self.end_line()?;
+        if exit.is_success() {
+            return Ok(());
+        }
+        let cross = self.symbol("✗", "x");
+        let text = format!(
+            "{cross} {} after {}",
+            exit.describe(),
+            render_duration(duration)
+        );
+        let text = self.paint(Paint::Red, &text);
+        self.line(&text)?;
+        if let (None, Some(command)) = (&self.failure, command) {
+            self.failure = Some(Failure {
+                phase: command.phase.phase(),
+                command: command.text,
+                place: command.place,
+                exit,
+            });
+        }
+        Ok(())
+    }
+
+    fn phase_finished(
+        &mut self,
+        phase: Phase,
+        status: Status,
+        contexts: &[PhaseContext],
+        duration: Duration,
+    ) {
+        self.phases.push((phase, status, duration));
+        if status != Status::Succeeded && self.context.is_none() {
+            self.context = contexts.first().cloned();
+        }
+    }
+
+    fn progress(&mut self, progress: &ArtifactProgress) {
+        if !self.style.progress {
+            return;
+        }
+        if self.stage != Some(progress.stage) {
+            self.clear_bar();
+            self.stage = Some(progress.stage);
+        }
+        let unicode = self.style.unicode;
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar =
+                ProgressBar::with_draw_target(Some(progress.bytes), ProgressDrawTarget::stderr());
+            let template = "{msg:>8} [{bar:32}] {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars(if unicode {
+                    "█▉▊▋▌▍▎▏ "
+                } else {
+                    "=> "
+                }));
+            }
+            bar.set_message(match progress.stage {
+                ArtifactStage::Packing => "packing",
+                ArtifactStage::Storing => "storing",
+            });
+            bar
+        });
+        bar.set_position(progress.bytes_done);
+    }
+
+    fn clear_bar(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn warning(&mut self, text: &str) -> io::Result<()> {
+        let mut lines = text.lines();
+        let first = lines.next().unwrap_or_default();
+        let message = first.strip_prefix("warning").unwrap_or(first);
+        let word = self.paint(Paint::Yellow, "warning");
+        self.line(&format!("{word}{message}"))?;
+        for line in lines {
+            let text = self.paint(Paint::Dim, line);
+            self.line(&text)?;
+        }
+        Ok(())
+    }
+
+    fn stop_requested(&mut self, by: StopReason) -> io::Result<()> {
+        let why = match by {
+            StopReason::Signal(2) => "interrupted",
+            StopReason::Signal(15) => "asked to terminate",
+            StopReason::Signal(_) => "asked to end by a signal",
+            StopReason::OutputClosed => "nobody reads the output any more",
+            StopReason::Request => "asked to stop",
+        };
+        self.line("")?;
+        let text = self.paint(Paint::Yellow, &format!("stopping: {why}"));
+        let hint = self.paint(
+            Paint::Dim,
+            " (again: end the command by force; a third time: leave at once)",
+        );
+        self.line(&format!("{text}{hint}"))
+    }
+
+    fn summary(&mut self, status: Status, duration: Duration) -> io::Result<()> {
+        self.clear_bar();
+        if self.style.quiet {
+            return self.failure_lines(status);
+        }
+        self.rule("SUMMARY")?;
+        for (phase, status, duration) in std::mem::take(&mut self.phases) {
+            let paint = colour_of(status);
+            let mark = match status {
+                Status::Succeeded => self.symbol("✔", "+"),
+                _ => self.symbol("✗", "x"),
+            };
+            let mark = self.paint(paint, mark);
+            let status = self.paint(paint, &format!("{status:<9}"));
+            let time = self.paint(Paint::Dim, &render_duration(duration));
+            self.line(&format!("{mark} {phase:<16} {status} {time}"))?;
+        }
+        self.artifact_lines()?;
+        self.failure_lines(status)?;
+        let verdict = self.paint(colour_of(status), status.name());
+        let time = render_duration(duration);
+        let warnings = match self.warnings {
+            0 => String::new(),
+            number => format!(", {}", count(number, "warning")),
+        };
+        self.line("")?;
+        self.line(&format!("{verdict} in {time}{warnings}"))
+    }
+
+    fn artifact_lines(&mut self) -> io::Result<()> {
+        let artifacts = std::mem::take(&mut self.artifacts);
+        let files = std::mem::take(&mut self.files);
+        for artifact in &artifacts {
+            self.line("")?;
+            let what = match &artifact.identifier {
+                Some(identifier) => format!("artifact {identifier}"),
+                None => "artifact".to_owned(),
+            };
+            let size = format!(
+                "{}, {}",
+                count(artifact.files, "file"),
+                render_size(artifact.bytes)
+            );
+            let location = self.paint(Paint::Bold, &artifact.location);
+            self.line(&format!("{what} {location} ({size})"))?;
+            if let Some(sha256) = &artifact.sha256 {
+                let text = self.paint(Paint::Dim, &format!("  sha256 {sha256}"));
+                self.line(&text)?;
+            }
+        }
+        for (path, bytes, sha256) in files.iter().take(MAX_LISTED) {
+            let text = self.paint(Paint::Dim, &format!("  sha256 {sha256}"));
+            self.line(&format!("{text}  {path} ({})", render_size(*bytes)))?;
+        }
+        match files.len().checked_sub(MAX_LISTED) {
+            Some(more) if more > 0 => {
+                let text = self.paint(Paint::Dim, &format!("  and {}", count(more, "more file")));
+                self.line(&text)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn failure_lines(&mut self, status: Status) -> io::Result<()> {
+        if status == Status::Succeeded {
+            return Ok(());
+        }
+        let error = self.paint(Paint::Red, "error");
+        if let Some(failure) = self.failure.take() {
+            let first = failure
+                .command
+                .trim_end()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            self.line("")?;
+            let text = self.paint(
+                Paint::Bold,
+                &format!(": `{first}` failed with {}", failure.exit.describe()),
+            );
+            self.line(&format!("{error}{text}"))?;
+            let place = format!(
+                " --> {}:{} in phase {}",
+                self.style.buildspec, failure.place, failure.phase
+            );
+            let place = self.paint(Paint::Dim, &place);
+            return self.line(&place);
+        }
+        if let Some(context) = self.context.take() {
+            self.line("")?;
+            let text = self.paint(Paint::Bold, &format!(": {}", context.message));
+            return self.line(&format!("{error}{text}"));
+        }
+        Ok(())
+    }
+}
+
+const fn colour_of(status: Status) -> Paint {
+    match status {
+        Status::Succeeded => Paint::Green,
+        Status::InProgress => Paint::Dim,
+        Status::Stopped | Status::TimedOut => Paint::Yellow,
+        Status::Failed | Status::Fault => Paint::Red,
+    }
+}
+
+impl<W: Write + Send> Sink for Pretty<W> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        match &event.kind {
+            EventKind::BuildStarted(_)
+            | EventKind::BuildspecRead(_)
+            | EventKind::Warning(_)
+            | EventKind::ArtifactProgress(_)
+                if self.style.quiet => {}
+            EventKind::BuildStarted(started) => {
+                let title = format!("build {} of {}", started.build_number, started.project);
+                let title = self.paint(Paint::Bold, &title);
+                let rest = self.paint(Paint::Dim, &format!(" ({})", started.build_id));
+                self.line(&format!("{title}{rest}"))?;
+            }
+            EventKind::BuildspecRead(read) => {
+                let dot = self.symbol("·", "-");
+                let text = format!(
+                    "{} version {} {dot} {} on this host",
+                    self.style.buildspec, read.version, read.shell
+                );
+                let text = self.paint(Paint::Dim, &text);
+                self.line(&text)?;
+            }
+            EventKind::CommandStarted(command) => {
+                let phase = command.phase.phase();
+                if self.shown != Some(phase) && !self.style.quiet {
+                    self.shown = Some(phase);
+                    self.rule(phase.name())?;
+                }
+                self.command_started(command)?;
+            }
+            EventKind::Output { bytes } => {
+                self.clear_bar();
+                self.writer.write_all(bytes)?;
+                self.at_line_start = bytes.last() == Some(&b'\n');
+            }
+            EventKind::CommandFinished { exit, duration, .. } => {
+                self.command_finished(*exit, *duration)?;
+            }
+            EventKind::PhaseFinished {
+                phase,
+                status,
+                contexts,
+                duration,
+                ..
+            } => {
+                self.clear_bar();
+                self.phase_finished(*phase, *status, contexts, *duration);
+            }
+            EventKind::ArtifactProgress(progress) => self.progress(progress),
+            EventKind::ArtifactFileStored {
+                path,
+                bytes,
+                sha256,
+                ..
+            } => {
+                self.files.push((path.clone(), *bytes, sha256.clone()));
+            }
+            EventKind::ArtifactStored(stored) => {
+                self.clear_bar();
+                self.artifacts.push(stored.clone());
+            }
+            EventKind::Warning(warning) => {
+                self.warnings += 1;
+                self.clear_bar();
+                let text = render_warning(warning, &self.style.buildspec);
+                self.warning(&text)?;
+            }
+            EventKind::StopRequested { by } => self.stop_requested(*by)?,
+            EventKind::BuildFinished { status, duration } => self.summary(*status, *duration)?,
+            EventKind::PhaseStarted { .. }
+            | EventKind::SourceReady { .. }
+            | EventKind::BuildspecFound { .. }
+            | EventKind::ArtifactSelected(_)
+            | EventKind::ReportsDiscovered { .. } => {}
+        }
+        self.writer.flush()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.clear_bar();
+        self.end_line()?;
+        self.writer.flush()
+    }
+
+    fn name(&self) -> String {
+        "standard output".to_owned()
+    }
+}

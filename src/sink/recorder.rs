@@ -1,0 +1,381 @@
+//! The way of an event to the sinks: redacted, numbered, stamped, handed over.
+
+use std::collections::VecDeque;
+use std::io;
+use std::thread;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::Sink;
+use crate::event::{Event, EventKind, stamp};
+use crate::redact::{Redactor, Secrets};
+
+/// Events that wait for the sinks; a build waits when there are more.
+const QUEUE: usize = 64;
+
+/// A sink that could not write.
+#[derive(Debug)]
+pub struct SinkFailure {
+    /// What it is.
+    pub sink: String,
+    /// Why.
+    pub error: io::Error,
+}
+
+/// Makes events of what happens and hands them to the sinks.
+pub struct Recorder {
+    secrets: Secrets,
+    output: Redactor,
+    /// The beginning of a character whose rest is in the next chunk, so that text is never cut inside one.
+    half: Vec<u8>,
+    sequence: u64,
+    /// Events that the queue has no room for yet.
+    pending: VecDeque<Event>,
+    queue: mpsc::Sender<Event>,
+    failures: oneshot::Receiver<Vec<SinkFailure>>,
+    closed: watch::Receiver<bool>,
+}
+
+impl Recorder {
+    /// Starts the thread that the sinks live on.
+    #[must_use]
+    pub fn start(sinks: Vec<Box<dyn Sink>>, secrets: Secrets) -> Self {
+        let (queue, events) = mpsc::channel(QUEUE);
+        let (report, failures) = oneshot::channel();
+        let (close, closed) = watch::channel(false);
+        thread::spawn(move || {
+            let _ = report.send(feed(sinks, events, &close));
+        });
+        Self {
+            output: Redactor::new(secrets.clone()),
+            half: Vec::new(),
+            secrets,
+            sequence: 0,
+            pending: VecDeque::new(),
+            queue,
+            failures,
+            closed,
+        }
+    }
+
+    /// Becomes true when whoever read the output has gone away.
+    #[must_use]
+    pub fn closed(&self) -> watch::Receiver<bool> {
+        self.closed.clone()
+    }
+
+    /// Records what happened, and gives back the event as it is seen. Output that was held back, because it could be
+    /// the beginning of a secret, comes first. Never waits: see [`Self::drain`].
+    pub fn record(&mut self, kind: EventKind) -> Event {
+        let mut held = std::mem::take(&mut self.half);
+        held.extend(self.output.flush());
+        if !held.is_empty() {
+            self.push(EventKind::Output { bytes: held });
+        }
+        let kind = self.redacted(kind);
+        let event = self.push(kind).clone();
+        self.hand_over();
+        event
+    }
+
+    /// Records output of the build. Never waits.
+    pub fn output(&mut self, bytes: Vec<u8>) {
+        let mut bytes = self.output.push(bytes);
+        if !self.half.is_empty() {
+            let mut whole = std::mem::take(&mut self.half);
+            whole.append(&mut bytes);
+            bytes = whole;
+        }
+        self.half = bytes.split_off(bytes.len() - half_a_character(&bytes));
+        if !bytes.is_empty() {
+            self.push(EventKind::Output { bytes });
+            self.hand_over();
+        }
+    }
+
+    /// Whether the sinks have taken everything, or have room for it. If not, whoever makes output should wait.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Waits until the sinks have room. May be dropped and called again.
+    pub async fn drain(&mut self) {
+        while !self.pending.is_empty() {
+            match self.queue.reserve().await {
+                Ok(permit) => {
+                    if let Some(event) = self.pending.pop_front() {
+                        permit.send(event);
+                    }
+                }
+                // The sinks' thread is gone: it panicked.
+                Err(_) => self.pending.clear(),
+            }
+        }
+    }
+
+    /// Waits until the sinks have written everything. Returns those that could not.
+    pub async fn finish(mut self) -> Vec<SinkFailure> {
+        self.drain().await;
+        drop(self.queue);
+        let gone = || SinkFailure {
+            sink: "the log".to_owned(),
+            error: io::Error::other("its thread panicked"),
+        };
+        self.failures.await.unwrap_or_else(|_| vec![gone()])
+    }
+
+    fn push(&mut self, kind: EventKind) -> &Event {
+        let event = Event {
+            sequence: self.sequence,
+            time: stamp(),
+            kind,
+        };
+        self.sequence += 1;
+        self.pending.push_back(event);
+        self.pending
+            .back()
+            .expect("invariant: it was just put there")
+    }
+
+    fn hand_over(&mut self) {
+        while let (Some(_), Ok(permit)) = (self.pending.front(), self.queue.try_reserve()) {
+            if let Some(event) = self.pending.pop_front() {
+                permit.send(event);
+            }
+        }
+    }
+
+    /// The same event without secrets: every text in it that comes from the build.
+    fn redacted(&self, kind: EventKind) -> EventKind {
+        if self.secrets.is_empty() {
+            return kind;
+        }
+        let text = |text: String| self.secrets.redact(&text);
+        match kind {
+            EventKind::SourceReady { directory } => EventKind::SourceReady {
+                directory: text(directory),
+            },
+            EventKind::BuildspecFound { location } => EventKind::BuildspecFound {
+                location: text(location),
+            },
+            EventKind::CommandStarted(mut command) => {
+                command.text = text(command.text);
+                EventKind::CommandStarted(command)
+            }
+            EventKind::PhaseFinished {
+                phase,
+                status,
+                aborted,
+                mut contexts,
+                duration,
+            } => {
+                for context in &mut contexts {
+                    context.message = self.secrets.redact(&context.message);
+                }
+                EventKind::PhaseFinished {
+                    phase,
+                    status,
+                    aborted,
+                    contexts,
+                    duration,
+                }
+            }
+            EventKind::ArtifactSelected(mut selected) => {
+                selected.base_directory = text(selected.base_directory);
+                for directory in &mut selected.directories {
+                    directory.directory = self.secrets.redact(&directory.directory);
+                    for (pattern, _) in &mut directory.patterns {
+                        *pattern = self.secrets.redact(pattern);
+                    }
+                }
+                EventKind::ArtifactSelected(selected)
+            }
+            EventKind::ArtifactFileStored {
+                identifier,
+                path,
+                location,
+                bytes,
+                sha256,
+            } => EventKind::ArtifactFileStored {
+                identifier,
+                path: text(path),
+                location: text(location),
+                bytes,
+                sha256,
+            },
+            EventKind::ArtifactStored(mut stored) => {
+                stored.location = text(stored.location);
+                EventKind::ArtifactStored(stored)
+            }
+            EventKind::Warning(mut warning) => {
+                warning.message = text(warning.message);
+                warning.help = warning.help.map(|help| self.secrets.redact(&help));
+                EventKind::Warning(warning)
+            }
+            kind @ (EventKind::BuildStarted(_)
+            | EventKind::PhaseStarted { .. }
+            | EventKind::BuildspecRead(_)
+            | EventKind::Output { .. }
+            | EventKind::CommandFinished { .. }
+            | EventKind::ArtifactProgress(_)
+            | EventKind::ReportsDiscovered { .. }
+            | EventKind::StopRequested { .. }
+            | EventKind::BuildFinished { .. }) => kind,
+        }
+    }
+}
+
+/// How many bytes at the end are the beginning of a character that is not complete.
+fn half_a_character(bytes: &[u8]) -> usize {
+    let tail = &bytes[bytes.len().saturating_sub(3)..];
+    let Some(lead) = tail.iter().rposition(|byte| *byte >= 0xc0) else {
+        return 0;
+    };
+    let length = match tail[lead] {
+        0xc0..=0xdf => 2,
+        0xe0..=0xef => 3,
+        _ => 4,
+    };
+    let there = tail.len() - lead;
+    if there < length { there } else { 0 }
+}
+
+/// The sinks' thread: every event to every sink that still works.
+fn feed(
+    sinks: Vec<Box<dyn Sink>>,
+    mut events: mpsc::Receiver<Event>,
+    close: &watch::Sender<bool>,
+) -> Vec<SinkFailure> {
+    let mut working: Vec<Box<dyn Sink>> = sinks;
+    let mut failures = Vec::new();
+    let mut attempt = |sink: &mut Box<dyn Sink>, result: io::Result<()>| match result {
+        Ok(()) => true,
+        Err(error) => {
+            // A reader that goes away is no failure of ours; like any program with a closed pipe, the build ends.
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                let _ = close.send(true);
+            } else {
+                failures.push(SinkFailure {
+                    sink: sink.name(),
+                    error,
+                });
+            }
+            false
+        }
+    };
+    while let Some(event) = events.blocking_recv() {
+        working.retain_mut(|sink| {
+            let result = sink.event(&event);
+            attempt(sink, result)
+        });
+    }
+    for sink in &mut working {
+        let result = sink.finish();
+        attempt(sink, result);
+    }
+    failures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::Collected;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    }
+
+    fn outputs(chunks: &[&[u8]], secrets: &[&str]) -> Vec<Vec<u8>> {
+        let collected = Collected::default();
+        let events = collected.events();
+        let secrets = Secrets::new(secrets.iter().map(|secret| secret.as_bytes().to_vec()));
+        runtime().block_on(async {
+            let mut recorder = Recorder::start(vec![Box::new(collected)], secrets);
+            for chunk in chunks {
+                recorder.output(chunk.to_vec());
+            }
+            recorder.record(EventKind::PhaseStarted {
+                phase: crate::phase::Phase::Build,
+            });
+            assert!(recorder.finish().await.is_empty());
+        });
+        let events = events.lock().unwrap();
+        let bytes = events.iter().filter_map(|event| match &event.kind {
+            EventKind::Output { bytes } => Some(bytes.clone()),
+            _ => None,
+        });
+        bytes.collect()
+    }
+
+    #[test]
+    fn characters_and_secrets_are_not_cut() {
+        let e = "é".as_bytes();
+        assert_eq!(
+            outputs(&[b"a", &e[..1], &e[1..], b"b"], &[]),
+            [&b"a"[..], e, b"b"]
+        );
+        assert_eq!(
+            outputs(&[&[0xff], &[0xe2, 0x82]], &[]),
+            [&[0xff][..], &[0xe2, 0x82]]
+        );
+        assert_eq!(
+            outputs(&[b"s3c", b"r3t", b"!"], &["s3cr3t"]),
+            [&b"***"[..], b"!"]
+        );
+    }
+
+    struct Failing(io::ErrorKind);
+
+    impl Sink for Failing {
+        fn event(&mut self, _event: &Event) -> io::Result<()> {
+            Err(self.0.into())
+        }
+
+        fn finish(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn name(&self) -> String {
+            "a full disk".to_owned()
+        }
+    }
+
+    #[test]
+    fn a_sink_that_fails_is_reported_and_the_others_go_on() {
+        let collected = Collected::default();
+        let events = collected.events();
+        let failures = runtime().block_on(async {
+            let sinks: Vec<Box<dyn Sink>> = vec![
+                Box::new(Failing(io::ErrorKind::StorageFull)),
+                Box::new(collected),
+            ];
+            let mut recorder = Recorder::start(sinks, Secrets::default());
+            for _ in 0..3 {
+                recorder.record(EventKind::PhaseStarted {
+                    phase: crate::phase::Phase::Build,
+                });
+            }
+            recorder.finish().await
+        });
+        assert_eq!(failures.len(), 1);
+        assert_eq!(failures[0].sink, "a full disk");
+        assert_eq!(events.lock().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_is_noticed_and_is_no_failure() {
+        runtime().block_on(async {
+            let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Failing(io::ErrorKind::BrokenPipe))];
+            let mut recorder = Recorder::start(sinks, Secrets::default());
+            let mut closed = recorder.closed();
+            recorder.record(EventKind::PhaseStarted {
+                phase: crate::phase::Phase::Build,
+            });
+            closed.wait_for(|closed| *closed).await.unwrap();
+            assert!(recorder.finish().await.is_empty());
+        });
+    }
+}
