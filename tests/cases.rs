@@ -1,1 +1,337 @@
-fn main() {}
+//! Runs every folder under `testdata/` as a test of its own. How to add one: `testdata/README.md`.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start the program and look at the environment"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use buildspec_runner::buildspec;
+use buildspec_runner::diagnostic::{Colour, render};
+use buildspec_runner::source::SourceText;
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde::Deserialize;
+use support::normalise::normalise;
+use support::sandbox::Sandbox;
+use support::{events, root, tree, updating};
+
+/// `case.toml`, where a case needs more than its files.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Case {
+    /// Ids of the spec, where the buildspec has to stay bare. `tests/house.rs` reads them.
+    #[serde(default, rename = "ids")]
+    _ids: Vec<String>,
+    /// Arguments beyond those that every case has.
+    #[serde(default)]
+    args: Vec<String>,
+    /// Variables of the caller.
+    #[serde(default)]
+    env: std::collections::BTreeMap<String, String>,
+    /// A script that makes what files cannot say, in the source directory: links, permissions, repositories.
+    prepare: Option<String>,
+    /// Whether there is no `buildspec.yml`.
+    #[serde(default)]
+    without_buildspec: bool,
+    /// A program without which the case means nothing, such as `bash`.
+    needs: Option<String>,
+}
+
+/// What a case consists of besides its source.
+const OURS: &[&str] = &["expected", "case.toml"];
+
+fn main() -> ExitCode {
+    let mut trials = Vec::new();
+    for (kind, run) in [
+        ("check", check as fn(&Path) -> Outcome),
+        ("plan", plan),
+        ("build", build),
+    ] {
+        for folder in folders(&root().join("testdata").join(kind)) {
+            let name = format!(
+                "{kind}::{}",
+                folder.file_name().unwrap_or_default().to_string_lossy()
+            );
+            trials.push(Trial::test(name, move || {
+                run(&folder).map_err(Failed::from)
+            }));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+type Outcome = Result<(), String>;
+
+fn folders(parent: &Path) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    folders
+}
+
+fn read_case(folder: &Path) -> Result<Case, String> {
+    let case = match fs::read_to_string(folder.join("case.toml")) {
+        Ok(text) => toml::from_str(&text).map_err(|error| format!("case.toml: {error}"))?,
+        Err(_) => Case::default(),
+    };
+    let has_buildspec = folder.join("buildspec.yml").is_file();
+    if case.without_buildspec == has_buildspec {
+        return Err(
+            "a case has a buildspec.yml, or `without-buildspec = true` in case.toml".to_owned(),
+        );
+    }
+    Ok(case)
+}
+
+/// Compares what came out with what is expected, or writes it down.
+struct Expected<'f> {
+    folder: &'f Path,
+    known: Vec<&'static str>,
+    problems: Vec<String>,
+}
+
+impl<'f> Expected<'f> {
+    fn new(folder: &'f Path) -> Self {
+        Self {
+            folder,
+            known: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join("expected").join(name)
+    }
+
+    /// Compares a file, if it is expected or has to be.
+    fn text(&mut self, name: &'static str, actual: &str, required: bool) {
+        self.known.push(name);
+        let path = self.path(name);
+        let expected = fs::read_to_string(&path).ok();
+        if updating() {
+            // An update never adds what a case does not want to show, except what it must.
+            if required || expected.is_some() {
+                fs::create_dir_all(path.parent().expect("a file has a directory"))
+                    .expect("it can be made");
+                fs::write(&path, actual).expect("an expectation can be written");
+            }
+            return;
+        }
+        match expected {
+            Some(expected) if expected != actual => {
+                self.problems.push(format!(
+                    "expected/{name} differs:\n{}",
+                    difference(&expected, actual)
+                ));
+            }
+            Some(_) => {}
+            None if required => self
+                .problems
+                .push(format!("expected/{name} is missing:\n{actual}")),
+            None => {}
+        }
+    }
+
+    /// Compares a tree; one that is not empty has to be expected.
+    fn tree(&mut self, name: &'static str, actual: &Path) {
+        self.known.push(name);
+        let path = self.path(name);
+        if updating() {
+            let _ = fs::remove_dir_all(&path);
+            if !tree::files(actual).is_empty() {
+                fs::create_dir_all(&path).expect("it can be made");
+                tree::copy(actual, &path, &[]);
+            }
+            return;
+        }
+        let (expected, found) = (tree::files(&path), tree::files(actual));
+        if expected != found {
+            let lines = |files: &[String]| files.join("\n");
+            self.problems.push(format!(
+                "expected/{name} differs:\n{}",
+                difference(&lines(&expected), &lines(&found))
+            ));
+            return;
+        }
+        for file in expected {
+            let content = |root: &Path| fs::read(root.join(&file)).unwrap_or_default();
+            if content(&path) != content(actual) {
+                self.problems
+                    .push(format!("expected/{name}/{file} has other content"));
+            }
+        }
+    }
+
+    fn verdict(self) -> Outcome {
+        let mut problems = self.problems;
+        for entry in fs::read_dir(self.folder.join("expected"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !self.known.contains(&name.as_str()) {
+                problems.push(format!("expected/{name} is read by nobody"));
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems.join("\n"))
+        }
+    }
+}
+
+/// The lines that differ, with those around them.
+fn difference(expected: &str, actual: &str) -> String {
+    let (old, new): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), actual.lines().collect());
+    let same_head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let tail = old
+        .iter()
+        .rev()
+        .zip(new.iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let same_tail = tail.min(old.len() - same_head).min(new.len() - same_head);
+    let mut text = String::new();
+    for line in &old[same_head.saturating_sub(2)..same_head] {
+        text.push_str(&format!("  {line}\n"));
+    }
+    for line in &old[same_head..old.len() - same_tail] {
+        text.push_str(&format!("- {line}\n"));
+    }
+    for line in &new[same_head..new.len() - same_tail] {
+        text.push_str(&format!("+ {line}\n"));
+    }
+    text
+}
+
+/// `check/`: what is found in a buildspec. No `diagnostics.txt` means that nothing is.
+fn check(folder: &Path) -> Outcome {
+    read_case(folder)?;
+    let bytes = fs::read(folder.join("buildspec.yml")).map_err(|error| error.to_string())?;
+    let source = SourceText::from_bytes("buildspec.yml", bytes)
+        .map_err(|_| "not UTF-8: a case of `build/`")?;
+    let (_, diagnostics) = buildspec::check(&source);
+    let text = render(&source, &diagnostics, Colour::No);
+    let mut expected = Expected::new(folder);
+    expected.text("diagnostics.txt", &text, !text.is_empty());
+    if text.is_empty() && folder.join("expected/diagnostics.txt").exists() && !updating() {
+        return Err("nothing was found, and something is expected".to_owned());
+    }
+    expected.verdict()
+}
+
+fn sandbox(folder: &Path, case: &Case) -> Result<Sandbox, String> {
+    let sandbox = Sandbox::new();
+    tree::copy(folder, &sandbox.source(), OURS);
+    if let Some(script) = &case.prepare {
+        let done = Command::new("sh")
+            .arg("-ec")
+            .arg(script)
+            .current_dir(sandbox.source())
+            .output();
+        let done = done.map_err(|error| format!("prepare: {error}"))?;
+        if !done.status.success() {
+            return Err(format!(
+                "prepare failed: {}",
+                String::from_utf8_lossy(&done.stderr)
+            ));
+        }
+    }
+    Ok(sandbox)
+}
+
+/// `plan/`: what `runner plan` prints.
+fn plan(folder: &Path) -> Outcome {
+    let case = read_case(folder)?;
+    let sandbox = sandbox(folder, &case)?;
+    let arguments = ["plan".to_owned()].into_iter().chain(case.args.clone());
+    let output = sandbox
+        .command(arguments)
+        .envs(&case.env)
+        .output()
+        .map_err(|error| error.to_string())?;
+    let ran = sandbox.finish(&output);
+    let mut expected = Expected::new(folder);
+    let text = stable_counts(&ran.stdout);
+    expected.text("plan.txt", &text, ran.code == 0);
+    expected.text("errors.txt", &ran.stderr, ran.code != 0);
+    expected.verdict()
+}
+
+/// The number of the caller's variables is the sandbox's, not the case's.
+fn stable_counts(text: &str) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    for line in &mut lines {
+        if line.ends_with(" variables of the caller") {
+            "  environment  N variables of the caller".clone_into(line);
+        }
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// `build/`: a whole build.
+fn build(folder: &Path) -> Outcome {
+    let case = read_case(folder)?;
+    if let Some(program) = &case.needs
+        && Command::new(program).arg("-c").arg(":").output().is_err()
+    {
+        let name = folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        support::skipped(&name, &format!("no {program}"));
+        return Ok(());
+    }
+    let sandbox = sandbox(folder, &case)?;
+    let event_file = sandbox.path("events.jsonl");
+    let log_file = sandbox.path("build.log");
+    let mut arguments: Vec<String> = ["run", "--log-format", "codebuild", "--events"]
+        .map(str::to_owned)
+        .to_vec();
+    arguments.push(event_file.display().to_string());
+    arguments.extend(["--log-file".to_owned(), log_file.display().to_string()]);
+    arguments.extend(case.args.clone());
+    let output = sandbox
+        .command(&arguments)
+        .envs(&case.env)
+        .output()
+        .map_err(|error| error.to_string())?;
+    let raw_log = fs::read(&log_file).unwrap_or_default();
+    if raw_log != output.stdout {
+        return Err("the log file is not what standard output shows".to_owned());
+    }
+    let ran = sandbox.finish(&output);
+    let text = fs::read_to_string(&event_file)
+        .map_err(|error| format!("no events: {error}\n{}", ran.stderr))?;
+    let stream = events::parse(&normalise(&text, &sandbox.source()));
+    events::check_grammar(&stream);
+    let mut expected = Expected::new(folder);
+    expected.text("log.txt", &ran.stdout, false);
+    expected.text("notes.txt", &ran.stderr, false);
+    expected.text("events.txt", &events::summary(&stream), false);
+    expected.text(
+        "outcome.txt",
+        &events::outcome(&stream, ran.code),
+        ran.code != 0,
+    );
+    expected.tree("artifacts", &sandbox.source().join(".runner/artifacts"));
+    let leftovers = sandbox.leftovers();
+    if !leftovers.is_empty() {
+        return Err(format!("the build left {leftovers:?} behind"));
+    }
+    expected.verdict()
+}

@@ -1,0 +1,53 @@
+//! What the tests have in common.
+#![expect(
+    clippy::allow_attributes,
+    reason = "what one test binary does not use, another does"
+)]
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start the program and look at the environment"
+)]
+
+pub(crate) mod events;
+pub(crate) mod normalise;
+pub(crate) mod sandbox;
+pub(crate) mod tree;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The program under test.
+pub(crate) const RUNNER: &str = env!("CARGO_BIN_EXE_runner");
+
+/// The root of the project.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Whether expectations are written instead of compared.
+pub(crate) fn updating() -> bool {
+    std::env::var_os("UPDATE").is_some_and(|value| value == "1")
+}
+
+/// Real buildspecs from public repositories, read in place where they are at hand.
+pub(crate) fn corpus() -> Option<PathBuf> {
+    let named = std::env::var_os("RUNNER_CORPUS").map(PathBuf::from);
+    let beside = root().parent().map(|parent| parent.join("shared/corpus"));
+    named.or(beside).filter(|path| path.is_dir())
+}
+
+/// Says that a test did not run: on standard error, and in the file that `tests/run` reads, for which `cargo test` would
+/// hide it otherwise.
+pub(crate) fn skipped(what: &str, why: &str) {
+    let line = format!("skipped: {what}: {why}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(path) = std::env::var_os("RUNNER_SKIPS") {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path);
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .expect("a skip can be written down");
+    }
+}
