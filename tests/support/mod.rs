@@ -1,8 +1,4 @@
 //! What the tests have in common.
-#![expect(
-    clippy::allow_attributes,
-    reason = "what one test binary does not use, another does"
-)]
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![expect(
     clippy::disallowed_methods,
