@@ -6,6 +6,8 @@ use std::fmt;
 
 use regex::Regex;
 
+use crate::source::LineColumn;
+
 /// One stage of a build, in CodeBuild's order (PHASE-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
@@ -163,6 +165,10 @@ pub struct PhaseContext {
     pub message: String,
     /// Who has to mend it.
     pub blame: Blame,
+    /// What to do about it, where that is known. CodeBuild has no such thing.
+    pub help: Option<String>,
+    /// Where in the buildspec.
+    pub place: Option<LineColumn>,
 }
 
 /// Status code of a failed command.
@@ -177,29 +183,41 @@ pub const BUILD_TIMED_OUT: &str = "BUILD_TIMED_OUT";
 impl PhaseContext {
     /// A context that the build's own commands and files are to blame for.
     pub fn build(status_code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status_code,
-            message: message.into(),
-            blame: Blame::Build,
-        }
+        Self::new(status_code, message.into(), Blame::Build)
     }
 
     /// A context that the buildspec file is to blame for.
     pub fn buildspec(message: impl Into<String>) -> Self {
-        Self {
-            status_code: YAML_FILE_ERROR,
-            message: message.into(),
-            blame: Blame::Buildspec,
-        }
+        Self::new(YAML_FILE_ERROR, message.into(), Blame::Buildspec)
     }
 
     /// A context that the machine, the network or AWS is to blame for.
     pub fn environment(status_code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(status_code, message.into(), Blame::Environment)
+    }
+
+    const fn new(status_code: &'static str, message: String, blame: Blame) -> Self {
         Self {
             status_code,
-            message: message.into(),
-            blame: Blame::Environment,
+            message,
+            blame,
+            help: None,
+            place: None,
         }
+    }
+
+    /// Adds the remedy.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds the place.
+    #[must_use]
+    pub const fn at(mut self, place: LineColumn) -> Self {
+        self.place = Some(place);
+        self
     }
 }
 

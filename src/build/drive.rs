@@ -267,7 +267,7 @@ impl Driver {
                 self.machine.load(plan);
                 Input::Ready
             }
-            Err(error) => Input::NotReady(Status::Fault, self.broken(&error)),
+            Err(error) => Input::NotReady(Status::Fault, broken(&error)),
         }
     }
 
@@ -314,7 +314,7 @@ impl Driver {
                     duration: started.elapsed(),
                     leaked: false,
                 });
-                Input::CommandBroken(self.broken(&error))
+                Input::CommandBroken(broken(&error).at(command.place))
             }
         })
     }
@@ -344,20 +344,6 @@ impl Driver {
             outcome,
             sink_failures,
         }
-    }
-
-    /// A broken place is a fault: what is wrong goes into the context, and what to do about it beside it.
-    pub(super) fn broken(&mut self, error: &exec::Error) -> PhaseContext {
-        let mut message = error.to_string();
-        if let Some(source) = std::error::Error::source(error) {
-            message.push_str(&format!(": {source}"));
-        }
-        if let Some(help) = remedy(error) {
-            self.record(EventKind::Warning(
-                Warning::new(message.clone()).with_help(help),
-            ));
-        }
-        PhaseContext::environment(CLIENT_ERROR, message)
     }
 
     pub(super) fn record(&mut self, kind: EventKind) {
@@ -493,6 +479,17 @@ fn environment(plan: &Plan) -> Environment {
             .collect(),
         grace: plan.grace,
     }
+}
+
+/// A broken place is a fault: what is wrong, and what to do about it.
+pub(super) fn broken(error: &exec::Error) -> PhaseContext {
+    let mut message = error.to_string();
+    if let Some(source) = std::error::Error::source(error) {
+        message.push_str(&format!(": {source}"));
+    }
+    let mut context = PhaseContext::environment(CLIENT_ERROR, message);
+    context.help = remedy(error);
+    context
 }
 
 /// What to do about a broken place, where that is known.

@@ -10,7 +10,8 @@ use crate::phase::{
     self, BUILD_TIMED_OUT, COMMAND_EXECUTION_ERROR, CommandPhase, OnFailure, Phase, PhaseContext,
     Status,
 };
-use crate::plan::{CommandList, PhasePlan, Plan};
+use crate::plan::{CommandList, CommandPlan, PhasePlan, Plan};
+use crate::source::LineColumn;
 
 /// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,9 +89,25 @@ enum Ending {
 /// The phases of the plan, as far as they decide anything.
 #[derive(Clone, Debug, Default)]
 struct Lists {
-    commands: Vec<String>,
-    finally: Vec<String>,
+    commands: Vec<Item>,
+    finally: Vec<Item>,
     on_failure: Option<OnFailure>,
+}
+
+/// A command, as far as a failure tells of it.
+#[derive(Clone, Debug)]
+struct Item {
+    text: String,
+    place: LineColumn,
+}
+
+impl Item {
+    fn of(command: &CommandPlan) -> Self {
+        Self {
+            text: command.text.clone(),
+            place: command.place,
+        }
+    }
 }
 
 /// The machine of one build.
@@ -126,16 +143,8 @@ impl Machine {
     /// Tells it what there is to run. Before [`Input::Ready`].
     pub fn load(&mut self, plan: &Plan) {
         self.phases = plan.phases.each_ref().map(|phase: &PhasePlan| Lists {
-            commands: phase
-                .commands
-                .iter()
-                .map(|command| command.text.clone())
-                .collect(),
-            finally: phase
-                .finally
-                .iter()
-                .map(|command| command.text.clone())
-                .collect(),
+            commands: phase.commands.iter().map(Item::of).collect(),
+            finally: phase.finally.iter().map(Item::of).collect(),
             on_failure: phase.on_failure.clone(),
         });
     }
@@ -248,16 +257,18 @@ impl Machine {
             return self.run_from(phase, list, place + 1, actions);
         }
         let lists = &self.phases[phase as usize];
-        let text = match list {
+        let item = match list {
             CommandList::Commands => &lists.commands[place],
             CommandList::Finally => &lists.finally[place],
         };
-        let message = format!(
-            "Error while executing command: {text}. Reason: {}",
-            exit.describe()
-        );
-        self.failure
-            .get_or_insert_with(|| PhaseContext::build(COMMAND_EXECUTION_ERROR, message));
+        self.failure.get_or_insert_with(|| {
+            let message = format!(
+                "Error while executing command: {}. Reason: {}",
+                item.text,
+                exit.describe()
+            );
+            PhaseContext::build(COMMAND_EXECUTION_ERROR, message).at(item.place)
+        });
         self.succeeding = false;
         match list {
             CommandList::Commands => self.run_from(phase, CommandList::Finally, 0, actions),
@@ -370,11 +381,17 @@ mod tests {
 
     /// A machine with these commands and finally commands in each phase.
     fn machine(phases: [(&[&str], &[&str], Option<OnFailure>); 4]) -> Machine {
-        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        let items = |list: &[&str]| {
+            let item = |text: &&str| Item {
+                text: (*text).to_owned(),
+                place: LineColumn { line: 1, column: 1 },
+            };
+            list.iter().map(item).collect()
+        };
         let mut machine = Machine::new();
         machine.phases = phases.map(|(commands, finally, on_failure)| Lists {
-            commands: texts(commands),
-            finally: texts(finally),
+            commands: items(commands),
+            finally: items(finally),
             on_failure,
         });
         machine
@@ -390,8 +407,8 @@ mod tests {
                     Action::Run(phase, list, place) => {
                         let lists = &machine.phases[phase as usize];
                         let text = match list {
-                            CommandList::Commands => lists.commands[place].clone(),
-                            CommandList::Finally => lists.finally[place].clone(),
+                            CommandList::Commands => lists.commands[place].text.clone(),
+                            CommandList::Finally => lists.finally[place].text.clone(),
                         };
                         let exit = if failing.contains(&text.as_str()) {
                             FAILED

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
-use super::drive::{Driver, Left};
+use super::drive::{Driver, Left, broken};
 use super::machine::Input;
 use crate::artifact::place::{self, Place};
 use crate::artifact::upload::{self, Artifact};
@@ -85,9 +85,9 @@ impl Driver {
         }
         let manifest = match manifest {
             Ok(manifest) => manifest,
-            Err(error) => return Some(Err(self.not_selected(&error, artifact))),
+            Err(error) => return Some(Err(Self::not_selected(&error, artifact))),
         };
-        let key = match self.key(plan, artifact, &expanded) {
+        let key = match Self::key(plan, artifact, &expanded) {
             Ok(key) => key,
             Err(failure) => return Some(Err(failure)),
         };
@@ -127,7 +127,7 @@ impl Driver {
                 self.record(EventKind::ArtifactStored(stored));
                 Ok(())
             }
-            Some(Err(error)) => Err(self.not_stored(&error)),
+            Some(Err(error)) => Err(Self::not_stored(&error)),
             None => Err(Failure::build("stopped")),
         })
     }
@@ -165,17 +165,17 @@ impl Driver {
                     text.text,
                     failure.exit.describe()
                 );
-                let warning = Warning::new(message.clone())
+                let mut failure = Failure::build(message);
+                failure.context = failure
+                    .context
                     .at(text.place)
                     .with_help("the last command in it failed; its output stands above");
-                self.record(EventKind::Warning(warning));
-                return Some(Err(Failure::build(message)));
+                return Some(Err(failure));
             }
             Err(error) => {
-                let context = self.broken(&error);
                 return Some(Err(Failure {
                     status: Status::Fault,
-                    context,
+                    context: broken(&error),
                 }));
             }
         };
@@ -216,12 +216,7 @@ impl Driver {
         }))
     }
 
-    fn key(
-        &mut self,
-        plan: &Plan,
-        artifact: &ArtifactPlan,
-        expanded: &Expanded,
-    ) -> Result<String, Failure> {
+    fn key(plan: &Plan, artifact: &ArtifactPlan, expanded: &Expanded) -> Result<String, Failure> {
         let path = match &plan.artifact_location {
             ArtifactLocation::Directory(_) => "",
             ArtifactLocation::S3 { path, .. } => path,
@@ -235,26 +230,26 @@ impl Driver {
             packaging: artifact.packaging,
         };
         place::key(&place).map_err(|error| {
-            if let Some(place) = name_place(artifact) {
-                let warning = Warning::new(error.to_string())
-                    .at(place)
-                    .with_help("check the variables in it, or pass `--artifact-name`");
-                self.record(EventKind::Warning(warning));
+            let mut failure = Failure::build(error.to_string());
+            failure.context.place = name_place(artifact);
+            if failure.context.place.is_some() {
+                failure.context.help =
+                    Some("check the variables in it, or pass `--artifact-name`".to_owned());
             }
-            Failure::build(error.to_string())
+            failure
         })
     }
 
-    fn not_selected(&mut self, error: &SelectError, artifact: &ArtifactPlan) -> Failure {
+    fn not_selected(error: &SelectError, artifact: &ArtifactPlan) -> Failure {
         match error {
             SelectError::NoBaseDirectory { .. } => {
-                let place = artifact.base_directory.as_ref().map(|text| text.place);
-                let mut warning = Warning::new(error.to_string()).with_help(
-                    "it is looked for below the source directory, wherever the last command went",
+                let mut failure = Failure::build(error.to_string());
+                failure.context.place = artifact.base_directory.as_ref().map(|text| text.place);
+                failure.context.help = Some(
+                    "it is looked for below the source directory, wherever the last command went"
+                        .to_owned(),
                 );
-                warning.place = place;
-                self.record(EventKind::Warning(warning));
-                Failure::build(error.to_string())
+                failure
             }
             SelectError::NothingMatched | SelectError::Pattern { .. } => {
                 Failure::build(error.to_string())
@@ -263,7 +258,7 @@ impl Driver {
         }
     }
 
-    fn not_stored(&mut self, error: &upload::Error) -> Failure {
+    fn not_stored(error: &upload::Error) -> Failure {
         if error.is_stopped() {
             return Failure::build("stopped");
         }
@@ -284,13 +279,8 @@ impl Driver {
                 }
             }
             upload::Error::Store(error) => {
-                if let Some(help) = &error.help {
-                    let warning =
-                        Warning::new(format!("{} was not stored", error.location)).with_help(help);
-                    self.record(EventKind::Warning(warning));
-                }
                 let message = in_phase(&error.message);
-                match error.kind {
+                let mut failure = match error.kind {
                     store::ErrorKind::Source => Failure::build(message),
                     store::ErrorKind::Unreachable | store::ErrorKind::NoSpace => Failure {
                         status: Status::Fault,
@@ -300,7 +290,9 @@ impl Driver {
                         status: Status::Failed,
                         context: PhaseContext::environment(CLIENT_ERROR, message),
                     },
-                }
+                };
+                failure.context.help.clone_from(&error.help);
+                failure
             }
         }
     }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Code, Diagnostic};
-use crate::phase::{Blame, PhaseContext, YAML_FILE_ERROR};
+use crate::phase::{PhaseContext, YAML_FILE_ERROR};
 use crate::source::{MAX_BYTES, SourceText, Span};
 
 /// The name that CodeBuild looks for.
@@ -141,11 +141,7 @@ fn explain(error: &io::Error, named: bool, path: &Path, name: &str, directory: &
 /// The machine's fault: the file may be right.
 fn unreadable(name: &str, error: &io::Error) -> NotFound {
     let message = format!("could not read {name}: {error}");
-    let context = PhaseContext {
-        status_code: YAML_FILE_ERROR,
-        message: message.clone(),
-        blame: Blame::Environment,
-    };
+    let context = PhaseContext::environment(YAML_FILE_ERROR, message.clone());
     let help = (error.kind() == io::ErrorKind::PermissionDenied)
         .then(|| "check its permissions".to_owned());
     NotFound {

@@ -445,7 +445,7 @@ impl HostSession {
         };
         let saved = match fs::read(&self.next_dir) {
             Ok(saved) => saved,
-            Err(_) if !self.next_env.exists() => return Ok(()),
+            Err(_) if !self.next_env.exists() => return self.check_room(),
             Err(_) => return Err(lost()),
         };
         let Some(directory) = saved.strip_suffix(b"\n") else {
@@ -457,6 +457,16 @@ impl HostSession {
         fs::remove_file(&self.next_dir).map_err(|_| lost())?;
         self.directory = directory;
         Ok(())
+    }
+
+    /// A file system without room for another file looks like a command that never came to its end. It is the same to the
+    /// shell, but not to the build: what the command set would be lost without a word.
+    fn check_room(&self) -> Result<(), Error> {
+        let made = fs::write(&self.next_env, b"").and_then(|()| fs::remove_file(&self.next_env));
+        made.map_err(|source| Error::WriteState {
+            path: self.next_env.clone(),
+            source,
+        })
     }
 
     /// What the expanding script wrote: pairs of status and text, each ended by NUL.

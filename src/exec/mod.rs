@@ -153,7 +153,7 @@ pub enum Error {
         directory: PathBuf,
     },
     /// The buildspec's shell is not on this machine.
-    #[error("the shell `{shell}` is not on PATH")]
+    #[error("there is no shell `{shell}`{}", if shell.contains('/') { "" } else { " on PATH" })]
     ShellMissing {
         /// Which shell.
         shell: String,

@@ -9,13 +9,15 @@
 //! 3  . '/state/env.sh'; CODEBUILD_BUILD_SUCCEEDING=1
 //! 4  <the command, verbatim>
 //!    CODEBUILD_LAST_EXIT=$?
-//!    export -p > '/state/env.sh.next' && pwd > '/state/dir.txt.next'
+//!    command export -p > '/state/env.sh.next' && command pwd > '/state/dir.txt.next' || :
 //!    exit $CODEBUILD_LAST_EXIT
 //! ```
 //!
 //! Where it differs from AWS's: the directory is quoted, so that blanks in it work; and the state goes to files of
 //! another name that take the place of the old ones only when both are complete. A disk that fills up while they are
-//! written is noticed instead of losing every variable without a word.
+//! written is noticed instead of losing every variable without a word. `command` keeps a shell alive whose `export` finds
+//! no place to write to, which dash otherwise leaves with status 2; `|| :` does the same under `set -e`: the status of an
+//! item is that of its own commands.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -86,10 +88,11 @@ fn posix_script(
         command.as_bytes(),
         b"CODEBUILD_LAST_EXIT=$?",
         &[
-            b"export -p > ",
+            b"command export -p > ",
             &quote(files.next_env)[..],
-            b" && pwd > ",
+            b" && command pwd > ",
             &quote(files.next_dir),
+            b" || :",
         ]
         .concat(),
         b"exit $CODEBUILD_LAST_EXIT",
@@ -357,7 +360,7 @@ mod tests {
         assert_eq!(
             made,
             "cd '/a b'\\''s'\nset -a\n. '/s/env.sh'; CODEBUILD_BUILD_SUCCEEDING=1\nx\n  y\n\n\
-             CODEBUILD_LAST_EXIT=$?\nexport -p > '/s/env.sh.next' && pwd > '/s/dir.txt.next'\nexit $CODEBUILD_LAST_EXIT\n"
+             CODEBUILD_LAST_EXIT=$?\ncommand export -p > '/s/env.sh.next' && command pwd > '/s/dir.txt.next' || :\nexit $CODEBUILD_LAST_EXIT\n"
         );
     }
 

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 
 use super::{CodebuildLog, JsonLines, Sink};
 use crate::event::{CommandStarted, Event, EventKind, Warning};
+use crate::phase::{COMMAND_EXECUTION_ERROR, Phase, PhaseContext, YAML_FILE_ERROR};
 use crate::units::render_size;
 
 /// What standard output carries.
@@ -84,6 +85,13 @@ impl Console {
                     self.buildspec
                 )
             }
+            EventKind::PhaseFinished {
+                phase, contexts, ..
+            } => contexts
+                .iter()
+                .filter(|context| !is_told_elsewhere(context))
+                .map(|context| render_failure(context, *phase, &self.buildspec))
+                .collect(),
             _ if self.quiet => return Ok(()),
             EventKind::Warning(warning) => render_warning(warning, &self.buildspec),
             EventKind::ArtifactSelected(_) => {
@@ -163,6 +171,30 @@ pub fn render_warning(warning: &Warning, buildspec: &str) -> String {
         text.push_str(&format!("  help: {help}\n"));
     }
     text
+}
+
+/// Whether a person has been told already: of the command when it failed, of the buildspec before the build.
+fn is_told_elsewhere(context: &PhaseContext) -> bool {
+    [COMMAND_EXECUTION_ERROR, YAML_FILE_ERROR].contains(&context.status_code)
+}
+
+/// Why a phase ended, as it is read everywhere outside of CodeBuild's log: what, where, and what to do.
+pub(super) fn render_failure(context: &PhaseContext, phase: Phase, buildspec: &str) -> String {
+    let message = context.message.trim_end();
+    // In the log the phase is part of the text; here it has a line of its own.
+    let message = message
+        .strip_prefix(&format!("Error in {phase} phase: "))
+        .unwrap_or(message);
+    let place = match context.place {
+        Some(place) => format!("  --> {buildspec}:{place} in phase {phase}\n"),
+        None => format!("  --> phase {phase}\n"),
+    };
+    let help = context
+        .help
+        .as_ref()
+        .map(|help| format!("  help: {help}\n"))
+        .unwrap_or_default();
+    format!("error: {message}\n{place}{help}")
 }
 
 /// `1 file`, `2 files`.

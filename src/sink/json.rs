@@ -263,7 +263,14 @@ fn context_json(context: &PhaseContext) -> Value {
         Blame::Build => "build",
         Blame::Environment => "environment",
     };
-    json!({ "statusCode": context.status_code, "message": context.message, "blame": blame })
+    json!({
+        "statusCode": context.status_code,
+        "message": context.message,
+        "blame": blame,
+        "help": context.help,
+        "line": context.place.map(|place| place.line),
+        "column": context.place.map(|place| place.column),
+    })
 }
 
 /// Text as text; what is no UTF-8 in Base64, so that nothing is lost.

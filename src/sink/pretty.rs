@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Sink;
-use super::console::{MAX_LISTED, count, render_warning};
+use super::console::{MAX_LISTED, count, render_failure, render_warning};
 use crate::event::{
     ArtifactProgress, ArtifactStage, ArtifactStored, CommandStarted, Event, EventKind, Exit,
     StopReason,
@@ -58,7 +58,8 @@ pub struct Pretty<W> {
     shown: Option<Phase>,
     failure: Option<Failure>,
     phases: Vec<(Phase, Status, Duration)>,
-    context: Option<PhaseContext>,
+    /// Why the first phase that did not succeed ended so.
+    context: Option<(Phase, PhaseContext)>,
     warnings: usize,
     artifacts: Vec<ArtifactStored>,
     files: Vec<(String, u64, String)>,
@@ -210,12 +211,13 @@ impl<W: Write + Send> Pretty<W> {
     ) {
         self.phases.push((phase, status, duration));
         if status != Status::Succeeded && self.context.is_none() {
-            self.context = contexts.first().cloned();
+            self.context = contexts.first().map(|context| (phase, context.clone()));
         }
     }
 
     fn progress(&mut self, progress: &ArtifactProgress) {
-        if !self.style.progress {
+        // The first report of a stage knows no size yet, and what is packed at once needs no bar.
+        if !self.style.progress || progress.bytes == 0 {
             return;
         }
         if self.stage != Some(progress.stage) {
@@ -368,10 +370,17 @@ impl<W: Write + Send> Pretty<W> {
             let place = self.paint(Paint::Dim, &place);
             return self.line(&place);
         }
-        if let Some(context) = self.context.take() {
+        if let Some((phase, context)) = self.context.take() {
+            let text = render_failure(&context, phase, &self.style.buildspec);
+            let mut lines = text.lines();
+            let first = lines.next().unwrap_or_default();
+            let message = self.paint(Paint::Bold, first.strip_prefix("error").unwrap_or(first));
             self.line("")?;
-            let text = self.paint(Paint::Bold, &format!(": {}", context.message));
-            return self.line(&format!("{error}{text}"));
+            self.line(&format!("{error}{message}"))?;
+            for line in lines {
+                let text = self.paint(Paint::Dim, line);
+                self.line(&text)?;
+            }
         }
         Ok(())
     }

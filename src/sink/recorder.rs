@@ -172,6 +172,7 @@ impl Recorder {
             } => {
                 for context in &mut contexts {
                     context.message = self.secrets.redact(&context.message);
+                    context.help = context.help.take().map(|help| self.secrets.redact(&help));
                 }
                 EventKind::PhaseFinished {
                     phase,

@@ -70,7 +70,6 @@ impl DirectoryStore {
         let work = tokio::task::spawn_blocking(move || store.put_all(&uploads, &progress, &stop));
         work.await.map_err(|error| Error {
             kind: ErrorKind::Other,
-            location: String::new(),
             message: "storing artifacts broke off".to_owned(),
             help: None,
             source: Some(error.into()),
@@ -206,10 +205,8 @@ fn verify(path: &Path, bytes: u64) -> Result<(), Error> {
             "{} has {there} bytes where {bytes} were written",
             path.display()
         );
-        let location = path.display().to_string();
         return Err(Error {
             kind: ErrorKind::Mismatch,
-            location,
             message,
             help: None,
             source: None,

@@ -131,8 +131,6 @@ pub enum ErrorKind {
 pub struct Error {
     /// What kind of trouble it is.
     pub kind: ErrorKind,
-    /// What was being stored, or where.
-    pub location: String,
     /// What happened, in the words of the place.
     pub message: String,
     /// What to do, where that is known.
@@ -154,7 +152,6 @@ impl Error {
         };
         Self {
             kind,
-            location: path.display().to_string(),
             message: format!("could not {doing} {}: {source}", path.display()),
             help: None,
             source: Some(source.into()),
@@ -171,7 +168,6 @@ impl Error {
     fn changed(path: &Path) -> Self {
         Self {
             kind: ErrorKind::Source,
-            location: path.display().to_string(),
             message: format!("{} changed while it was stored", path.display()),
             help: Some("something still writes to it: wait for its end in a command".to_owned()),
             source: None,
@@ -181,7 +177,6 @@ impl Error {
     fn stopped() -> Self {
         Self {
             kind: ErrorKind::Stopped,
-            location: String::new(),
             message: "stopped".to_owned(),
             help: None,
             source: None,

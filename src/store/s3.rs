@@ -526,7 +526,6 @@ impl Job {
         let message = format!("{location} {what}");
         Error {
             kind: ErrorKind::Mismatch,
-            location,
             message,
             help: None,
             source: None,
@@ -551,7 +550,7 @@ impl ErrorContext {
             .raw_response()
             .map(|response| response.status().as_u16())
         else {
-            return unreachable_service(doing, location, error);
+            return unreachable_service(doing, &location, error);
         };
         let code = error
             .code()
@@ -571,15 +570,13 @@ impl ErrorContext {
                 "make the bucket `{}`, or name another with `--artifacts`",
                 self.bucket
             )),
-            ErrorKind::Forbidden => Some(
-                "check the credentials, and that they may s3:PutObject and s3:GetObject there"
-                    .to_owned(),
-            ),
-            _ => None,
+            ErrorKind::Forbidden => Some(format!(
+                "check the credentials, and that they may s3:PutObject and s3:GetObject for {location}"
+            )),
+            _ => Some(format!("this is what S3 answered for {location}")),
         };
         Error {
             kind,
-            location,
             message,
             help,
             source: Some(Box::new(error)),
@@ -588,7 +585,7 @@ impl ErrorContext {
 }
 
 /// No answer came: no credentials, no network, no service.
-fn unreachable_service<E>(doing: &str, location: String, error: SdkError<E, HttpResponse>) -> Error
+fn unreachable_service<E>(doing: &str, location: &str, error: SdkError<E, HttpResponse>) -> Error
 where
     E: std::error::Error + Send + Sync + 'static,
 {
@@ -610,7 +607,6 @@ where
     let message = format!("could not {doing} {location}: {}", causes.join(": "));
     Error {
         kind,
-        location,
         message,
         help: Some(help.to_owned()),
         source: Some(Box::new(error)),
@@ -730,7 +726,6 @@ async fn blocking<T: Send + 'static>(
 fn broke_off(error: tokio::task::JoinError) -> Error {
     Error {
         kind: ErrorKind::Other,
-        location: String::new(),
         message: "storing artifacts broke off".to_owned(),
         help: None,
         source: Some(error.into()),
