@@ -88,6 +88,19 @@ pub struct Phases {
     pub key: Span,
     /// The known phases, in the order of the file.
     pub phases: Vec<Phase>,
+    /// Whether something in them could not be read, which may have held commands.
+    pub has_errors: bool,
+}
+
+impl Buildspec {
+    /// Whether there is a phase, even one that could not be read. A key `phases` without anything below it is to
+    /// CodeBuild as if it had not been written.
+    #[must_use]
+    pub fn has_phases(&self) -> bool {
+        self.phases
+            .as_ref()
+            .is_some_and(|phases| phases.has_errors || !phases.phases.is_empty())
+    }
 }
 
 /// One phase.

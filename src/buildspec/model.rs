@@ -128,8 +128,6 @@ pub struct Buildspec {
     pub git_credential_helper: Option<Span>,
     /// `proxy`, where one of its flags is on.
     pub proxy: Option<Span>,
-    /// The place of `phases`; `None` for a file that only declares a batch.
-    pub phases_key: Option<Span>,
     /// The phases that are in the file, in the order in which they run.
     pub phases: Vec<Phase>,
     /// `reports`.
@@ -202,7 +200,6 @@ impl Buildspec {
         if has_error(&diagnostics) {
             return Err(diagnostics);
         }
-        let phases_key = ast.phases.as_ref().map(|phases| phases.key);
         let mut phases: Vec<Phase> = ast
             .phases
             .into_iter()
@@ -236,7 +233,6 @@ impl Buildspec {
                 .filter(|flag| flag.value)
                 .map(|flag| flag.span),
             proxy: proxy.map(|proxy| proxy.span),
-            phases_key,
             phases,
             reports: ast.reports,
             artifacts: ast.artifacts.map(Artifacts::from_ast),

@@ -79,7 +79,7 @@ impl Parser<'_> {
             span: root.span,
             ..Buildspec::default()
         };
-        let Some(entries) = self.mapping(root, "a buildspec is a mapping") else {
+        let Some(entries) = self.mapping(root, "a buildspec has to be a mapping") else {
             return buildspec;
         };
         let old = entries.iter().any(|entry| {
@@ -94,7 +94,7 @@ impl Parser<'_> {
                 "environment_variables" if old => self.old_env(entry, &mut buildspec.env),
                 "proxy" => buildspec.proxy = self.proxy(entry),
                 "batch" => buildspec.batch = self.batch(entry),
-                "phases" => buildspec.phases = self.phases(entry),
+                "phases" => buildspec.phases = Some(self.phases(entry)),
                 "reports" => buildspec.reports = self.reports(entry),
                 "artifacts" => buildspec.artifacts = self.artifacts(entry, old),
                 "cache" => buildspec.cache = self.cache(entry),
@@ -209,18 +209,21 @@ impl Parser<'_> {
 
     // ── phases ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn phases(&mut self, entry: &Entry) -> Option<Phases> {
+    fn phases(&mut self, entry: &Entry) -> Phases {
         let mut phases = Phases {
             key: entry.key.span,
             phases: Vec::new(),
+            has_errors: false,
         };
-        for entry in self.optional_section(entry)? {
+        let before = self.diagnostics.len();
+        for entry in self.section(entry) {
             match CommandPhase::from_key(&entry.key.value) {
                 Some(name) => phases.phases.push(self.phase(entry, name)),
                 None => self.unknown_phase(entry),
             }
         }
-        Some(phases)
+        phases.has_errors = self.diagnostics[before..].iter().any(Diagnostic::is_error);
+        phases
     }
 
     fn unknown_phase(&mut self, entry: &Entry) {
@@ -303,7 +306,7 @@ impl Parser<'_> {
             NodeKind::Mapping(_) => {
                 self.wrong_kind(
                     &entry.value,
-                    &format!("`{}` is a list of commands", entry.key.value),
+                    &format!("`{}` has to be a list of commands", entry.key.value),
                 );
                 Vec::new()
             }
@@ -380,7 +383,7 @@ impl Parser<'_> {
             base_directory: None,
             discard_paths: None,
         };
-        for entry in self.mapping(&entry.value, "a report group is a mapping")? {
+        for entry in self.mapping(&entry.value, "a report group has to be a mapping")? {
             match entry.key.value.as_str() {
                 "files" => report.files = self.texts(entry),
                 "file-format" => report.file_format = self.text(entry),
@@ -443,7 +446,8 @@ impl Parser<'_> {
         let mut artifacts = Vec::new();
         for entry in self.section(entry) {
             let mut artifact = empty_artifact(entry.key.span);
-            let Some(entries) = self.mapping(&entry.value, "a secondary artifact is a mapping")
+            let Some(entries) =
+                self.mapping(&entry.value, "a secondary artifact has to be a mapping")
             else {
                 continue;
             };
@@ -554,7 +558,7 @@ impl Parser<'_> {
             _ => {
                 self.wrong_kind(
                     &entry.value,
-                    &format!("`{}` is a list of builds", entry.key.value),
+                    &format!("`{}` has to be a list of builds", entry.key.value),
                 );
                 Vec::new()
             }
@@ -582,7 +586,7 @@ impl Parser<'_> {
             env: BatchEnv::default(),
             ignore_failure: None,
         };
-        for entry in self.mapping(item, "a build of a batch is a mapping")? {
+        for entry in self.mapping(item, "a build of a batch has to be a mapping")? {
             match entry.key.value.as_str() {
                 "identifier" => task.identifier = self.text(entry),
                 "buildspec" => task.buildspec = self.text(entry),
@@ -726,7 +730,10 @@ impl Parser<'_> {
         if entry.value.is_null() {
             return None;
         }
-        self.mapping(&entry.value, &format!("`{}` is a mapping", entry.key.value))
+        self.mapping(
+            &entry.value,
+            &format!("`{}` has to be a mapping", entry.key.value),
+        )
     }
 
     fn mapping<'n>(&mut self, node: &'n Node, expected: &str) -> Option<&'n [Entry]> {
@@ -747,20 +754,22 @@ impl Parser<'_> {
             _ => {
                 self.wrong_kind(
                     &entry.value,
-                    &format!("`{}` is a single value", entry.key.value),
+                    &format!("`{}` has to be a single value", entry.key.value),
                 );
                 None
             }
         }
     }
 
-    /// A list of texts; one text stands for a list of one (SPEC-13). `None` for no value.
+    /// A list of texts; one text stands for a list of one (SPEC-13). `None` for nothing. Something else is reported and
+    /// stands for a list of none, so that nobody is told that the list is missing too.
     fn texts(&mut self, entry: &Entry) -> Option<Vec<Spanned<String>>> {
         match &entry.value.kind {
             NodeKind::Scalar(scalar) if scalar.is_null() => None,
             NodeKind::Scalar(scalar) => {
                 Some(vec![Spanned::new(scalar.text.clone(), entry.value.span)])
             }
+            NodeKind::Sequence(items) if items.iter().all(Node::is_null) => None,
             NodeKind::Sequence(items) => {
                 let mut texts = Vec::with_capacity(items.len());
                 for item in items {
@@ -771,15 +780,18 @@ impl Parser<'_> {
                         }
                         _ => self.wrong_kind(
                             item,
-                            &format!("an item of `{}` is a single value", entry.key.value),
+                            &format!("an item of `{}` has to be a single value", entry.key.value),
                         ),
                     }
                 }
                 Some(texts)
             }
             NodeKind::Mapping(_) => {
-                self.wrong_kind(&entry.value, &format!("`{}` is a list", entry.key.value));
-                None
+                self.wrong_kind(
+                    &entry.value,
+                    &format!("`{}` has to be a list", entry.key.value),
+                );
+                Some(Vec::new())
             }
         }
     }
@@ -792,7 +804,7 @@ impl Parser<'_> {
             "no" | "false" | "off" => false,
             _ => {
                 let message = format!(
-                    "`{}` is `yes` or `no`, not `{}`",
+                    "`{}` has to be `yes` or `no`, and this is `{}`",
                     entry.key.value, text.value
                 );
                 self.diagnostics
@@ -807,7 +819,7 @@ impl Parser<'_> {
         let diagnostic = Diagnostic::new(
             Code::WrongType,
             node.span,
-            format!("{expected}, not {}", node.describe()),
+            format!("{expected}, and this is {}", node.describe()),
         )
         .with_codebuild_message(WRONG_NUMBER_OF_TAGS);
         self.diagnostics.push(diagnostic);

@@ -444,7 +444,10 @@ impl<'s> Builder<'s> {
         match key.kind {
             NodeKind::Scalar(scalar) => Some(Spanned::new(scalar.text, key.span)),
             _ => {
-                let message = format!("a key has to be a single value, not {}", key.describe());
+                let message = format!(
+                    "a key has to be a single value, and this is {}",
+                    key.describe()
+                );
                 self.diagnostics
                     .push(Diagnostic::new(Code::WrongType, key.span, message));
                 None

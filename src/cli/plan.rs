@@ -79,6 +79,16 @@ fn render(plan: &Plan, name: &str) -> String {
     field("project", plan.project.as_str());
     field("source", &plan.source_directory.display().to_string());
     field("shell", plan.shell.name());
+    if !plan.runtime_versions.is_empty() {
+        let asked = plan.runtime_versions.iter();
+        let asked: Vec<String> = asked
+            .map(|(runtime, version)| format!("{runtime} {version}"))
+            .collect();
+        field(
+            "runtimes",
+            &format!("{} (what is on PATH is used)", asked.join(", ")),
+        );
+    }
     field(
         "limits",
         &format!(

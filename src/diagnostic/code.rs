@@ -74,7 +74,7 @@ codes! {
     UnsupportedVersion "BS115" "unsupported-version" Error
         "Only 0.1 and 0.2 exist.";
     ReservedPrefix "BS203" "reserved-prefix" Warning
-        "Names that begin with `CODEBUILD_` belong to CodeBuild; its own value wins.";
+        "Names that begin with `CODEBUILD_` belong to CodeBuild; where it sets one, its own value wins.";
     InvalidEnvName "BS206" "invalid-env-name" Warning
         "A shell cannot read such a variable and drops it.";
     DuplicateEnvAcrossMaps "BS210" "duplicate-env-across-maps" Warning

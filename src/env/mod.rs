@@ -129,6 +129,12 @@ impl EnvironmentBuilder {
     }
 }
 
+/// Whether a name belongs to CodeBuild (ENV-8). Its switches are for users to set.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    name.starts_with("CODEBUILD_") && !name.starts_with("CODEBUILD_CONFIG_")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

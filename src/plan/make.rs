@@ -70,7 +70,7 @@ pub(super) fn build_id(request: &BuildRequest) -> String {
 
 /// A file that only declares a batch is right, but there is nothing in it that one build could run.
 fn runnable(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnostic>) {
-    if let (None, Some(batch)) = (buildspec.phases_key, buildspec.batch) {
+    if let (true, Some(batch)) = (buildspec.phases.is_empty(), buildspec.batch) {
         let diagnostic = Diagnostic::new(Code::PhasesMissing, batch, "this file only declares a batch: one build has nothing to run")
             .with_help("run the buildspec of one of its builds with `--file`; batch builds are not supported yet");
         diagnostics.push(diagnostic);

@@ -9,7 +9,7 @@ pub(super) fn files(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnostic>) {
     let Some(artifacts) = &buildspec.artifacts else {
         return;
     };
-    let without_files = |files: &Option<Vec<_>>| files.as_ref().is_none_or(Vec::is_empty);
+    let without_files = |files: &Option<Vec<_>>| files.is_none();
     let mut report = |key, what: &str| {
         let diagnostic = Diagnostic::new(Code::FilesMissing, key, format!("{what} has no `files`"))
             .with_help("list what to keep, such as `files: [\"**/*\"]`");

@@ -46,12 +46,11 @@ pub(super) fn names(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnostic>) {
                 message,
             ));
         }
-        if name.value.starts_with("CODEBUILD_") {
-            let message = format!(
-                "`{}` is CodeBuild's own name: this value is not used",
-                name.value
-            );
-            diagnostics.push(Diagnostic::new(Code::ReservedPrefix, name.span, message));
+        if env::is_reserved(&name.value) {
+            let message = format!("`{}` is one of CodeBuild's own names", name.value);
+            let diagnostic = Diagnostic::new(Code::ReservedPrefix, name.span, message)
+                .with_help("where CodeBuild sets it, its own value wins: choose another name");
+            diagnostics.push(diagnostic);
         }
     }
 }

@@ -49,11 +49,14 @@ pub(super) fn runtime_versions(buildspec: &Buildspec, diagnostics: &mut Vec<Diag
 /// Somewhere there is a command; a build that runs nothing succeeds, and nobody meant that (SPEC-15).
 pub(super) fn no_commands_anywhere(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnostic>) {
     let Some(all) = &buildspec.phases else { return };
+    if all.has_errors || all.phases.is_empty() || !buildspec.complete {
+        return;
+    }
     let lists = all
         .phases
         .iter()
         .flat_map(|phase| [&phase.commands, &phase.finally]);
-    if buildspec.complete && lists.flatten().all(|commands| commands.items.is_empty()) {
+    if lists.flatten().all(|commands| commands.items.is_empty()) {
         let diagnostic = Diagnostic::new(
             Code::NoCommandsAnywhere,
             all.key,

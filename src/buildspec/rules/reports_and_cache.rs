@@ -6,7 +6,7 @@ use crate::diagnostic::{Code, Diagnostic};
 /// A report group names its files (SPEC-19).
 pub(super) fn report_files(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnostic>) {
     for report in &buildspec.reports {
-        if buildspec.complete && report.files.as_ref().is_none_or(Vec::is_empty) {
+        if buildspec.complete && report.files.is_none() {
             let message = format!("report group `{}` has no `files`", report.group.value);
             let diagnostic = Diagnostic::new(Code::ReportFilesMissing, report.group.span, message)
                 .with_help("list the report files, such as `files: [\"**/*.xml\"]`");
@@ -20,7 +20,7 @@ pub(super) fn cache(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnostic>) {
     let Some(cache) = &buildspec.cache else {
         return;
     };
-    if buildspec.complete && cache.paths.as_ref().is_none_or(Vec::is_empty) {
+    if buildspec.complete && cache.paths.is_none() {
         let diagnostic = Diagnostic::new(
             Code::CachePathsMissing,
             cache.span,
