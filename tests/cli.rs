@@ -1,0 +1,977 @@
+//! The program as its users meet it: arguments, exit codes, signals, streams, and what goes wrong around it.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start the program and look at the environment"
+)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use support::sandbox::{Ran, Sandbox};
+use support::{RUNNER, events, skipped};
+
+/// A command line in a shell, with the program as `$0`.
+fn shell(sandbox: &Sandbox, script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).arg(RUNNER);
+    let like = sandbox.command::<&str>([]);
+    command.current_dir(sandbox.source()).env_clear();
+    for (name, value) in like.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run_shell(sandbox: &Sandbox, script: &str) -> Ran {
+    let output = shell(sandbox, script).output();
+    sandbox.finish(&output.expect("a shell can be started"))
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id()).expect("a process number");
+    let pid = Pid::from_raw(pid).expect("a process number");
+    kill_process(pid, signal).expect("a child can be signalled");
+}
+
+/// A build whose events are read as they happen.
+struct Live {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    seen: Vec<Value>,
+}
+
+impl Live {
+    fn start(sandbox: &Sandbox, arguments: &[&str]) -> Self {
+        let all = ["run", "--log-format", "json"].iter().chain(arguments);
+        let mut child = Sandbox::spawn(&mut sandbox.command(all));
+        let stdout = child.stdout.take().expect("standard output is a pipe");
+        Self {
+            child,
+            lines: BufReader::new(stdout).lines(),
+            seen: Vec::new(),
+        }
+    }
+
+    /// Reads until an event of this name has this text in it.
+    fn until(&mut self, name: &str, text: &str) {
+        for line in self.lines.by_ref() {
+            let line = line.expect("events are lines");
+            let event: Value = serde_json::from_str(&line).expect("events are JSON");
+            let found = event["event"] == name && line.contains(text);
+            self.seen.push(event);
+            if found {
+                return;
+            }
+        }
+        panic!("no {name} with {text:?} in {:#?}", self.seen);
+    }
+
+    /// Reads to the end. Returns all events and the exit code.
+    fn end(mut self) -> (Vec<Value>, i32) {
+        for line in self.lines.by_ref() {
+            let line = line.expect("events are lines");
+            self.seen
+                .push(serde_json::from_str(&line).expect("events are JSON"));
+        }
+        let status = self.child.wait().expect("the program ends");
+        (self.seen, status.code().expect("it ends by itself"))
+    }
+}
+
+fn outcome(stream: &[Value], code: i32) -> String {
+    events::check_grammar(stream);
+    events::outcome(stream, code)
+}
+
+fn output_of(stream: &[Value]) -> String {
+    let texts = stream.iter().filter(|event| event["event"] == "output");
+    texts
+        .map(|event| event["text"].as_str().unwrap_or_default())
+        .collect()
+}
+
+/// Root may do everything; what depends on permissions is tried as another user.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+// ── exit codes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// CLI-1, CLI-3
+#[test]
+fn exit_codes_say_who_has_to_act() {
+    let table = [
+        (vec!["true"], vec![], 0),
+        (vec!["exit 3"], vec![], 1),
+        (vec!["true"], vec!["--no-such-flag"], 2),
+        (vec!["a: b"], vec![], 3),
+        (vec!["true"], vec!["--shell", "/opt/nowhere/sh"], 4),
+        (vec!["sleep 600"], vec!["--timeout", "200ms"], 5),
+        (vec!["kill -TERM $PPID; sleep 600"], vec![], 143),
+    ];
+    for (commands, flags, code) in table {
+        Sandbox::with_commands(&commands).run(flags).expect(code);
+    }
+}
+
+// CLI-3
+#[test]
+fn help_has_the_exit_codes_and_every_subcommand() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.run(["--help"]).expect(0);
+    for text in [
+        "Exit codes:",
+        "128+n",
+        "run ",
+        "plan ",
+        "completions ",
+        "--artifacts",
+    ] {
+        assert!(ran.stdout.contains(text), "no {text:?} in {}", ran.stdout);
+    }
+    let version = sandbox.run(["--version"]).expect(0);
+    assert_eq!(
+        version.stdout,
+        format!("runner {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+// ── mistakes on the command line ─────────────────────────────────────────────────────────────────────────────────────
+
+// CLI-2, CLI-6, CLI-7, CLI-8
+#[test]
+fn mistakes_on_the_command_line_are_told_before_anything_runs() {
+    let sandbox = Sandbox::with_commands(&["touch ran"])
+        .file("broken.env", "A=1\nB\n")
+        .file("a-file", "");
+    let table: &[(&[&str], &str)] = &[
+        (&["--log-fromat", "json"], "--log-format"),
+        (
+            &["--log-format", "xml"],
+            "[possible values: auto, pretty, codebuild, json]",
+        ),
+        (&["rnu"], "unrecognized subcommand"),
+        (&["-v", "-q"], "cannot be used with"),
+        (&["--timeout", "60"], "`60` lacks a unit: write `90s`"),
+        (&["--timeout", "0s"], "more time than none"),
+        (&["--timeout", "soon"], "--timeout"),
+        (&["--env", "2A=b"], "`2A` cannot be the name of a variable"),
+        (
+            &["--env", "NOT_SET_ANYWHERE"],
+            "write `--env NOT_SET_ANYWHERE=VALUE`",
+        ),
+        (&["--env-file", "nowhere.env"], "could not read nowhere.env"),
+        (&["--env-file", "broken.env"], "broken.env, line 2"),
+        (&["--project", "x"], "2 to 150"),
+        (&["--shell", "fish"], "expected `/bin/sh`"),
+        (&["--artifacts", "s3://"], "s3://BUCKET/PREFIX"),
+        (&["--packaging", "tar"], "possible values: none, zip"),
+        (&["-C", "nowhere"], "nowhere"),
+        (&["-C", "a-file"], "a-file"),
+        (&["plan", "--log-file", "x"], "--log-file"),
+        (&["completions", "tcsh"], "possible values"),
+    ];
+    for (flags, text) in table {
+        let ran = sandbox.run(*flags).expect(2).stderr_has(text);
+        assert!(ran.stdout.is_empty(), "{flags:?}: {}", ran.stdout);
+    }
+    assert!(!sandbox.source().join("ran").exists());
+}
+
+// CLI-2
+#[test]
+fn a_directory_that_is_gone_is_said() {
+    let sandbox = Sandbox::with_commands(&["true"]);
+    let script = "mkdir gone && cd gone && rmdir ../gone && \"$0\" run";
+    run_shell(&sandbox, script)
+        .expect(2)
+        .stderr_has("this directory is gone");
+}
+
+// ── the buildspec from elsewhere ─────────────────────────────────────────────────────────────────────────────────────
+
+// SPEC-1, CLI-2
+#[test]
+fn a_buildspec_comes_from_standard_input_or_a_named_file() {
+    let text = "version: 0.2\nphases:\n  build:\n    commands:\n      - echo from $WHERE\n";
+    let sandbox = Sandbox::new().file("ci/other.yml", text);
+    sandbox
+        .run_with_input(["-f", "-", "-e", "WHERE=stdin"], text.as_bytes())
+        .expect(0)
+        .stdout_has("from stdin\n");
+    sandbox
+        .run(["--file", "ci/other.yml", "--env", "WHERE=file"])
+        .expect(0)
+        .stdout_has("from file\n");
+    let script = "cd / && \"$0\" -C \"$OLDPWD\" -f ci/other.yml -e WHERE=afar";
+    run_shell(&sandbox, script)
+        .expect(0)
+        .stdout_has("from afar\n");
+    sandbox
+        .run_with_input(["-f", "-"], b"version: 0.2\nphases: [")
+        .expect(3)
+        .stderr_has("--> <stdin>:2:");
+}
+
+// SPEC-1, PHASE-11
+#[test]
+fn a_buildspec_or_a_source_that_may_not_be_read_is_the_machines_fault() {
+    let sandbox = Sandbox::with_commands(&["true"]);
+    let copy = sandbox.path("runner");
+    fs::copy(RUNNER, &copy).expect("the program can be copied");
+    let open = fs::Permissions::from_mode(0o777);
+    for path in [sandbox.path("."), sandbox.path("tmp"), sandbox.path("home")] {
+        fs::set_permissions(path, open.clone()).expect("permissions can be set");
+    }
+    let as_other = if is_root() {
+        "setpriv --reuid=65534 --regid=65534 --clear-groups "
+    } else {
+        ""
+    };
+    let run = |flags: &str| {
+        let script = format!("cd ..; exec {as_other}\"$PWD/runner\" run -C source {flags}");
+        run_shell(&sandbox, &script)
+    };
+    let buildspec = sandbox.source().join("buildspec.yml");
+    let closed = fs::Permissions::from_mode(0o000);
+    fs::set_permissions(&buildspec, closed.clone()).expect("permissions can be set");
+    run("")
+        .expect(4)
+        .stderr_has("could not read source/buildspec.yml: Permission denied")
+        .stderr_has("help: check its permissions");
+    fs::set_permissions(&buildspec, open.clone()).expect("permissions can be set");
+    let source = sandbox.source();
+    // Entered, but not listed: artifacts could not be selected, and nobody would know.
+    fs::set_permissions(&source, fs::Permissions::from_mode(0o311))
+        .expect("permissions can be set");
+    run("")
+        .expect(4)
+        .stderr_has("could not enter the source directory");
+    fs::set_permissions(&source, closed).expect("permissions can be set");
+    run("").expect(4);
+    fs::set_permissions(&source, open).expect("permissions can be set");
+}
+
+// ENV-9, PHASE-11
+#[test]
+fn a_missing_bash_is_the_machines_fault_and_says_what_to_do() {
+    let sandbox = Sandbox::with_buildspec(
+        "version: 0.2\nenv:\n  shell: bash\nphases:\n  build:\n    commands: [touch ran]\n",
+    );
+    fs::create_dir(sandbox.path("bin")).expect("a directory can be made");
+    let mut command = sandbox.command(["run"]);
+    let output = command.env("PATH", sandbox.path("bin")).output();
+    let ran = sandbox.finish(&output.expect("the program can be started"));
+    ran.expect(4)
+        .stderr_has("error: there is no shell `bash` on PATH")
+        .stderr_has("help: install `bash`, or run with `--shell /bin/sh`");
+    assert!(!sandbox.source().join("ran").exists());
+}
+
+// ── plan, dry run, completions ───────────────────────────────────────────────────────────────────────────────────────
+
+// CLI-4
+#[test]
+fn a_dry_run_runs_nothing() {
+    let sandbox = Sandbox::with_commands(&["touch ran"]);
+    for flag in ["--dry-run", "-n"] {
+        sandbox
+            .run(["run", flag])
+            .expect(0)
+            .stdout_has("touch ran")
+            .stderr_has("dry run: nothing was run");
+    }
+    assert_eq!(
+        fs::read_dir(sandbox.source()).expect("it is there").count(),
+        1
+    );
+    assert_eq!(
+        fs::read_dir(sandbox.path("state"))
+            .expect("it is there")
+            .count(),
+        0
+    );
+}
+
+// CLI-5
+#[test]
+fn a_plan_shows_no_value_of_a_variable() {
+    let sandbox = Sandbox::with_buildspec(
+        "version: 0.2\nenv:\n  variables:\n    A: hidden-one\nphases:\n  build:\n    commands: [make]\n",
+    )
+    .file("p.env", "B=hidden-two\n");
+    for flags in [&["plan"][..], &["plan", "--json"], &["run", "-n"]] {
+        let more = ["--env-file", "p.env", "--env", "C=hidden-three"];
+        let mut command = sandbox.command(flags.iter().chain(&more));
+        let output = command.env("D", "hidden-four").output();
+        let ran = sandbox.finish(&output.expect("the program can be started"));
+        let text = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(text.contains("make") && !text.contains("hidden"), "{text}");
+    }
+}
+
+// CLI-9
+#[test]
+fn completions_are_made_for_five_shells() {
+    let sandbox = Sandbox::new();
+    for name in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let ran = sandbox.run(["completions", name]).expect(0);
+        assert!(ran.stdout.contains("log-format"), "{name}");
+    }
+    if Command::new("bash").arg("-c").arg(":").status().is_err() {
+        return skipped("completions in bash", "no bash");
+    }
+    let script = "\"$0\" completions bash > c && bash -uc '. ./c; COMP_WORDS=(runner run --log-f); COMP_CWORD=2; \
+                  COMP_LINE=\"runner run --log-f\"; _runner runner --log-f run; printf \"%s\\n\" \"${COMPREPLY[@]}\"'";
+    run_shell(&sandbox, script)
+        .expect(0)
+        .stdout_has("--log-format\n");
+}
+
+// ── the caller's environment ─────────────────────────────────────────────────────────────────────────────────────────
+
+// ENV-1, CLI-8
+#[test]
+fn the_callers_variables_reach_the_build_and_can_be_passed_on() {
+    let sandbox = Sandbox::with_buildspec(
+        "version: 0.2\nenv:\n  variables: {A: buildspec, B: buildspec}\nphases:\n  build:\n    commands: ['echo $A $B $C']\n",
+    );
+    let mut command = sandbox.command(["-e", "B"]);
+    let output = command
+        .env("A", "caller")
+        .env("B", "caller")
+        .env("C", "caller")
+        .output();
+    sandbox
+        .finish(&output.expect("the program can be started"))
+        .expect(0)
+        .stdout_has("\nbuildspec caller caller\n");
+}
+
+// ENV-4
+#[test]
+fn builds_of_a_project_are_counted() {
+    let sandbox = Sandbox::with_commands(&["echo \"number $CODEBUILD_BUILD_NUMBER\""]);
+    for number in 1..=3 {
+        sandbox
+            .run(["run"])
+            .expect(0)
+            .stdout_has(&format!("\nnumber {number}\n"));
+    }
+    sandbox
+        .run(["--project", "other"])
+        .expect(0)
+        .stdout_has("\nnumber 1\n");
+    let mut command = sandbox.command(["run"]);
+    let output = command.env("XDG_STATE_HOME", "/dev/null").output();
+    let ran = sandbox.finish(&output.expect("the program can be started"));
+    ran.expect(0).stdout_has("\nnumber 1\n");
+}
+
+// ENV-11, LOG-15
+#[test]
+fn settings_of_aws_reach_the_commands_and_credentials_are_hidden() {
+    let sandbox = Sandbox::with_commands(&[
+        "echo \"$AWS_ENDPOINT_URL_S3 $AWS_REGION $AWS_DEFAULT_REGION $AWS_PROFILE\"",
+        "echo \"<$AWS_SECRET_ACCESS_KEY>\"; test ${#AWS_SECRET_ACCESS_KEY} = 40",
+    ]);
+    let mut command = sandbox.command(["--region", "eu-central-1", "--profile", "ci"]);
+    let output = command
+        .env("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+        .env(
+            "AWS_SECRET_ACCESS_KEY",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        )
+        .output();
+    sandbox
+        .finish(&output.expect("the program can be started"))
+        .expect(0)
+        .stdout_has("\nhttp://127.0.0.1:1 eu-central-1 eu-central-1 ci\n")
+        .stdout_has("\n<***>\n");
+}
+
+// CMD-9, ENV-1: what no process can be given is said by name; what one can be given works.
+#[test]
+fn large_environments_work_up_to_the_systems_limits() {
+    let sandbox = Sandbox::with_commands(&["echo ${#V9}; /bin/true"]);
+    let value = "x".repeat(100_000);
+    let lines = |count: usize| {
+        (0..count)
+            .map(|number| format!("V{number}={value}"))
+            .collect::<Vec<String>>()
+            .join("\n")
+    };
+    fs::write(sandbox.path("large.env"), lines(10)).expect("a file can be written");
+    fs::write(sandbox.path("too-large.env"), lines(60)).expect("a file can be written");
+    fs::write(
+        sandbox.path("one.env"),
+        format!("BIG={}\n", value.repeat(2)),
+    )
+    .expect("a file can be written");
+    sandbox
+        .run(["--env-file", "../large.env"])
+        .expect(0)
+        .stdout_has("\n100000\n");
+    sandbox
+        .run(["--env-file", "../one.env"])
+        .expect(4)
+        .stderr_has("the variable `BIG` has 200004 bytes; this system passes at most 131071")
+        .stderr_has("help: pass the value in a file instead");
+    sandbox
+        .run(["--env-file", "../too-large.env"])
+        .expect(4)
+        .stderr_has("more than this system passes to a process; the largest variable is `V");
+}
+
+// ── streams ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// CMD-11: every byte arrives, in whatever lines.
+#[test]
+fn output_of_any_shape_arrives_byte_for_byte() {
+    let sandbox = Sandbox::with_commands(&[
+        "head -c 10485760 /dev/zero | tr '\\0' '\\001'",
+        "printf 'a\\0b\\377c\\n'",
+    ]);
+    let output = sandbox
+        .command(["run"])
+        .output()
+        .expect("the program can be started");
+    assert!(output.status.success());
+    let ones = output.stdout.iter().filter(|byte| **byte == 1).count();
+    assert_eq!(ones, 10_485_760);
+    let find = |needle: &[u8]| {
+        output
+            .stdout
+            .windows(needle.len())
+            .any(|window| window == needle)
+    };
+    assert!(find(b"\na\0b\xffc\n"));
+}
+
+// LOG-16
+#[test]
+fn a_log_that_cannot_be_written_is_told_and_nothing_else_suffers() {
+    for (flag, what) in [
+        ("--log-file", "the log file"),
+        ("--events", "the events file"),
+    ] {
+        let sandbox = Sandbox::with_commands(&["echo fine"]);
+        sandbox
+            .run([flag, "/dev/full"])
+            .expect(4)
+            .stdout_has("Phase complete: UPLOAD_ARTIFACTS State: SUCCEEDED")
+            .stderr_has(&format!(
+                "error: {what} /dev/full is incomplete: No space left on device"
+            ));
+        let failing = Sandbox::with_commands(&["false"]);
+        failing
+            .run([flag, "/dev/full"])
+            .expect(1)
+            .stderr_has("is incomplete");
+        sandbox
+            .run([flag, "no/such/directory"])
+            .expect(4)
+            .stderr_has("could not write the")
+            .stderr_has("No such file or directory");
+    }
+    let sandbox = Sandbox::with_commands(&["touch ran"]);
+    run_shell(&sandbox, "\"$0\" run > /dev/full")
+        .expect(4)
+        .stderr_has("standard output is incomplete");
+    assert!(sandbox.source().join("ran").exists());
+}
+
+// LOG-18, LOG-17
+#[test]
+fn the_log_file_is_codebuilds_log_whatever_the_console_shows() {
+    let sandbox = Sandbox::with_commands(&["echo one", "printf two", "false"]);
+    let flags = ["--log-file", "../log", "--color", "always", "--log-format"];
+    let text = || {
+        let text = fs::read_to_string(sandbox.path("log")).expect("the log is there");
+        support::normalise::normalise(&text, &sandbox.source())
+    };
+    let plain = sandbox
+        .run(flags.iter().chain(&["codebuild"]))
+        .expect(1)
+        .stdout;
+    assert_eq!(text(), plain);
+    for format in ["pretty", "json"] {
+        sandbox.run(flags.iter().chain(&[format])).expect(1);
+        assert_eq!(text(), plain);
+    }
+}
+
+// EVENT-1, EVENT-3, LOG-16
+#[test]
+fn json_on_standard_output_is_what_the_events_file_has() {
+    let sandbox = Sandbox::with_commands(&["echo é; printf '\\377'", "false"]);
+    let output = sandbox
+        .command(["run", "--log-format", "json", "--events", "../events"])
+        .output()
+        .expect("the program can be started");
+    assert_eq!(
+        output.stdout,
+        fs::read(sandbox.path("events")).expect("it is there")
+    );
+    let stream = events::parse(&String::from_utf8(output.stdout).expect("JSON is UTF-8"));
+    events::check_grammar(&stream);
+    assert_eq!(stream[0]["format"], 1);
+    assert_eq!(output_of(&stream), "é\n");
+    assert!(stream.iter().any(|event| event["base64"] == "/w=="));
+}
+
+// LOG-13
+#[test]
+fn quiet_and_verbose_change_notes_and_never_the_log() {
+    let sandbox = Sandbox::with_buildspec(
+        "version: 0.2\nrun-as: other\nphases:\n  build:\n    commands: ['echo out', 'false']\n",
+    );
+    let usual = sandbox
+        .run(["run"])
+        .expect(1)
+        .stderr_has("warning: ")
+        .stderr_has("error: exit status 1");
+    let quiet = sandbox
+        .run(["run", "-q"])
+        .expect(1)
+        .stderr_has("error: exit status 1");
+    assert!(!quiet.stderr.contains("warning"), "{}", quiet.stderr);
+    let verbose = sandbox
+        .run(["run", "-v"])
+        .expect(1)
+        .stderr_has("after a failure POST_BUILD follows");
+    assert_eq!(usual.stdout, quiet.stdout);
+    assert_eq!(usual.stdout, verbose.stdout);
+}
+
+/// Runs a command line at a terminal, and gives back what it shows.
+fn at_terminal(sandbox: &Sandbox, line: &str, variables: &[(&str, &str)]) -> Option<String> {
+    if Command::new("script").arg("--version").output().is_err() {
+        skipped("what is shown at a terminal", "no script(1)");
+        return None;
+    }
+    let mut command = shell(sandbox, "exec script -qec \"$LINE\" /dev/null");
+    command
+        .env("LINE", line.replace("runner", RUNNER))
+        .env("TERM", "xterm-256color");
+    command.envs(variables.iter().copied());
+    let output = command.output().expect("script(1) can be started");
+    Some(String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n"))
+}
+
+// LOG-17
+#[test]
+fn a_terminal_gets_the_pretty_log_in_the_colours_it_wants() {
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+    let sandbox = Sandbox::with_commands(&["echo hello", "exit 7"]);
+    let coloured = "\x1b[1;31mFAILED\x1b[0m in ";
+    let plain = "\nFAILED in ";
+    let table: &[Row] = &[
+        ("runner run", &[], coloured),
+        ("runner run", &[("NO_COLOR", "1")], plain),
+        (
+            "runner run",
+            &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")],
+            coloured,
+        ),
+        ("runner run", &[("TERM", "dumb")], plain),
+        ("runner run --color never", &[], plain),
+        ("runner run --color always", &[("NO_COLOR", "1")], coloured),
+        ("runner run | cat", &[], "\n[Container] "),
+        ("runner run --log-format pretty | cat", &[], plain),
+        ("runner run --log-format codebuild", &[], "\n[Container] "),
+    ];
+    for (line, variables, text) in table {
+        let Some(shown) = at_terminal(&sandbox, line, variables) else {
+            return;
+        };
+        assert!(
+            shown.contains(text),
+            "{line} {variables:?}: no {text:?} in {shown}"
+        );
+        let escapes = shown.contains('\x1b');
+        assert_eq!(
+            escapes,
+            text.contains('\x1b'),
+            "{line} {variables:?}: {shown}"
+        );
+    }
+    let shown = at_terminal(&sandbox, "runner run", &[("NO_COLOR", "1")]).unwrap_or_default();
+    let shown = support::normalise::without_durations(&support::normalise::normalise(
+        &shown,
+        &sandbox.source(),
+    ));
+    let expected = "\
+build 10 of source (source:00000000-0000-0000-0000-000000000000)
+buildspec.yml version 0.2 · /bin/sh on this host
+
+── BUILD ───────────────────────────────────────────────────────────────────────
+$ echo hello                                                     buildspec.yml:5
+hello
+$ exit 7                                                         buildspec.yml:6
+✗ exit status 7 after 0ms
+
+── SUMMARY ─────────────────────────────────────────────────────────────────────
+✔ DOWNLOAD_SOURCE  SUCCEEDED 0ms
+✔ INSTALL          SUCCEEDED 0ms
+✔ PRE_BUILD        SUCCEEDED 0ms
+✗ BUILD            FAILED    0ms
+✔ POST_BUILD       SUCCEEDED 0ms
+✔ UPLOAD_ARTIFACTS SUCCEEDED 0ms
+
+error: `exit 7` failed with exit status 7
+ --> buildspec.yml:6:9 in phase BUILD
+
+FAILED in 0ms
+";
+    assert_eq!(shown, expected);
+}
+
+// LOG-17: a terminal without UTF-8 gets ASCII.
+#[test]
+fn a_terminal_without_utf_8_gets_ascii() {
+    let sandbox = Sandbox::with_commands(&["true"]);
+    let Some(shown) = at_terminal(&sandbox, "runner run", &[("LANG", "C"), ("NO_COLOR", "1")])
+    else {
+        return;
+    };
+    assert!(shown.is_ascii() && shown.contains("+ BUILD "), "{shown}");
+}
+
+// CMD-10
+#[test]
+fn commands_never_have_a_terminal() {
+    let sandbox =
+        Sandbox::with_commands(&["cat; sh -c '</dev/tty' || echo none; test -t 1 || echo no-tty"]);
+    let Some(shown) = at_terminal(&sandbox, "runner run --log-format codebuild", &[]) else {
+        return;
+    };
+    assert!(shown.contains("\nnone\nno-tty\n"), "{shown}");
+}
+
+// ── stop, limits, and what is left ───────────────────────────────────────────────────────────────────────────────────
+
+// PHASE-9
+#[test]
+fn the_first_signal_asks_the_whole_group_to_end() {
+    for (number, sent, code) in [
+        (2, Signal::INT, 130),
+        (15, Signal::TERM, 143),
+        (1, Signal::HUP, 129),
+    ] {
+        let sandbox = Sandbox::with_buildspec(
+            "\
+version: 0.2
+phases:
+  build:
+    commands:
+      - |
+        trap 'wait; echo outer; exit 9' TERM
+        (trap 'echo inner; exit' TERM; echo ready; while :; do sleep 0.01; done) &
+        while :; do sleep 0.01; done
+    finally:
+      - echo never
+  post_build:
+    commands: [echo never]
+",
+        );
+        let mut live = Live::start(&sandbox, &[]);
+        live.until("output", "ready");
+        signal(&live.child, sent);
+        let (stream, code_of) = live.end();
+        let output = output_of(&stream);
+        // The shells themselves say "Terminated" in between.
+        let said: Vec<&str> = output
+            .lines()
+            .filter(|line| *line != "Terminated")
+            .collect();
+        assert_eq!(said, ["ready", "inner", "outer"]);
+        assert_eq!(
+            outcome(&stream, code_of),
+            format!(
+                "DOWNLOAD_SOURCE SUCCEEDED\nINSTALL SUCCEEDED\nPRE_BUILD SUCCEEDED\nBUILD STOPPED\nbuild STOPPED\nexit code {code}\n"
+            )
+        );
+        assert!(
+            stream
+                .iter()
+                .any(|event| event["event"] == "stop-requested" && event["signal"] == number)
+        );
+        assert!(sandbox.leftovers().is_empty());
+    }
+}
+
+const STUBBORN: &str = "trap '' TERM INT; echo ready; while :; do sleep 0.01; done";
+
+// PHASE-9
+#[test]
+fn whoever_does_not_end_in_time_is_killed() {
+    let sandbox = Sandbox::with_commands(&[STUBBORN]);
+    let mut live = Live::start(&sandbox, &["--grace", "50ms"]);
+    live.until("output", "ready");
+    signal(&live.child, Signal::TERM);
+    let (stream, code) = live.end();
+    assert!(outcome(&stream, code).ends_with("BUILD STOPPED\nbuild STOPPED\nexit code 143\n"));
+    assert!(
+        stream
+            .iter()
+            .any(|event| event["event"] == "command-finished" && event["signal"] == 9)
+    );
+}
+
+// PHASE-9
+#[test]
+fn a_second_signal_does_not_wait() {
+    let sandbox = Sandbox::with_commands(&[STUBBORN]);
+    let mut live = Live::start(&sandbox, &["--grace", "10h"]);
+    live.until("output", "ready");
+    signal(&live.child, Signal::INT);
+    live.until("stop-requested", "");
+    signal(&live.child, Signal::INT);
+    let (stream, code) = live.end();
+    assert!(outcome(&stream, code).ends_with("BUILD STOPPED\nbuild STOPPED\nexit code 130\n"));
+}
+
+// PHASE-9: nobody reads the output, so nothing of the build can be written any more; the third wish leaves all the same.
+#[test]
+fn a_third_signal_leaves_at_once() {
+    let sandbox = Sandbox::with_commands(&["echo $$ > pid; echo ready; exec cat /dev/zero"]);
+    let mut child = Sandbox::spawn(&mut sandbox.command(["run", "--grace", "10h"]));
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    while line != "ready\n" {
+        line.clear();
+        stdout.read_line(&mut line).expect("it can be read");
+    }
+    // Three signals of three kinds, so that none of them is taken for another.
+    for wish in [Signal::INT, Signal::TERM, Signal::HUP] {
+        signal(&child, wish);
+    }
+    let status = child.wait().expect("it ends");
+    // Which of three signals that arrive together comes first is not told.
+    assert!(matches!(status.code(), Some(130 | 143 | 129)), "{status}");
+    drop(stdout);
+    assert!(sandbox.leftovers().is_empty());
+    // It has been killed, but nobody waited for it.
+    while !is_gone(&sandbox.source().join("pid")) {
+        std::thread::yield_now();
+    }
+}
+
+/// Whether the process whose number is in this file is no more.
+fn is_gone(file: &Path) -> bool {
+    let pid = fs::read_to_string(file).expect("a process number was written");
+    match fs::read_to_string(format!("/proc/{}/stat", pid.trim())) {
+        Err(_) => true,
+        // A zombie is only a number that nobody has asked for yet.
+        Ok(stat) => stat
+            .rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('Z')),
+    }
+}
+
+// PHASE-9
+#[test]
+fn a_signal_that_the_caller_ignores_is_not_listened_to() {
+    let sandbox = Sandbox::with_commands(&["echo ready; read -r line < ../go; echo \"$line\""]);
+    let made = Command::new("mkfifo").arg(sandbox.path("go")).status();
+    assert!(made.expect("mkfifo(1) is there").success());
+    let mut child = Sandbox::spawn(&mut shell(&sandbox, "trap '' HUP; exec \"$0\" run"));
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    while line != "ready\n" {
+        line.clear();
+        stdout.read_line(&mut line).expect("it can be read");
+    }
+    signal(&child, Signal::HUP);
+    fs::write(sandbox.path("go"), "went on\n").expect("a command reads it");
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).expect("it can be read");
+    assert!(rest.contains("went on\n"), "{rest}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+// PHASE-9: like any program, a build whose reader goes away ends; 141 is 128 + PIPE.
+#[test]
+fn a_reader_that_goes_away_stops_the_build() {
+    let sandbox = Sandbox::with_commands(&["echo $$ > pid; while :; do echo line; done"]);
+    let mut child = Sandbox::spawn(&mut sandbox.command(["run"]));
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    while line != "line\n" {
+        line.clear();
+        stdout.read_line(&mut line).expect("it can be read");
+    }
+    drop(stdout);
+    assert_eq!(child.wait().expect("it ends").code(), Some(141));
+    assert!(is_gone(&sandbox.source().join("pid")));
+    assert!(sandbox.leftovers().is_empty());
+}
+
+// PHASE-10
+#[test]
+fn the_time_limit_ends_a_build_in_whatever_it_is_doing() {
+    let ends = |commands: &[&str], phase: &str| {
+        let sandbox = Sandbox::with_commands(commands);
+        let ran = sandbox
+            .run(["--timeout", "300ms", "--grace", "0s"])
+            .expect(5);
+        assert!(
+            ran.stdout
+                .contains(&format!("Phase complete: {phase} State: TIMED_OUT")),
+            "{}",
+            ran.stdout
+        );
+        assert!(
+            ran.stdout.ends_with(
+                "Phase context status code: BUILD_TIMED_OUT Message: Build has timed out. \n"
+            ),
+            "{}",
+            ran.stdout
+        );
+        ran.stderr_has("error: Build has timed out.");
+    };
+    ends(&["sleep 600"], "BUILD");
+    ends(&[STUBBORN], "BUILD");
+    ends(&["sleep 600 & wait"], "BUILD");
+}
+
+// CMD-16
+#[test]
+fn nothing_survives_the_end_of_a_build() {
+    let sandbox = Sandbox::with_commands(&[
+        "sleep 600 & echo $! > plain",
+        "setsid sh -c 'echo $$ > daemon; exec sleep 600' & while ! [ -s daemon ]; do :; done",
+        "(setsid sh -c 'trap \"\" TERM HUP; echo $$ > stubborn; while :; do sleep 1; done' &) ; while ! [ -s stubborn ]; do :; done",
+    ]);
+    sandbox.run(["--grace", "50ms"]).expect(0);
+    for name in ["plain", "daemon", "stubborn"] {
+        assert!(is_gone(&sandbox.source().join(name)), "{name}");
+    }
+}
+
+// CMD-8, PHASE-11: a file system of a few kilobytes, for this process only.
+#[test]
+fn a_full_disk_is_a_fault_and_loses_nothing_in_silence() {
+    let sandbox = Sandbox::with_commands(&[
+        "A=1",
+        "head -c 200000 /dev/zero > ../tmp/fill; true",
+        "echo never",
+    ]);
+    let mount = "mount -t tmpfs none ../tmp -o size=64k";
+    let possible = shell(&sandbox, &format!("unshare -m sh -c '{mount}'")).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        return skipped("a full disk", "no file system can be mounted here");
+    }
+    let script = format!("export RUNNER=\"$0\"; unshare -m sh -c '{mount} && \"$RUNNER\" run'");
+    let ran = run_shell(&sandbox, &script)
+        .expect(4)
+        .stdout_has("Phase complete: BUILD State: FAULT")
+        .stderr_has("help: make room there, or point TMPDIR somewhere else");
+    assert!(!ran.stdout.contains("never"), "{}", ran.stdout);
+    // From the beginning.
+    let script =
+        format!("export RUNNER=\"$0\"; unshare -m sh -c '{mount},nr_inodes=1 && \"$RUNNER\" run'");
+    run_shell(&sandbox, &script)
+        .expect(4)
+        .stdout_has("Phase complete: DOWNLOAD_SOURCE State: FAULT")
+        .stderr_has("could not make the build's state directory");
+}
+
+// PHASE-11, ART-13: no room for artifacts.
+#[test]
+fn no_room_for_artifacts_is_a_fault_and_leaves_nothing() {
+    let sandbox = Sandbox::with_buildspec(
+        "version: 0.2\nphases:\n  build:\n    commands:\n      - head -c 100000 /dev/urandom > a\n      - head -c 10 /dev/urandom > b\nartifacts:\n  files: [a, b]\n",
+    );
+    fs::create_dir(sandbox.path("out")).expect("a directory can be made");
+    let mount = "mount -t tmpfs -o size=64k none ../out";
+    let possible = shell(&sandbox, &format!("unshare -m sh -c '{mount}'")).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        return skipped(
+            "no room for artifacts",
+            "no file system can be mounted here",
+        );
+    }
+    for packaging in ["none", "zip"] {
+        let script = format!(
+            "export RUNNER=\"$0\"; unshare -m sh -c '{mount} && \"$RUNNER\" run --artifacts ../out --packaging {packaging}; \
+             code=$?; find ../out -type f; exit $code'"
+        );
+        let ran = run_shell(&sandbox, &script)
+            .expect(4)
+            .stdout_has("Phase complete: UPLOAD_ARTIFACTS State: FAULT")
+            .stderr_has("No space left on device");
+        assert!(!ran.stdout.contains("../out/"), "{}", ran.stdout);
+    }
+}
+
+// CMD-6: the source itself is gone.
+#[test]
+fn a_build_that_removes_its_source_is_told() {
+    let sandbox = Sandbox::with_commands(&["cd ..; rm -rf source", "pwd; true"]);
+    let ran = sandbox
+        .command(["run"])
+        .output()
+        .expect("the program can be started");
+    let notes = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(0), "{notes}");
+    fs::create_dir(sandbox.path("source")).expect("it can be made again");
+}
+
+// CMD-8
+#[test]
+fn state_is_where_nobody_else_can_look() {
+    let sandbox = Sandbox::with_commands(&["stat -c '%a' ../tmp/runner-*"]);
+    sandbox.run(["run"]).expect(0).stdout_has("\n700\n");
+    let runtime = sandbox.path("run");
+    fs::create_dir(&runtime).expect("a directory can be made");
+    let sandbox_two =
+        Sandbox::with_commands(&["ls -d \"$XDG_RUNTIME_DIR\"/runner-* && ! ls -d ../tmp/runner-*"]);
+    let mut command = sandbox_two.command(["run"]);
+    let output = command.env("XDG_RUNTIME_DIR", &runtime).output();
+    sandbox_two
+        .finish(&output.expect("the program can be started"))
+        .expect(0);
+    assert_eq!(fs::read_dir(&runtime).expect("it is there").count(), 0);
+}
+
+// ENV-3: what git says, from wherever the source was cloned.
+#[test]
+fn the_commit_is_known_from_shallow_and_detached_clones() {
+    if Command::new("git").arg("--version").output().is_err() {
+        return skipped("commits of clones", "no git");
+    }
+    let sandbox = Sandbox::new();
+    let script = "git init -q -b main origin && cd origin && mkdir sub && \
+                printf 'version: 0.2\\nphases:\\n  build:\\n    commands:\\n      - echo \"[$CODEBUILD_RESOLVED_SOURCE_VERSION] [$CODEBUILD_SOURCE_REPO_URL] [$CODEBUILD_SOURCE_VERSION]\"\\n' > sub/buildspec.yml && \
+                cp sub/buildspec.yml . && git add . && git -c user.name=t -c user.email=t@example.com commit -qm one && \
+                git -c user.name=t -c user.email=t@example.com commit -q --allow-empty -m two && cd .. && \
+                git clone -q --depth 1 \"file://$PWD/origin\" shallow && git clone -q origin detached && \
+                git -C detached checkout -q HEAD~1 && git -C origin worktree add -q ../worktree && git -C shallow rev-parse HEAD && git -C detached rev-parse HEAD";
+    let made = run_shell(&sandbox, script).expect(0).stdout;
+    let heads: Vec<&str> = made.split_whitespace().collect();
+    for (directory, commit, url) in [
+        ("origin", heads[0], ""),
+        ("shallow", heads[0], "file://<SRC>/origin"),
+        ("shallow/sub", heads[0], "file://<SRC>/origin"),
+        ("detached", heads[1], "<SRC>/origin"),
+        ("worktree", heads[0], ""),
+    ] {
+        let ran = sandbox
+            .run(["-C", directory, "--source-version", "v1"])
+            .expect(0);
+        let line = format!("\n[{commit}] [{url}] [v1]\n");
+        assert!(ran.stdout.contains(&line), "{directory}: {}", ran.stdout);
+    }
+}
