@@ -660,7 +660,7 @@ fn commands_never_have_a_terminal() {
 
 // ── stop, limits, and what is left ───────────────────────────────────────────────────────────────────────────────────
 
-// PHASE-9
+// PHASE-9, LOG-12
 #[test]
 fn the_first_signal_asks_the_whole_group_to_end() {
     for (number, sent, code) in [
@@ -818,7 +818,7 @@ fn a_reader_that_goes_away_stops_the_build() {
     assert!(sandbox.leftovers().is_empty());
 }
 
-// PHASE-10
+// PHASE-10, LOG-12
 #[test]
 fn the_time_limit_ends_a_build_in_whatever_it_is_doing() {
     let ends = |commands: &[&str], phase: &str| {
@@ -974,4 +974,22 @@ fn the_commit_is_known_from_shallow_and_detached_clones() {
         let line = format!("\n[{commit}] [{url}] [v1]\n");
         assert!(ran.stdout.contains(&line), "{directory}: {}", ran.stdout);
     }
+}
+
+// CMD-12: no shell here can stand in for PowerShell, so this needs a real one.
+#[test]
+fn powershell_carries_location_and_variables_on() {
+    if Command::new("pwsh").arg("-Version").output().is_err() {
+        return skipped("PowerShell", "no pwsh");
+    }
+    let sandbox = Sandbox::with_buildspec(
+        "version: 0.2\nenv:\n  shell: powershell.exe\nphases:\n  build:\n    commands:\n      - $x = 5; $Env:Y = 'six'\n      \
+         - Set-Location sub\n      - Write-Output \"[$x] [$Env:Y] [$(Split-Path -Leaf (Get-Location))]\"\n      - /bin/sh -c 'exit 7'\n",
+    );
+    let sandbox = sandbox.file("sub/file", "");
+    sandbox
+        .run(["run"])
+        .expect(1)
+        .stdout_has("\n[5] [six] [sub]\n")
+        .stdout_has("Reason: exit status 7");
 }

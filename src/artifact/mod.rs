@@ -1,6 +1,6 @@
 //! Artifacts: which files are kept, how they are packed, where they go.
 //!
-//! [`select`] finds the files, [`archive`] packs them, [`place`] says where they go, and [`upload`] carries all of it out.
+//! [`mod@select`] finds the files, [`archive`] packs them, [`place`] says where they go, and [`upload`] carries all of it out.
 
 pub mod archive;
 pub mod deploy;

@@ -1,7 +1,7 @@
 //! One build, from its first event to its last.
 //!
 //! All policy is in [`machine`], which is pure: what follows what, what a failure, a signal or the time limit changes.
-//! [`drive`] is the only loop: it feeds the machine and carries out what it says. [`outcome`] is a fold over the events.
+//! [`mod@drive`] is the only loop: it feeds the machine and carries out what it says. [`outcome`] is a fold over the events.
 
 mod drive;
 mod machine;

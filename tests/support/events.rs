@@ -15,7 +15,7 @@ pub(crate) fn parse(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Fails unless the stream is a whole sentence of the grammar.
+/// Fails unless the stream is a whole sentence of the grammar (EVENT-2). Every stream of every case comes through here.
 pub(crate) fn check_grammar(events: &[Value]) {
     let mut grammar = Grammar::default();
     for event in events {

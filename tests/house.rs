@@ -1,0 +1,330 @@
+//! The rules of the house: layers, statements and their cases, findings and their pages, documents that say what is so.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start the program and look at the environment"
+)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use buildspec_runner::build::ExitCode;
+use buildspec_runner::diagnostic::{Code, Severity};
+use regex::Regex;
+use support::{root, tree, updating};
+
+/// Every module with its layer. A module may use its own layer and those below it.
+const LAYERS: &[(&str, u8)] = &[
+    ("diagnostic", 0),
+    ("source", 0),
+    ("units", 0),
+    ("buildspec", 1),
+    ("env", 1),
+    ("phase", 1),
+    ("plan", 1),
+    ("event", 2),
+    ("exec", 2),
+    ("redact", 2),
+    ("sink", 2),
+    ("store", 2),
+    ("artifact", 3),
+    ("build", 3),
+    ("report", 3),
+    ("cli", 4),
+];
+
+/// Modules of one layer that do not know one another: each is a way out into the world of its own.
+const STRANGERS: &[&str] = &["exec", "sink", "store"];
+
+static ID: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b([A-Z]{3,5}-[0-9]+)\b"));
+static STATEMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?m)^\*\*`([A-Z]+-[0-9]+)` — "));
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a pattern of this file compiles")
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Source files with their module and text.
+fn sources() -> Vec<(PathBuf, String, String)> {
+    tree::files(&root().join("src"))
+        .into_iter()
+        .map(|path| {
+            let module = path.split(['/', '.']).next().unwrap_or_default().to_owned();
+            let text = read(&root().join("src").join(&path));
+            (PathBuf::from(path), module, text)
+        })
+        .collect()
+}
+
+#[test]
+fn modules_use_their_own_layer_or_lower_ones() {
+    let layer: BTreeMap<&str, u8> = LAYERS.iter().copied().collect();
+    let edge = pattern(r"\bcrate::(\{|\w+)");
+    let mut problems = Vec::new();
+    for (path, module, text) in sources() {
+        if ["lib", "main"].contains(&module.as_str()) {
+            continue;
+        }
+        let Some(own) = layer.get(module.as_str()) else {
+            problems.push(format!("src/{}: `{module}` has no layer", path.display()));
+            continue;
+        };
+        for found in edge.captures_iter(&text) {
+            let to = &found[1];
+            let stranger = STRANGERS.contains(&to) && STRANGERS.contains(&module.as_str());
+            match layer.get(to) {
+                // A group would hide its edges from this test.
+                None => problems.push(format!("src/{}: `crate::{to}`", path.display())),
+                Some(other) if other > own || (stranger && to != module) => {
+                    problems.push(format!("src/{}: {module} uses {to}", path.display()));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn the_crate_lists_its_modules_by_layer() {
+    let text = read(&root().join("src/lib.rs"));
+    let declared: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
+    let expected: Vec<&str> = LAYERS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(declared, expected);
+}
+
+/// Ids of statements with the file they are in.
+fn statements() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for file in tree::files(&root().join("spec")) {
+        for statement in STATEMENT.captures_iter(&read(&root().join("spec").join(&file))) {
+            let before = found.insert(statement[1].to_owned(), file.clone());
+            assert_eq!(before, None, "{} is stated twice", &statement[1]);
+        }
+    }
+    found
+}
+
+/// Folders of cases, with their kind and name.
+fn cases() -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    for kind in ["check", "plan", "build"] {
+        let entries = fs::read_dir(root().join("testdata").join(kind)).expect("cases are there");
+        for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            found.push((format!("{kind}/{name}"), entry.path()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Ids that a case says it shows: in the comments its buildspec begins with, or in `case.toml`.
+fn ids_of_case(folder: &Path) -> BTreeSet<String> {
+    let buildspec = fs::read(folder.join("buildspec.yml")).unwrap_or_default();
+    let buildspec = String::from_utf8_lossy(&buildspec).into_owned();
+    let head: String = buildspec
+        .trim_start_matches('\u{feff}')
+        .split(['\r', '\n'])
+        .take_while(|line| line.starts_with('#') || line.is_empty())
+        .collect();
+    let toml = fs::read_to_string(folder.join("case.toml")).unwrap_or_default();
+    let listed = toml
+        .lines()
+        .find(|line| line.starts_with("ids"))
+        .unwrap_or_default();
+    ids_in(&format!("{head} {listed}"))
+}
+
+/// Everything that has the form of an id of ours.
+fn ids_in(text: &str) -> BTreeSet<String> {
+    let families: BTreeSet<String> = statements()
+        .keys()
+        .filter_map(|id| Some(id.split_once('-')?.0.to_owned()))
+        .collect();
+    ID.captures_iter(text)
+        .map(|id| id[1].to_owned())
+        .filter(|id| {
+            id.split_once('-')
+                .is_some_and(|(family, _)| families.contains(family))
+        })
+        .collect()
+}
+
+fn comments_of(text: &str) -> String {
+    text.lines()
+        .filter_map(|line| line.trim_start().strip_prefix("//"))
+        .collect::<Vec<&str>>()
+        .join("\n")
+}
+
+#[test]
+fn every_statement_has_a_test_and_every_citation_a_statement() {
+    let statements = statements();
+    assert!(statements.len() > 50, "the statements are not found");
+    let mut tested = Vec::new();
+    let mut problems = Vec::new();
+    for (name, folder) in cases() {
+        let ids = ids_of_case(&folder);
+        if ids.is_empty() {
+            problems.push(format!("testdata/{name} names no statement"));
+        }
+        tested.extend(ids.into_iter().map(|id| (id, name.clone())));
+    }
+    for file in tree::files(&root().join("tests")) {
+        if Path::new(&file)
+            .extension()
+            .is_some_and(|kind| kind == "rs")
+            && file != "house.rs"
+        {
+            let text = read(&root().join("tests").join(&file));
+            tested.extend(
+                ids_in(&comments_of(&text))
+                    .into_iter()
+                    .map(|id| (id, file.clone())),
+            );
+        }
+    }
+    for (id, file) in &statements {
+        if !tested.iter().any(|(cited, _)| cited == id) {
+            problems.push(format!("spec/{file}: {id} has no test"));
+        }
+    }
+    let in_sources = sources().into_iter().flat_map(|(path, _, text)| {
+        let ids = ids_in(&comments_of(&text)).into_iter();
+        ids.map(move |id| (id, path.display().to_string()))
+    });
+    for (id, by) in tested.into_iter().chain(in_sources) {
+        if !statements.contains_key(&id) {
+            problems.push(format!("{id} is cited by {by} and stated nowhere"));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn every_statement_says_how_sure_it_is() {
+    let labels = pattern(r"\((?:[^()]*\b)?(documented|observed|inferred|assumed|ours)\b");
+    let mut problems = Vec::new();
+    for file in tree::files(&root().join("spec")) {
+        let text = read(&root().join("spec").join(&file));
+        let starts: Vec<usize> = STATEMENT
+            .find_iter(&text)
+            .map(|found| found.start())
+            .collect();
+        for (index, start) in starts.iter().enumerate() {
+            let end = starts.get(index + 1).copied().unwrap_or(text.len());
+            let statement = &text[*start..end];
+            if !labels.is_match(statement) {
+                problems.push(format!("spec/{file}: {}", statement.trim_end()));
+            }
+        }
+    }
+    assert!(
+        problems.is_empty(),
+        "no source is given for\n{}",
+        problems.join("\n")
+    );
+}
+
+/// The shortest case whose expectations show a finding: its name, its buildspec and what is said.
+fn example_of(code: Code) -> Option<(String, String, String)> {
+    let heads = ["error", "warning"].map(|kind| format!("{kind}[{}]", code.name()));
+    let mut shown = Vec::new();
+    for (name, folder) in cases() {
+        for file in ["diagnostics.txt", "notes.txt"] {
+            let Ok(text) = fs::read_to_string(folder.join("expected").join(file)) else {
+                continue;
+            };
+            if heads.iter().any(|head| text.contains(head.as_str())) {
+                let bytes = fs::read(folder.join("buildspec.yml")).unwrap_or_default();
+                let buildspec =
+                    String::from_utf8(bytes).unwrap_or_else(|_| "(a file in UTF-16)\n".to_owned());
+                let buildspec = buildspec.trim_start_matches('\u{feff}').to_owned();
+                // The whole of what is said stands in the case; the page shows what belongs to this finding.
+                let part: Vec<&str> = text
+                    .split("\n\n")
+                    .filter(|part| heads.iter().any(|head| part.contains(head.as_str())))
+                    .collect();
+                shown.push((name.clone(), buildspec, part.join("\n\n")));
+            }
+        }
+    }
+    shown.into_iter().min_by_key(|(name, buildspec, _)| {
+        // A case named after the finding is there to show it.
+        let named = name.ends_with(&format!("/{}", code.name()));
+        (!named, buildspec.len(), name.clone())
+    })
+}
+
+/// `spec/diagnostics.md`, made from the table of findings and from cases.
+fn page_of_diagnostics() -> String {
+    let mut page = "# Findings\n\nWhat can be said of a buildspec. This page is made from the table in `src/diagnostic/code.rs` and from\ncases; `UPDATE=1 cargo test --test house` makes it anew.\n".to_owned();
+    for code in Code::ALL {
+        let info = code.info();
+        let severity = match info.severity {
+            Severity::Error => "an error",
+            Severity::Warning => "a warning",
+        };
+        page.push_str(&format!(
+            "\n## `{}` {}\n\n{} It is {severity}.\n",
+            info.name, info.id, info.why
+        ));
+        let (case, buildspec, said) =
+            example_of(*code).unwrap_or_else(|| panic!("no case shows {}", info.name));
+        page.push_str(&format!(
+            "\nCase [{case}](../testdata/{case}):\n\n```yaml\n{}\n```\n\n```text\n{}\n```\n",
+            buildspec.trim_end(),
+            said.trim_matches('\n')
+        ));
+    }
+    page
+}
+
+#[test]
+fn every_finding_has_a_case_and_its_page_is_up_to_date() {
+    let path = root().join("spec/diagnostics.md");
+    let page = page_of_diagnostics();
+    if updating() {
+        fs::write(&path, &page).expect("the page can be written");
+    }
+    assert!(
+        read(&path) == page,
+        "spec/diagnostics.md is not what the cases say: UPDATE=1 cargo test --test house"
+    );
+}
+
+// CLI-3
+#[test]
+fn exit_codes_are_the_same_in_the_readme_and_in_help() {
+    let readme = read(&root().join("README.md"));
+    let help = std::process::Command::new(support::RUNNER)
+        .args(["run", "--help"])
+        .output()
+        .expect("the program can be started");
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    for (number, meaning) in ExitCode::MEANINGS {
+        let row = format!("| {number} | {meaning} |");
+        assert!(readme.contains(&row), "README.md: no {row}");
+        let line = pattern(&format!(
+            r"(?m)^ +{} +{}$",
+            regex::escape(number),
+            regex::escape(meaning)
+        ));
+        assert!(line.is_match(&help), "--help: no {number} {meaning}");
+    }
+    let table = readme
+        .lines()
+        .filter(|line| pattern(r"^\| (\d+|128\+n) \|").is_match(line));
+    assert_eq!(table.count(), ExitCode::MEANINGS.len());
+}
