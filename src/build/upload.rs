@@ -282,7 +282,10 @@ impl Driver {
                 let message = in_phase(&error.message);
                 let mut failure = match error.kind {
                     store::ErrorKind::Source => Failure::build(message),
-                    store::ErrorKind::Unreachable | store::ErrorKind::NoSpace => Failure {
+                    // ART-14: no answer, no room, or not what was sent.
+                    store::ErrorKind::Unreachable
+                    | store::ErrorKind::NoSpace
+                    | store::ErrorKind::Mismatch => Failure {
                         status: Status::Fault,
                         context: PhaseContext::environment(CLIENT_ERROR, message),
                     },

@@ -13,6 +13,7 @@ use std::time::Duration;
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId, RequestIdExt};
@@ -53,6 +54,10 @@ const ANSWER: Duration = Duration::from_mins(1);
 
 /// How often a request is tried before it counts as failed.
 const ATTEMPTS: u32 = 5;
+
+/// How long an object that is on its way when the end is asked for may take to arrive. Cut off in the middle, nobody
+/// could say whether it is there, and what replaces an older object must not be removed on a guess.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// How long cleaning up after a failure may take.
 const CLEAN_UP: Duration = Duration::from_secs(20);
@@ -178,6 +183,15 @@ struct Part {
     memory: OwnedSemaphorePermit,
 }
 
+/// All parts of an object, sent.
+struct Parts {
+    completed: Vec<CompletedPart>,
+    /// SHA-256 of the parts' digests with their number, as S3 writes it.
+    checksum: String,
+    /// SHA-256 of the whole, in hexadecimal.
+    whole: String,
+}
+
 impl Job {
     /// Runs all uploads, several at a time. After the first failure the others are told to end, and all of them are
     /// waited for: each clears up behind itself.
@@ -194,13 +208,19 @@ impl Job {
             while running.len() < REQUESTS && result.is_ok() {
                 let Some(upload) = uploads.next() else { break };
                 let job = Arc::clone(self);
-                running.spawn(async move { job.put_one(upload).await });
+                running.spawn(async move {
+                    let mut object = None;
+                    let result = job.put_one(upload, &mut object).await;
+                    (object, result)
+                });
             }
             tokio::select! {
                 ended = running.join_next() => match ended {
                     None => return result,
-                    Some(Ok(Ok(object))) => finished.push(object),
-                    Some(Ok(Err(error))) => result = result.and(Err(error)),
+                    Some(Ok((object, ended))) => {
+                        finished.extend(object);
+                        result = result.and(ended);
+                    }
                     Some(Err(error)) => result = result.and(Err(broke_off(error))),
                 },
                 () = stop.requested(), if result.is_ok() => result = Err(Error::stopped()),
@@ -222,7 +242,30 @@ impl Job {
         }
     }
 
-    async fn put_one(&self, upload: Upload) -> Result<Finished, Error> {
+    /// Carries the storing of an object to its end even if the job is told to end, for a while.
+    async fn settled<T>(
+        &self,
+        key: &str,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::pin!(work);
+        tokio::select! {
+            result = &mut work => return result,
+            () = self.halt.requested() => {}
+        }
+        if let Ok(result) = tokio::time::timeout(SETTLE, work).await {
+            return result;
+        }
+        let note = format!(
+            "{}/{key} was being stored when the end was asked for: it may be there or not",
+            self.bucket_url()
+        );
+        let _ = self.progress.send(Progress::Note(note));
+        Err(Error::stopped())
+    }
+
+    /// Stores one file. `object` is set as soon as there is something that a failure would have to remove.
+    async fn put_one(&self, upload: Upload, object: &mut Option<Finished>) -> Result<(), Error> {
         let source = upload.source.clone();
         let size = blocking(move || {
             File::open(&source)
@@ -232,11 +275,16 @@ impl Job {
         .await?
         .map_err(|error| Error::source_file(&upload.source, error))?;
         let (digest, version, whole) = if size <= PART {
-            self.unless_halted(self.put_at_once(&upload, size)).await?
+            self.put_at_once(&upload, size).await?
         } else {
             self.put_in_parts(&upload, size).await?
         };
-        self.verify(&upload.key, size, &digest).await?;
+        *object = Some(Finished {
+            key: upload.key.clone(),
+            version,
+        });
+        self.unless_halted(self.verify(&upload.key, size, &digest))
+            .await?;
         let location = format!("s3://{}/{}", self.settings.bucket, upload.key);
         let stored = Stored {
             path: upload.path,
@@ -245,10 +293,7 @@ impl Job {
             sha256: whole,
         };
         let _ = self.progress.send(Progress::Stored(stored));
-        Ok(Finished {
-            key: upload.key,
-            version,
-        })
+        Ok(())
     }
 
     async fn reserve(&self, bytes: u64) -> OwnedSemaphorePermit {
@@ -266,7 +311,8 @@ impl Job {
         upload: &Upload,
         size: u64,
     ) -> Result<(String, Option<String>, String), Error> {
-        let _memory = self.reserve(size).await;
+        let reserved = async { Ok(self.reserve(size).await) };
+        let _memory = self.unless_halted(reserved).await?;
         let source = upload.source.clone();
         let (content, digest) = blocking(move || {
             let content = read_exactly(&mut File::open(&source)?, size)?;
@@ -292,8 +338,11 @@ impl Job {
                 .server_side_encryption(ServerSideEncryption::AwsKms)
                 .ssekms_key_id(key);
         }
-        let answer = request.customize().disable_payload_signing().send().await;
-        let answer = answer.map_err(|error| self.service_error("store", &upload.key, error))?;
+        let sending = async {
+            let sent = request.customize().disable_payload_signing().send().await;
+            sent.map_err(|error| self.service_error("store", &upload.key, error))
+        };
+        let answer = self.settled(&upload.key, sending).await?;
         let _ = self.progress.send(Progress::Bytes(size));
         Ok((
             checksum,
@@ -329,7 +378,12 @@ impl Job {
         let Some(id) = created.upload_id() else {
             return Err(self.odd_answer(&upload.key, "began an upload without giving it an id"));
         };
-        let result = self.unless_halted(self.put_parts(upload, id, size)).await;
+        let result = async {
+            let parts = self.unless_halted(self.put_parts(upload, id, size)).await?;
+            self.settled(&upload.key, self.complete(upload, id, parts))
+                .await
+        }
+        .await;
         if result.is_err() {
             // Parts that stay behind cost money for ever.
             let request = self
@@ -350,13 +404,8 @@ impl Job {
         result
     }
 
-    /// Reads, hashes and sends the parts, then asks for the whole.
-    async fn put_parts(
-        &self,
-        upload: &Upload,
-        id: &str,
-        size: u64,
-    ) -> Result<(String, Option<String>, String), Error> {
+    /// Reads, hashes and sends the parts.
+    async fn put_parts(&self, upload: &Upload, id: &str, size: u64) -> Result<Parts, Error> {
         let part_size = PART.max(size.div_ceil(MAX_PARTS));
         let count = size.div_ceil(part_size);
         let mut reader = Some(PartReader::open(&upload.source, part_size, size)?);
@@ -385,8 +434,23 @@ impl Job {
             completed.push(sent.map_err(broke_off)??);
         }
         completed.sort_by_key(CompletedPart::part_number);
-        let parts = CompletedMultipartUpload::builder()
-            .set_parts(Some(completed))
+        let whole = reader.map(PartReader::finish).unwrap_or_default();
+        Ok(Parts {
+            checksum: format!("{}-{count}", BASE64.encode(digests.finalize())),
+            whole,
+            completed,
+        })
+    }
+
+    /// Asks for one object of all parts.
+    async fn complete(
+        &self,
+        upload: &Upload,
+        id: &str,
+        parts: Parts,
+    ) -> Result<(String, Option<String>, String), Error> {
+        let completed = CompletedMultipartUpload::builder()
+            .set_parts(Some(parts.completed))
             .build();
         let answer = self
             .client
@@ -394,13 +458,12 @@ impl Job {
             .bucket(&self.settings.bucket)
             .key(&upload.key)
             .upload_id(id)
-            .multipart_upload(parts)
+            .multipart_upload(completed)
             .send()
             .await
             .map_err(|error| self.service_error("finish storing", &upload.key, error))?;
-        let whole = reader.map(PartReader::finish).unwrap_or_default();
-        let checksum = format!("{}-{count}", BASE64.encode(digests.finalize()));
-        Ok((checksum, answer.version_id().map(str::to_owned), whole))
+        let version = answer.version_id().map(str::to_owned);
+        Ok((parts.checksum, version, parts.whole))
     }
 
     fn send_part(
@@ -590,27 +653,33 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     let causes = causes(&error);
-    let no_credentials = causes
-        .iter()
-        .any(|cause| cause.contains("no providers in chain provided credentials"));
-    let (kind, help) = if no_credentials {
+    let (kind, why, help) = if finds_no_credentials(&error) {
         (
             ErrorKind::Forbidden,
-            "no AWS credentials were found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
+            "no AWS credentials were found".to_owned(),
+            "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with `--profile`",
         )
     } else {
         (
             ErrorKind::Unreachable,
+            causes.join(": "),
             "check the network, the region and AWS_ENDPOINT_URL",
         )
     };
-    let message = format!("could not {doing} {location}: {}", causes.join(": "));
+    let message = format!("could not {doing} {location}: {why}");
     Error {
         kind,
         message,
         help: Some(help.to_owned()),
         source: Some(Box::new(error)),
     }
+}
+
+/// Whether every place for credentials was looked at, and none had any.
+fn finds_no_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<CredentialsError>())
+        .any(|error| matches!(error, CredentialsError::CredentialsNotLoaded(_)))
 }
 
 /// The words of an error and of all below it, each once.

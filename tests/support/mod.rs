@@ -5,6 +5,7 @@
     reason = "tests start the program and look at the environment"
 )]
 
+pub(crate) mod aws;
 pub(crate) mod events;
 pub(crate) mod normalise;
 pub(crate) mod sandbox;

@@ -128,6 +128,8 @@ impl Sandbox {
             .env("XDG_STATE_HOME", self.path("state"));
         command
             .env("TMPDIR", self.path("tmp"))
+            // No test asks the metadata service of a cloud.
+            .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("LANG", "C.UTF-8")
             .env("USER", "tester");
         command.stdin(Stdio::null());
