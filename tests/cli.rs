@@ -536,21 +536,39 @@ fn quiet_and_verbose_change_notes_and_never_the_log() {
         "version: 0.2\nrun-as: other\nphases:\n  build:\n    commands: ['echo out', 'false']\n",
     );
     let usual = sandbox
-        .run(["run"])
+        .run(["run", "--log-format", "codebuild"])
         .expect(1)
         .stderr_has("warning: ")
         .stderr_has("error: exit status 1");
     let quiet = sandbox
-        .run(["run", "-q"])
+        .run(["run", "-q", "--log-format", "codebuild"])
         .expect(1)
         .stderr_has("error: exit status 1");
     assert!(!quiet.stderr.contains("warning"), "{}", quiet.stderr);
     let verbose = sandbox
-        .run(["run", "-v"])
+        .run(["run", "-v", "--log-format", "codebuild"])
         .expect(1)
         .stderr_has("after a failure POST_BUILD follows");
     assert_eq!(usual.stdout, quiet.stdout);
     assert_eq!(usual.stdout, verbose.stdout);
+}
+
+// LOG-13: without a form that was asked for, quiet means quiet, also in a pipe.
+#[test]
+fn quiet_shows_what_commands_write_and_what_went_wrong() {
+    let ran = Sandbox::with_commands(&["echo out", "echo err >&2"])
+        .run(["run", "-q"])
+        .expect(0);
+    assert_eq!(
+        (ran.stdout.as_str(), ran.stderr.as_str()),
+        ("out\nerr\n", "")
+    );
+    let ran = Sandbox::with_commands(&["echo out", "exit 7"])
+        .run(["run", "-q"])
+        .expect(1)
+        .stdout_has("exit status 7")
+        .stdout_has("buildspec.yml:6:9");
+    assert!(ran.stdout.starts_with("out\n"), "{}", ran.stdout);
 }
 
 /// Runs a command line at a terminal, and gives back what it shows.

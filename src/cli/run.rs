@@ -192,7 +192,7 @@ fn workspace(args: &RunArgs, loaded: &Loaded) -> Workspace {
 fn sinks(args: &RunArgs, buildspec: &str) -> Result<Vec<Box<dyn Sink>>, String> {
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     let console = |error: io::Error| format!("error: could not use standard output: {error}\n");
-    match terminal::console_format(args.log_format) {
+    match terminal::console_format(args.log_format, args.quiet) {
         ConsoleFormat::Pretty => {
             let style =
                 terminal::pretty_style(args.request.color, args.quiet, buildspec.to_owned());

@@ -35,13 +35,13 @@ pub(super) fn error_colour(when: When) -> Colour {
     }
 }
 
-/// What standard output shows.
-pub(super) fn console_format(format: LogFormat) -> ConsoleFormat {
+/// What standard output shows. Whoever asks for quiet and for no form gets the quiet one.
+pub(super) fn console_format(format: LogFormat, quiet: bool) -> ConsoleFormat {
     match format {
         LogFormat::Pretty => ConsoleFormat::Pretty,
         LogFormat::Codebuild => ConsoleFormat::Codebuild,
         LogFormat::Json => ConsoleFormat::Json,
-        LogFormat::Auto if std::io::stdout().is_terminal() => ConsoleFormat::Pretty,
+        LogFormat::Auto if quiet || std::io::stdout().is_terminal() => ConsoleFormat::Pretty,
         LogFormat::Auto => ConsoleFormat::Codebuild,
     }
 }
