@@ -3,6 +3,11 @@
 //! In a `console` block each line after `% ` is run by a shell, in a directory that holds a copy of `testdata/demo`,
 //! with the program on the PATH, one after the other as a reader would; what follows is what both streams show.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start the program and look at the environment"
+)]
+
 mod support;
 
 use std::fs;
