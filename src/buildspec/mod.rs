@@ -7,6 +7,7 @@ pub mod ast;
 pub mod model;
 pub mod parse;
 pub mod rules;
+pub mod text_map;
 pub mod yaml;
 
 pub use model::Buildspec;
