@@ -472,15 +472,24 @@ impl<'s> Builder<'s> {
         if tag == "!" || tag.starts_with("tag:yaml.org,2002:") {
             return;
         }
-        let written = self.source.text()[start..end]
-            .split_whitespace()
-            .next()
-            .unwrap_or(tag)
-            .len();
-        let span = Span::new(start, start + written);
+        let span = self.tag_span(start, end);
         let diagnostic = Diagnostic::new(Code::UnknownTag, span, format!("unknown tag `{tag}`"))
             .with_help("tags such as `!Sub` are resolved by templates, not in a buildspec; resolve it, or quote the text");
         self.diagnostics.push(diagnostic);
+    }
+
+    /// Where a tag is written in front of a node. An anchor may stand before it.
+    fn tag_span(&self, start: usize, end: usize) -> Span {
+        let text = &self.source.text()[start..end];
+        let before_tag = |word: &&str| !word.starts_with('!');
+        let anchor: usize = text
+            .split_inclusive(char::is_whitespace)
+            .take_while(before_tag)
+            .map(str::len)
+            .sum();
+        let rest = &text[anchor..];
+        let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        Span::new(start + anchor, start + anchor + length)
     }
 
     /// A block scalar at the very end of a file without a final newline does not end in one either.
