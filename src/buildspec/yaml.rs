@@ -161,6 +161,9 @@ struct Builder<'s> {
 /// Reading cannot go on; the reason is among the diagnostics.
 struct Halt;
 
+/// libyaml's words for a colon where no key can be.
+const MISPLACED_COLON: &str = "mapping values are not allowed in this context";
+
 impl<'s> Builder<'s> {
     fn new(source: &'s SourceText) -> Self {
         Self {
@@ -542,6 +545,9 @@ impl<'s> Builder<'s> {
         };
         let at = floor_char_boundary(self.source.text(), at);
         let span = self.visible(at);
+        let glued = (problem == MISPLACED_COLON)
+            .then(|| self.forget_scalar_before(at))
+            .flatten();
         let mut diagnostic = Diagnostic::new(Code::YamlSyntax, span, problem)
             .with_codebuild_message(codebuild_syntax(self.source, problem, at));
         if let (Some(context), Some(mark)) = (error.context(), error.context_mark()) {
@@ -552,14 +558,33 @@ impl<'s> Builder<'s> {
                 diagnostic = diagnostic.labelled(context);
             }
         }
-        if let Some(help) = self.syntax_help(problem, at) {
+        if let Some(help) = self.syntax_help(problem, at, glued) {
             diagnostic = diagnostic.with_help(help);
         }
         self.diagnostics.push(diagnostic);
     }
 
+    /// A text in front of a misplaced colon was meant as a key: `version: 0.2` and an indented `phases:` below it are read
+    /// as the one text `0.2 phases`. It is not what its author wrote, so nothing is said about it.
+    fn forget_scalar_before(&mut self, at: usize) -> Option<Span> {
+        let glued = |node: &Node| {
+            matches!(&node.kind, NodeKind::Scalar(scalar) if scalar.plain) && node.span.end() == at
+        };
+        let forgotten = match self.stack.last_mut().map(|open| &mut open.content) {
+            None => self.root.take_if(|root| glued(root)),
+            Some(Content::Sequence(items)) => items.pop_if(|item| glued(item)),
+            Some(Content::Mapping { entries, key }) => {
+                entries.pop_if(|entry| glued(&entry.value)).map(|entry| {
+                    *key = Some(entry.key);
+                    entry.value
+                })
+            }
+        };
+        forgotten.map(|node| node.span)
+    }
+
     /// What usually lies behind a syntax error at this place, where that is certain.
-    fn syntax_help(&self, problem: &str, at: usize) -> Option<String> {
+    fn syntax_help(&self, problem: &str, at: usize, glued: Option<Span>) -> Option<String> {
         let rest = &self.source.text()[at..];
         let first = rest.chars().next();
         match (problem, first) {
@@ -572,7 +597,12 @@ impl<'s> Builder<'s> {
             ("did not find expected alphabetic or numeric character", _) => Some(
                 "a value that begins with `*` or `&` has to be quoted, as in \"**/*\"".to_owned(),
             ),
-            ("mapping values are not allowed in this context", _) => Some(
+            (MISPLACED_COLON, _)
+                if glued.is_some_and(|text| self.source.slice(text).contains(['\n', '\r'])) =>
+            {
+                Some("the line before runs on into this one: give it its colon, or indent this one less".to_owned())
+            }
+            (MISPLACED_COLON, _) => Some(
                 "quote a value that contains `: `, or write it as a block after `|`".to_owned(),
             ),
             ("did not find expected ',' or ']'", _) => {
