@@ -6,7 +6,7 @@ use super::args::RequestArgs;
 use super::buildspec_file::{self, NotFound};
 use super::{machine, request, terminal};
 use crate::buildspec;
-use crate::diagnostic::{self, Colour, Diagnostic, render};
+use crate::diagnostic::{self, Code, Colour, Diagnostic, render};
 use crate::event::{Warning, stamp};
 use crate::phase::PhaseContext;
 use crate::plan::{BuildRequest, Plan, plan};
@@ -104,7 +104,15 @@ fn decide(
 }
 
 fn refuse(source: &SourceText, diagnostics: &[Diagnostic], colour: Colour) -> Refusal {
-    let first = diagnostics.iter().find(|diagnostic| diagnostic.is_error());
+    // CodeBuild looks at nothing of a file that is no YAML, so a syntax error is what it tells of (SPEC-8).
+    let errors = || {
+        diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.is_error())
+    };
+    let first = errors()
+        .find(|error| error.code == Code::YamlSyntax)
+        .or_else(|| errors().next());
     let context =
         PhaseContext::buildspec(first.map(Diagnostic::context_message).unwrap_or_default());
     Refusal {
