@@ -8,7 +8,10 @@
 pub(crate) mod aws;
 pub(crate) mod events;
 pub(crate) mod normalise;
+pub(crate) mod oracle;
+pub(crate) mod request;
 pub(crate) mod sandbox;
+pub(crate) mod sound;
 pub(crate) mod tree;
 
 use std::io::Write as _;
