@@ -1,5 +1,7 @@
 //! Diagnostics for people: the snippet, the caret, the remedy.
 
+use std::borrow::Cow;
+
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 use super::{Diagnostic, Label, Severity};
@@ -25,18 +27,24 @@ pub fn render(source: &SourceText, diagnostics: &[Diagnostic], colour: Colour) -
         Colour::No => Renderer::plain(),
     }
     .term_width(WIDTH);
+    let shown = with_plain_line_ends(source.text());
     let mut text = String::new();
     for diagnostic in diagnostics {
         if !text.is_empty() {
             text.push('\n');
         }
-        text.push_str(&render_one(&renderer, source, diagnostic));
+        text.push_str(&render_one(&renderer, source, &shown, diagnostic));
         text.push('\n');
     }
     text
 }
 
-fn render_one(renderer: &Renderer, source: &SourceText, diagnostic: &Diagnostic) -> String {
+fn render_one(
+    renderer: &Renderer,
+    source: &SourceText,
+    shown: &str,
+    diagnostic: &Diagnostic,
+) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -50,7 +58,7 @@ fn render_one(renderer: &Renderer, source: &SourceText, diagnostic: &Diagnostic)
             annotation.label(label.text.clone())
         }
     };
-    let mut snippet = Snippet::source(source.text())
+    let mut snippet = Snippet::source(shown)
         .path(source.name())
         .annotation(annotate(AnnotationKind::Primary, &diagnostic.primary));
     for label in &diagnostic.secondary {
@@ -64,6 +72,21 @@ fn render_one(renderer: &Renderer, source: &SourceText, diagnostic: &Diagnostic)
         group = group.element(Level::HELP.message(help.as_str()));
     }
     renderer.render(&[group])
+}
+
+/// The text with a `\n` for every `\r` that ends a line by itself, which the renderer does not count; places stay as they
+/// are.
+fn with_plain_line_ends(text: &str) -> Cow<'_, str> {
+    if !text.contains('\r') {
+        return Cow::Borrowed(text);
+    }
+    let mut characters = text.chars().peekable();
+    let mut shown = String::with_capacity(text.len());
+    while let Some(character) = characters.next() {
+        let ends_line = character == '\r' && characters.peek() != Some(&'\n');
+        shown.push(if ends_line { '\n' } else { character });
+    }
+    Cow::Owned(shown)
 }
 
 /// The part of a span on its first line: an underline over a whole block says no more, and hides the rest.
@@ -103,6 +126,19 @@ error[duplicate-key]: `build` is given twice
   = help: merge the two, or remove one
 ";
         assert_eq!(render(&source, &[diagnostic], Colour::No), expected);
+    }
+
+    #[test]
+    fn lines_end_where_yaml_ends_them() {
+        let source = SourceText::new("b.yml", "a: 1\rb: 2\r\nc: 3\n");
+        for (span, place) in [
+            (Span::new(8, 9), "--> b.yml:2:4"),
+            (Span::new(14, 15), "--> b.yml:3:4"),
+        ] {
+            let diagnostic = Diagnostic::new(Code::WrongType, span, "no");
+            let shown = render(&source, &[diagnostic], Colour::No);
+            assert!(shown.contains(place), "{shown}");
+        }
     }
 
     #[test]
