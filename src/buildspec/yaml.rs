@@ -218,7 +218,8 @@ impl<'s> Builder<'s> {
     }
 
     fn node_event(&mut self, event: Event) -> Result<(), Halt> {
-        let start = offset(event.start_mark);
+        // A node without a text may stand behind the newline that was added.
+        let start = offset(event.start_mark).min(self.source.text().len());
         let end = offset(event.end_mark);
         match event.data {
             EventData::Alias { anchor } => self.alias(&anchor, Span::new(start, end)),
@@ -230,7 +231,7 @@ impl<'s> Builder<'s> {
                 ..
             } => {
                 self.check_tag(tag.as_deref(), start, end);
-                let value = self.without_added_newline(value, style, end);
+                let value = self.without_added_newline(value, style, start, end);
                 let span = self.trimmed(start, end);
                 let plain = style == ScalarStyle::Plain && tag.is_none();
                 let node = Node {
@@ -483,6 +484,7 @@ impl<'s> Builder<'s> {
 
     /// Where a tag is written in front of a node. An anchor may stand before it.
     fn tag_span(&self, start: usize, end: usize) -> Span {
+        let end = end.min(self.source.text().len());
         let text = &self.source.text()[start..end];
         let before_tag = |word: &&str| !word.starts_with('!');
         let anchor: usize = text
@@ -496,10 +498,19 @@ impl<'s> Builder<'s> {
     }
 
     /// A block scalar at the very end of a file without a final newline does not end in one either.
-    fn without_added_newline(&self, mut value: String, style: ScalarStyle, end: usize) -> String {
+    fn without_added_newline(
+        &self,
+        mut value: String,
+        style: ScalarStyle,
+        start: usize,
+        end: usize,
+    ) -> String {
         let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
         if block && end > self.source.text().len() && value.ends_with('\n') {
-            value.pop();
+            let written = &self.source.text()[start..];
+            if ends_in_last_line(written, &value) {
+                value.pop();
+            }
         }
         value
     }
@@ -508,7 +519,7 @@ impl<'s> Builder<'s> {
     fn trimmed(&self, start: usize, end: usize) -> Span {
         let end = end.max(start).min(self.source.text().len());
         let text = &self.source.text()[start..end];
-        Span::new(start, start + text.trim_end().len())
+        Span::new(start, start + text.trim_end_matches(is_blank).len())
     }
 
     fn second_document(&mut self, mark: Mark) {
@@ -659,6 +670,30 @@ fn with_final_newline(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Whether the last line break of a block's value belongs to the last line as written, which has none. Not if that line
+/// is nothing but indentation: then it is the line before that ends the value, with a line break of its own.
+fn ends_in_last_line(written: &str, value: &str) -> bool {
+    let breaks = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+    let last = written.rsplit(breaks).next().unwrap_or_default();
+    let kept_empty_line = value.ends_with("\n\n") || value == "\n";
+    let width = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    // Up to its first text a block has as many lines in its value as in the file.
+    let indentation = || {
+        let (index, first) = value
+            .lines()
+            .enumerate()
+            .find(|(_, line)| !line.is_empty())?;
+        let mut block = written
+            .lines()
+            .skip_while(|line| !line.contains(['|', '>']));
+        let first_written = block.nth(index + 1)?;
+        Some(width(first_written).saturating_sub(width(first)))
+    };
+    !last.trim_start_matches(' ').is_empty()
+        || kept_empty_line
+        || indentation().is_some_and(|indentation| last.len() > indentation)
+}
+
 fn null() -> Scalar {
     Scalar {
         text: String::new(),
@@ -693,6 +728,14 @@ fn floor_char_boundary(text: &str, offset: usize) -> usize {
         offset -= 1;
     }
     offset
+}
+
+/// Blanks and line breaks of YAML 1.1. Any other blank character is text like a letter.
+fn is_blank(c: char) -> bool {
+    matches!(
+        c,
+        ' ' | '\t' | '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
 }
 
 /// Characters that YAML 1.1 allows nowhere, not even quoted.
@@ -760,6 +803,14 @@ mod tests {
                 ""
             ]
         );
+    }
+
+    #[test]
+    fn a_blank_that_is_none_of_yamls_belongs_to_its_text() {
+        let (source, document, _) = read_text("- make\u{a0}\n- \u{2003}\n");
+        let mut found = Vec::new();
+        texts(&source, document.root.as_ref().unwrap(), &mut found);
+        assert_eq!(found, ["make\u{a0}", "\u{2003}"]);
     }
 
     #[test]
@@ -874,9 +925,15 @@ mod tests {
     fn an_undefined_alias_and_a_foreign_tag_are_errors() {
         let (source, _, diagnostics) = read_text("a: *nope\n");
         assert_eq!(source.slice(diagnostics[0].primary.span), "*nope");
-        let (source, _, diagnostics) = read_text("a: !Sub 'x-${Y}'\nb: !!str 1\n");
-        assert_eq!(diagnostics.len(), 1);
-        assert_eq!(source.slice(diagnostics[0].primary.span), "!Sub");
+        for text in [
+            "a: !Sub 'x-${Y}'\nb: !!str 1\n",
+            "a: !Sub |\n  b",
+            "a: !Sub",
+        ] {
+            let (source, _, diagnostics) = read_text(text);
+            assert_eq!(diagnostics.len(), 1);
+            assert_eq!(source.slice(diagnostics[0].primary.span), "!Sub");
+        }
     }
 
     #[test]
@@ -895,6 +952,15 @@ mod tests {
             ("a: |-\n  b", "b"),
             ("a: >\n  b\n  c", "b c"),
             ("a: |\n  b\n\n", "b\n"),
+            ("a: |\n  b\n ", "b\n"),
+            ("a: |\n  b \n ", "b \n"),
+            ("a: |\n  b\n   ", "b\n "),
+            ("a: |2\n     ", "   "),
+            ("a: |2\n   \n ", " \n"),
+            ("a: |+\n  b\n ", "b\n"),
+            ("a: |+\n  b\n\n ", "b\n\n"),
+            ("a: |-\n  b\n ", "b"),
+            ("a: >\n  b\n  c\n ", "b c\n"),
             ("a: |\n  b\r\n  c", "b\nc"),
             ("a: |", ""),
         ] {
@@ -905,6 +971,17 @@ mod tests {
                 panic!("{value:?}")
             };
             assert_eq!(scalar.text, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_document_that_only_begins_is_empty() {
+        for text in ["---", "\n---", "--- ", "# é\n---"] {
+            let (source, document, diagnostics) = read_text(text);
+            assert_eq!(diagnostics, [], "{text:?}");
+            let root = document.root.unwrap();
+            assert!(root.is_null(), "{text:?}");
+            assert_eq!(source.slice(root.span), "", "{text:?}");
         }
     }
 
