@@ -20,6 +20,9 @@ pub type State = u64;
 /// Most segments a pattern may have; deeper than any path that a system allows to be written.
 pub const MAX_SEGMENTS: usize = 63;
 
+/// Most `**` next to other text that a pattern may have: each one doubles what it stands for.
+pub const MAX_GLUED: usize = 6;
+
 /// One pattern without variables, relative to some directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
@@ -65,6 +68,9 @@ pub enum PatternError {
     /// More than [`MAX_SEGMENTS`].
     #[error("the pattern has more than {MAX_SEGMENTS} segments")]
     TooLong,
+    /// More than [`MAX_GLUED`].
+    #[error("the pattern has more than {MAX_GLUED} `**` next to other text")]
+    TooManyGlued,
 }
 
 /// Splits a text into the patterns it stands for: one, or several where `**` is glued to other text, since `x**y` is
@@ -79,6 +85,9 @@ pub fn parse(text: &[u8]) -> Result<Vec<Pattern>, PatternError> {
     }
     if text.ends_with(b"/") {
         return Err(PatternError::Directory);
+    }
+    if segments.iter().map(|segment| glued(segment)).sum::<usize>() > MAX_GLUED {
+        return Err(PatternError::TooManyGlued);
     }
     let mut alternatives: Vec<Vec<Vec<u8>>> = vec![Vec::new()];
     for segment in segments {
@@ -100,27 +109,35 @@ pub fn parse(text: &[u8]) -> Result<Vec<Pattern>, PatternError> {
         .collect()
 }
 
-/// The forms of one segment. At most the first two glued `**` are taken apart; nobody writes a third.
+fn is_globstar(segment: &[u8]) -> bool {
+    segment.len() > 1 && segment.iter().all(|byte| *byte == b'*')
+}
+
+/// How many `**` of a segment stand next to other text.
+fn glued(segment: &[u8]) -> usize {
+    if is_globstar(segment) {
+        return 0;
+    }
+    let runs = segment.split(|byte| *byte != b'*');
+    runs.filter(|stars| stars.len() > 1).count()
+}
+
+/// The forms of one segment: each glued `**` is a `*`, or crosses segments.
 fn unglue(segment: &[u8]) -> Vec<Vec<Vec<u8>>> {
-    let plain = || vec![vec![segment.to_vec()]];
-    if segment.iter().all(|byte| *byte == b'*') {
-        return if segment.len() > 1 {
-            vec![vec![b"**".to_vec()]]
-        } else {
-            plain()
-        };
+    if is_globstar(segment) {
+        return vec![vec![b"**".to_vec()]];
     }
     let Some(at) = segment.windows(2).position(|pair| pair == b"**") else {
-        return plain();
+        return vec![vec![segment.to_vec()]];
     };
     let stars = segment[at..]
         .iter()
         .take_while(|byte| **byte == b'*')
         .count();
-    let (left, right) = (&segment[..at], &segment[at + stars..]);
-    let left_star = [left, b"*"].concat();
-    let mut forms = vec![vec![[&left_star[..], right].concat()]];
-    for tail in unglue(&[b"*", right].concat()).into_iter().take(2) {
+    let left_star = [&segment[..at], b"*"].concat();
+    let right = &segment[at + stars..];
+    let mut forms = unglue(&[&left_star[..], right].concat());
+    for tail in unglue(&[b"*", right].concat()) {
         let mut form = vec![left_star.clone(), b"**".to_vec()];
         form.extend(tail);
         forms.push(form);
@@ -431,6 +448,11 @@ mod tests {
             ("a**b", "ax/y/zc", false),
             ("a**b**c", "a1b2c", true),
             ("a**b**c", "a1/2b/3c", true),
+            ("a**b**c", "a1b/3c", true),
+            ("a**b**c", "a1/2b3c", true),
+            ("a**b**c", "a1/2/3c", false),
+            ("**a**", "a/x", true),
+            ("**a**b**c**d", "x/a/bc/d", true),
             ("**/build/**/*.js", "build/a.js", true),
             ("**/build/**/*.js", "x/build/y/z/a.js", true),
             ("**/build/**/*.js", "x/built/y/a.js", false),
@@ -490,6 +512,9 @@ mod tests {
         }
         let long = vec!["a"; 64].join("/");
         assert_eq!(parse(long.as_bytes()), Err(PatternError::TooLong));
+        assert_eq!(parse(b"a**b/**/c**/**d").map(|forms| forms.len()), Ok(8));
+        let doubling = vec!["a**b"; 32].join("/");
+        assert_eq!(parse(doubling.as_bytes()), Err(PatternError::TooManyGlued));
     }
 
     /// The plain definition of the dialect, slow and obvious: the law that the fast one is held to.
