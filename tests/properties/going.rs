@@ -1,0 +1,151 @@
+//! How a build goes, told once more from the spec alone: what the program does is compared with it.
+
+use buildspec_runner::phase::{CommandPhase, OnFailure, Phase, Status};
+use buildspec_runner::plan::CommandList;
+
+/// What a command does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    Fine,
+    Leak,
+    Fail(u8),
+    Fault,
+    /// So many wishes to stop come while it runs; it ends when asked, or only by force.
+    Stop {
+        wishes: usize,
+        hard: bool,
+    },
+    /// It runs until the time limit.
+    Hang {
+        hard: bool,
+    },
+}
+
+/// What becomes of the artifacts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Artifacts {
+    None,
+    There,
+    Missing,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Lists {
+    pub(super) commands: Vec<Doing>,
+    pub(super) finally: Vec<Doing>,
+    pub(super) on_failure: Option<OnFailure>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Build {
+    pub(super) phases: [Lists; 4],
+    pub(super) artifacts: Artifacts,
+    /// Whether there is a place to run commands.
+    pub(super) broken: bool,
+}
+
+/// A command that is run, and what it sees as `CODEBUILD_BUILD_SUCCEEDING`.
+pub(super) type Ran = (CommandPhase, CommandList, usize, bool);
+
+/// How a build goes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Story {
+    pub(super) ran: Vec<Ran>,
+    /// Phases, how they end, and whether that aborts the build.
+    pub(super) phases: Vec<(Phase, Status, bool)>,
+    /// How the build ends; nothing if it is left.
+    pub(super) end: Option<Status>,
+}
+
+/// Why a phase is over before its end.
+enum Cut {
+    Off(Status),
+    Left,
+}
+
+impl Build {
+    /// How the spec has it go, told once more from the spec alone.
+    pub(super) fn story(&self) -> Story {
+        let mut story = Story::default();
+        if self.broken {
+            story
+                .phases
+                .push((Phase::DownloadSource, Status::Fault, false));
+            story.end = Some(Status::Fault);
+            return story;
+        }
+        story
+            .phases
+            .push((Phase::DownloadSource, Status::Succeeded, false));
+        let mut well = true;
+        for (name, lists) in CommandPhase::ALL.into_iter().zip(&self.phases) {
+            let well_before = well;
+            let mut failed = false;
+            for (list, commands) in [
+                (CommandList::Commands, &lists.commands),
+                (CommandList::Finally, &lists.finally),
+            ] {
+                match story.run(name, list, commands, &mut well) {
+                    Ok(all) => failed |= !all,
+                    Err(Cut::Left) => return story,
+                    Err(Cut::Off(status)) => {
+                        story.phases.push((name.phase(), status, false));
+                        // The first phase that did not succeed is how the build ends, unless somebody ended it.
+                        let faulted_late = status == Status::Fault && !well_before;
+                        story.end = Some(if faulted_late { Status::Failed } else { status });
+                        return story;
+                    }
+                }
+            }
+            let aborts = failed && lists.on_failure == Some(OnFailure::Abort);
+            let status = if failed {
+                Status::Failed
+            } else {
+                Status::Succeeded
+            };
+            story.phases.push((name.phase(), status, aborts));
+            let early = matches!(name, CommandPhase::Install | CommandPhase::PreBuild);
+            let over = early && lists.on_failure.is_none();
+            if aborts || (failed && over) {
+                story.end = Some(Status::Failed);
+                return story;
+            }
+        }
+        let stored = self.artifacts != Artifacts::Missing;
+        let status = if stored {
+            Status::Succeeded
+        } else {
+            Status::Failed
+        };
+        story.phases.push((Phase::UploadArtifacts, status, false));
+        story.end = Some(if well { status } else { Status::Failed });
+        story
+    }
+}
+
+impl Story {
+    /// Runs a list up to its first failure; whether all went well.
+    fn run(
+        &mut self,
+        phase: CommandPhase,
+        list: CommandList,
+        commands: &[Doing],
+        well: &mut bool,
+    ) -> Result<bool, Cut> {
+        for (place, doing) in commands.iter().enumerate() {
+            self.ran.push((phase, list, place, *well));
+            match doing {
+                Doing::Fine | Doing::Leak => {}
+                Doing::Fail(_) => {
+                    *well = false;
+                    return Ok(false);
+                }
+                Doing::Fault => return Err(Cut::Off(Status::Fault)),
+                Doing::Stop { wishes: 3.., .. } => return Err(Cut::Left),
+                Doing::Stop { .. } => return Err(Cut::Off(Status::Stopped)),
+                Doing::Hang { .. } => return Err(Cut::Off(Status::TimedOut)),
+            }
+        }
+        Ok(true)
+    }
+}
