@@ -206,12 +206,12 @@ impl Machine {
     fn stop(&mut self, actions: &mut Vec<Action>) {
         self.stops = self.stops.saturating_add(1);
         match (self.stops, self.ending) {
-            _ if self.state == State::Over => actions.push(Action::Leave),
-            (1, None) => {
+            (1, None) if self.state != State::Over => {
                 self.ending = Some(Ending::Stopped);
                 actions.extend([Action::Escalate(Escalation::Terminate), Action::StartGrace]);
             }
-            // After the time limit the gentle part is over: whoever asks now wants it to be quick.
+            // After the time limit, and while what is left of the build is asked to end, the gentle part is over: whoever
+            // asks now wants it to be quick.
             (1 | 2, _) => actions.push(Action::Escalate(Escalation::Kill)),
             _ => actions.push(Action::Leave),
         }
@@ -592,6 +592,20 @@ mod tests {
                 assert_eq!(&last, expected, "{state}: {inputs:?}");
             }
         }
+    }
+
+    #[test]
+    fn while_the_build_clears_up_a_wish_hurries_it_and_only_the_third_leaves() {
+        let stop = || Input::Stop(StopReason::Signal(2));
+        let force = || vec![Action::Escalate(Escalation::Kill)];
+        let mut machine = machine(plain());
+        machine.on(Input::NotReady(
+            Status::Fault,
+            PhaseContext::environment("CLIENT_ERROR", "no shell"),
+        ));
+        assert_eq!(machine.on(stop()), force());
+        assert_eq!(machine.on(stop()), force());
+        assert_eq!(machine.on(stop()), [Action::Leave]);
     }
 
     #[test]

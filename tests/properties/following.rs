@@ -239,6 +239,7 @@ fn every_way_to_fail_goes_as_the_spec_has_it() {
                 phases: [lists(0), lists(1), lists(2), lists(3)],
                 artifacts: Artifacts::None,
                 broken: false,
+                late_wishes: 0,
             };
             let story = go(machine.clone(), &build);
             assert_eq!(story, build.story(), "{build:?}");

@@ -42,6 +42,8 @@ pub(super) struct Build {
     pub(super) artifacts: Artifacts,
     /// Whether there is a place to run commands.
     pub(super) broken: bool,
+    /// How many wishes to stop come when it is over and clears up behind itself. They change nothing.
+    pub(super) late_wishes: usize,
 }
 
 /// A command that is run, and what it sees as `CODEBUILD_BUILD_SUCCEEDING`.

@@ -12,7 +12,7 @@ use buildspec_runner::buildspec;
 use buildspec_runner::event::{BuildStarted, Event, EventKind, Exit, Grammar, StopReason};
 use buildspec_runner::exec::scripted::{ScriptedExecutor, ScriptedSession};
 use buildspec_runner::exec::{
-    Cancel, CommandEnd, Environment, Error, Executor, ExpandFailure, Output, Session,
+    Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Output, Session,
 };
 use buildspec_runner::phase::{CommandPhase, OnFailure, Phase, Status};
 use buildspec_runner::plan::plan;
@@ -31,6 +31,7 @@ use super::{Strategy, any, prop, prop_oneof, proptest, tries};
 struct Stoppable {
     scripted: ScriptedExecutor,
     reason: StopReason,
+    late_wishes: usize,
     wishes: mpsc::UnboundedSender<StopReason>,
     succeeding: Arc<Mutex<Vec<bool>>>,
 }
@@ -38,6 +39,7 @@ struct Stoppable {
 struct StoppableSession {
     scripted: ScriptedSession,
     reason: StopReason,
+    late_wishes: usize,
     wishes: mpsc::UnboundedSender<StopReason>,
     succeeding: Arc<Mutex<Vec<bool>>>,
 }
@@ -51,6 +53,7 @@ impl Executor for Stoppable {
         Ok(StoppableSession {
             scripted: self.scripted.open(environment).await?,
             reason: self.reason,
+            late_wishes: self.late_wishes,
             wishes: self.wishes.clone(),
             succeeding: Arc::clone(&self.succeeding),
         })
@@ -93,6 +96,13 @@ impl Session for StoppableSession {
     }
 
     async fn close(&mut self, output: &Output, cancel: &mut Cancel) -> usize {
+        // Only where nobody asked before: what a second and a third wish do is a matter of the commands.
+        if *cancel.borrow() == Escalation::None && self.late_wishes > 0 {
+            for _ in 0..self.late_wishes {
+                let _ = self.wishes.send(self.reason);
+            }
+            let _ = cancel.wait_for(|asked| *asked == Escalation::Kill).await;
+        }
         self.scripted.close(output, cancel).await
     }
 }
@@ -182,6 +192,7 @@ fn run(build: &Build, reason: StopReason, timeout: Duration) -> Told {
                         broken: build.broken,
                     },
                     reason,
+                    late_wishes: build.late_wishes,
                     wishes,
                     succeeding: Arc::clone(&succeeding),
                 },
@@ -258,11 +269,13 @@ fn build(doing: impl Strategy<Value = Doing> + Clone) -> impl Strategy<Value = B
         phases,
         prop::sample::select(artifacts.to_vec()),
         prop::bool::weighted(0.05),
+        0..=2_usize,
     )
-        .prop_map(|(phases, artifacts, broken)| Build {
+        .prop_map(|(phases, artifacts, broken, late_wishes)| Build {
             phases,
             artifacts,
             broken,
+            late_wishes,
         })
 }
 
