@@ -360,9 +360,8 @@ impl<'s> Builder<'s> {
             .labelled(format!("no `&{name}` stands before it"))
             .with_help("an item that begins with `*` has to be quoted")
             .with_codebuild_message(codebuild_syntax(
-                self.source,
                 "found undefined alias",
-                span.start(),
+                self.source.line(span.start()) - 1,
             ));
             self.diagnostics.push(diagnostic);
             return Err(Halt);
@@ -555,12 +554,17 @@ impl<'s> Builder<'s> {
             None => self.source.text().find(is_forbidden).unwrap_or(0),
         };
         let at = floor_char_boundary(self.source.text(), at);
+        // The end of a text without a final newline is one line further down to libyaml.
+        let line = error.problem_mark().map_or_else(
+            || self.source.line(at) - 1,
+            |mark| usize::try_from(mark.line).unwrap_or(usize::MAX),
+        );
         let span = self.visible(at);
         let glued = (problem == MISPLACED_COLON)
             .then(|| self.forget_scalar_before(at))
             .flatten();
         let mut diagnostic = Diagnostic::new(Code::YamlSyntax, span, problem)
-            .with_codebuild_message(codebuild_syntax(self.source, problem, at));
+            .with_codebuild_message(codebuild_syntax(problem, line));
         if let (Some(context), Some(mark)) = (error.context(), error.context_mark()) {
             let context_at = floor_char_boundary(self.source.text(), offset(mark));
             if self.source.line(context_at) != self.source.line(at) {
@@ -745,8 +749,8 @@ fn is_forbidden(c: char) -> bool {
 
 /// CodeBuild's form of a syntax error. It counts lines from 0 (SPEC-8): three public logs, of a first, a fourth and a
 /// twentieth line, print 0, 3 and 19.
-fn codebuild_syntax(source: &SourceText, problem: &str, at: usize) -> String {
-    format!("{problem} at line {}", source.line(at) - 1)
+fn codebuild_syntax(problem: &str, line: usize) -> String {
+    format!("{problem} at line {line}")
 }
 
 #[cfg(test)]
@@ -887,6 +891,17 @@ mod tests {
             source.start_of(diagnostics[0].primary.span).to_string(),
             "3:1"
         );
+    }
+
+    #[test]
+    fn codebuilds_line_is_that_of_libyaml_with_and_without_a_final_newline() {
+        for text in ["version: 0.2\nphases", "version: 0.2\nphases\n"] {
+            let (_, _, diagnostics) = read_text(text);
+            assert_eq!(
+                diagnostics[0].context_message(),
+                "could not find expected ':' at line 2"
+            );
+        }
     }
 
     #[test]
