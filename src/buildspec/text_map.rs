@@ -175,9 +175,9 @@ mod tests {
             NodeKind::Scalar(scalar) => found.push((&scalar.text, node.span)),
             NodeKind::Sequence(items) => items.iter().for_each(|item| scalars(item, found)),
             NodeKind::Mapping(entries) => {
-                entries
-                    .iter()
-                    .for_each(|entry| scalars(&entry.value, found));
+                for entry in entries {
+                    scalars(&entry.value, found);
+                }
             }
         }
     }
