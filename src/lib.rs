@@ -75,6 +75,7 @@ pub mod store;
 // ── building
 pub mod artifact;
 pub mod build;
+pub mod lint;
 pub mod report;
 // ── doors
 pub mod cli;

@@ -33,6 +33,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("store", 2),
     ("artifact", 3),
     ("build", 3),
+    ("lint", 3),
     ("report", 3),
     ("cli", 4),
 ];
@@ -275,6 +276,7 @@ fn page_of_diagnostics() -> String {
         let severity = match info.severity {
             Severity::Error => "an error",
             Severity::Warning => "a warning",
+            Severity::Info => "for information",
         };
         page.push_str(&format!(
             "\n## `{}` {}\n\n{} It is {severity}.\n",

@@ -49,6 +49,10 @@ codes! {
         "One of the two would be dropped without a word, and with it the commands in it.";
     Encoding "BS003" "encoding" Error
         "A buildspec is UTF-8; other encodings do not parse.";
+    UnknownDirective "BS004" "unknown-directive" Warning
+        "A comment for the runner that it does not understand hides nothing.";
+    UnusedIgnore "BS005" "unused-ignore" Warning
+        "A comment that hides nothing is left over from something that was mended, and may hide the next mistake.";
     MultiDocument "BS009" "multi-document" Warning
         "Only the first document of a file is used.";
     UnknownTag "BS011" "unknown-tag" Error
@@ -85,6 +89,10 @@ codes! {
         "The value is none of ABORT, CONTINUE, RETRY, RETRY-count, RETRY-regex and RETRY-count-regex.";
     OnFailureRegex "BS311" "on-failure-regex" Error
         "The pattern of a retry has to be a regular expression.";
+    PipeHidesFailure "BS304" "pipe-hides-failure" Warning
+        "The status of a pipe is that of its last program, so the build goes on after a failure in front of it.";
+    DeprecatedGetLogin "BS328" "deprecated-get-login" Warning
+        "`aws ecr get-login` ended with version 1 of the AWS command line; today's images have version 2.";
     FilesMissing "BS401" "files-missing" Error
         "An artifact needs `files`; without them there is nothing to store.";
     SecondaryIdShape "BS412" "secondary-id-shape" Error
@@ -112,6 +120,13 @@ impl Code {
     #[must_use]
     pub const fn id(self) -> &'static str {
         self.info().id
+    }
+
+    /// The kind with this name or id.
+    #[must_use]
+    pub fn find(name_or_id: &str) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|code| code.name() == name_or_id || code.id() == name_or_id)
     }
 
     /// Readable name, such as `command-not-string`.

@@ -23,6 +23,8 @@ pub enum Severity {
     Error,
     /// Accepted, and very likely not what was meant.
     Warning,
+    /// Worth knowing; nothing is wrong.
+    Info,
 }
 
 impl Severity {
@@ -32,6 +34,7 @@ impl Severity {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Info => "info",
         }
     }
 }
@@ -42,6 +45,24 @@ pub struct Label {
     /// The place.
     pub span: Span,
     /// What is there; empty for a bare underline.
+    pub text: String,
+}
+
+/// A change of the text that mends a finding and alters nothing else. Only changes that are certain are offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fix {
+    /// What the change does, as an imperative: ``put the command in quotes``.
+    pub title: String,
+    /// What is replaced by what. Spans do not overlap.
+    pub edits: Vec<Edit>,
+}
+
+/// One replacement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// What goes; empty for an insertion.
+    pub span: Span,
+    /// What comes.
     pub text: String,
 }
 
@@ -65,6 +86,8 @@ pub struct Diagnostic {
     /// What CodeBuild says instead, letter for letter, where it is known (section 11 of the reference): the message of
     /// the phase context, which tools look for in the log.
     pub codebuild_message: Option<String>,
+    /// The change that mends it, where one is certain to.
+    pub fix: Option<Fix>,
 }
 
 impl Diagnostic {
@@ -82,6 +105,7 @@ impl Diagnostic {
             secondary: Vec::new(),
             help: None,
             codebuild_message: None,
+            fix: None,
         }
     }
 
@@ -113,6 +137,24 @@ impl Diagnostic {
     #[must_use]
     pub fn with_codebuild_message(mut self, message: impl Into<String>) -> Self {
         self.codebuild_message = Some(message.into());
+        self
+    }
+
+    /// Adds the change that mends it: these edits.
+    #[must_use]
+    pub fn with_fix(
+        mut self,
+        title: impl Into<String>,
+        edits: impl IntoIterator<Item = (Span, String)>,
+    ) -> Self {
+        let edits = edits
+            .into_iter()
+            .map(|(span, text)| Edit { span, text })
+            .collect();
+        self.fix = Some(Fix {
+            title: title.into(),
+            edits,
+        });
         self
     }
 

@@ -48,6 +48,7 @@ fn render_one(
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Info => Level::INFO,
     };
     let annotate = |kind: AnnotationKind, label: &Label| {
         let span = first_line(source, label.span);

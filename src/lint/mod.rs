@@ -1,0 +1,58 @@
+//! What is wrong with files that a pipeline is made of: everything `runner validate` says.
+//!
+//! The reader ([`crate::buildspec`]) has the errors of a buildspec, which are also what `runner run` refuses. What is here is
+//! about files that can be read, and very likely do not do what was meant: warnings and information, never errors, so
+//! that the two commands agree. Files of the deploy stage are the exception: nothing else reads them.
+//!
+//! A rule is a function of the [`Subject`] that says what it found; [`rules`] has the table. What a finding is called and
+//! why it matters is a row of [`crate::diagnostic::Code`].
+
+pub mod directive;
+pub mod rules;
+pub mod shell;
+mod subject;
+pub mod tree;
+
+pub use subject::{Item, Subject};
+pub use tree::SourceTree;
+
+use crate::buildspec;
+use crate::diagnostic::{self, Diagnostic};
+use crate::source::SourceText;
+
+/// Who is asked whether a file is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// CodeBuild.
+    Codebuild,
+    /// This program too: also what it does otherwise.
+    Runner,
+}
+
+/// What a file is checked against besides itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// Who is asked.
+    pub profile: Profile,
+    /// The tree that the file lies in, unless rules about it are turned off.
+    pub tree: Option<&'a SourceTree>,
+    /// Whether comments may turn findings off.
+    pub directives: bool,
+}
+
+/// Everything there is to say about a buildspec, sorted by place.
+#[must_use]
+pub fn buildspec(source: &SourceText, settings: &Settings<'_>) -> Vec<Diagnostic> {
+    let (ast, mut diagnostics) = buildspec::check(source);
+    // A file that cannot be read whole is not asked about its meaning: half of it may be elsewhere.
+    if ast.complete {
+        let subject = Subject::new(source, &ast, settings);
+        rules::check(&subject, &mut diagnostics);
+    }
+    if settings.directives {
+        directive::apply(source, &mut diagnostics);
+    }
+    diagnostic::sort(&mut diagnostics);
+    diagnostics.dedup();
+    diagnostics
+}

@@ -1,0 +1,618 @@
+//! Shell text as a shell reads it: which programs a command runs, with which words, in which place.
+//!
+//! The grammar is tree-sitter's for Bash. It goes on after an error, so half a command still tells what it can; what
+//! only it calls an error is never more than a warning.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use tree_sitter::{Node, Parser, Tree};
+
+/// The text of one command of a buildspec, parsed.
+#[derive(Debug)]
+pub struct Script {
+    text: String,
+    tree: Option<Tree>,
+    /// The programs that are run, in the order of the text, also those in substitutions and bodies of functions.
+    pub commands: Vec<SimpleCommand>,
+    /// Variables that are given a value: by `NAME=…` on its own, `export`, `readonly`, `declare`, `local`, `read`, `for`.
+    pub assigned: Vec<Assignment>,
+    /// Variables that are read, by `$NAME` or `${NAME…}`.
+    pub read: Vec<VariableUse>,
+    /// Places that are no shell.
+    pub errors: Vec<SyntaxError>,
+}
+
+/// One program with its words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimpleCommand {
+    /// The whole of it, redirections not counted.
+    pub range: Range<usize>,
+    /// The words; the first one names the program.
+    pub words: Vec<Word>,
+    /// `NAME=value` in front of it.
+    pub environment: Vec<Assignment>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Where a program stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// In a pipe: where the pipe begins in the text, the position in it from 0, and how many there are.
+    pub pipe: Option<(usize, usize, usize)>,
+    /// It runs only if something else did or did not succeed: right of `&&` or `||`, in the body of `if`, `case`, a loop.
+    pub conditional: bool,
+    /// Its failure is looked at: the condition of `if` or `while`, left of `||`, behind `!`.
+    pub checked: bool,
+    /// `|| true`, `|| :` or `|| exit 0` follows.
+    pub forgiven: bool,
+    /// It runs in a process of its own: `( … )`, `$( … )`, `<( … )`, part of a pipe.
+    pub subshell: bool,
+    /// Its output becomes text: `$( … )` or backquotes.
+    pub substituted: bool,
+    /// `&` follows.
+    pub background: bool,
+    /// It is in the body of a function.
+    pub in_function: bool,
+}
+
+/// One word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// Where.
+    pub range: Range<usize>,
+    /// As written, with its quotes.
+    pub written: String,
+    /// Quotes taken off, expansions kept as written: `"$A"/x` is `$A/x`.
+    pub text: String,
+    /// Whether nothing in it is expanded, so that `text` is what the program sees.
+    pub literal: bool,
+}
+
+/// A variable that gets a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Where.
+    pub range: Range<usize>,
+    /// The variable.
+    pub name: String,
+    /// The value as written, without quotes around it; empty if there is none.
+    pub value: String,
+}
+
+/// A variable that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VariableUse {
+    /// Where: `$NAME` or `${NAME}` as a whole.
+    pub range: Range<usize>,
+    /// The variable.
+    pub name: String,
+}
+
+/// A place that is no shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// Where.
+    pub range: Range<usize>,
+    /// What is missing there, such as `fi`; `None` if something is there that should not be.
+    pub missing: Option<String>,
+}
+
+thread_local! {
+    /// Setting a parser up costs more than most commands do.
+    static PARSER: RefCell<Option<Parser>> = RefCell::new(new_parser());
+}
+
+fn new_parser() -> Option<Parser> {
+    let mut parser = Parser::new();
+    parser
+        .set_language(&tree_sitter_bash::LANGUAGE.into())
+        .ok()?;
+    Some(parser)
+}
+
+impl Script {
+    /// Reads a text. Never fails: what cannot be read is in `errors`.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let tree = PARSER.with_borrow_mut(|parser| parser.as_mut()?.parse(text, None));
+        let mut script = Self {
+            text: text.to_owned(),
+            tree: None,
+            commands: Vec::new(),
+            assigned: Vec::new(),
+            read: Vec::new(),
+            errors: Vec::new(),
+        };
+        if let Some(tree) = &tree {
+            script.visit(tree.root_node(), &Place::default());
+        }
+        script.tree = tree;
+        script
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Ranges of all nodes of these kinds of tree-sitter's grammar, such as `test_command`, in the order of the text.
+    #[must_use]
+    pub fn nodes(&self, kinds: &[&str]) -> Vec<(Range<usize>, &str)> {
+        let mut found = Vec::new();
+        let mut open: Vec<Node<'_>> = self.tree.iter().map(Tree::root_node).collect();
+        while let Some(node) = open.pop() {
+            if kinds.contains(&node.kind()) {
+                found.push((node.byte_range(), node.kind()));
+            }
+            let mut cursor = node.walk();
+            let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
+            open.extend(children.into_iter().rev());
+        }
+        found
+    }
+
+    fn slice(&self, node: Node<'_>) -> &str {
+        &self.text[node.byte_range()]
+    }
+
+    fn visit(&mut self, node: Node<'_>, place: &Place) {
+        if node.is_error() || node.is_missing() {
+            self.errors.push(SyntaxError {
+                range: node.byte_range(),
+                missing: node.is_missing().then(|| node.kind().to_owned()),
+            });
+        }
+        match node.kind() {
+            "command" | "declaration_command" | "unset_command" => self.command(node, place),
+            "variable_assignment" => self.assign(node, place),
+            "simple_expansion" | "expansion" => self.variable(node, place),
+            "pipeline" => self.pipeline(node, place),
+            "list" => self.list(node, place),
+            "if_statement" | "elif_clause" | "while_statement" => self.conditional(node, place),
+            "for_statement" | "c_style_for_statement" => self.for_loop(node, place),
+            "case_item" | "else_clause" | "do_group" => {
+                let place = Place {
+                    conditional: true,
+                    ..place.clone()
+                };
+                self.children(node, &place);
+            }
+            "subshell" | "process_substitution" => {
+                let place = Place {
+                    subshell: true,
+                    ..place.clone()
+                };
+                self.children(node, &place);
+            }
+            "command_substitution" => {
+                let place = Place {
+                    subshell: true,
+                    substituted: true,
+                    pipe: None,
+                    ..place.clone()
+                };
+                self.children(node, &place);
+            }
+            "negated_command" => {
+                let place = Place {
+                    checked: true,
+                    ..place.clone()
+                };
+                self.children(node, &place);
+            }
+            "function_definition" => {
+                let place = Place {
+                    in_function: true,
+                    ..Place::default()
+                };
+                self.children(node, &place);
+            }
+            _ => self.children(node, place),
+        }
+    }
+
+    fn children(&mut self, node: Node<'_>, place: &Place) {
+        let mut cursor = node.walk();
+        let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
+        for (index, child) in children.iter().enumerate() {
+            let background = children
+                .get(index + 1)
+                .is_some_and(|next| next.kind() == "&");
+            let place = Place {
+                background: place.background || background,
+                ..place.clone()
+            };
+            self.visit(*child, &place);
+        }
+    }
+
+    fn command(&mut self, node: Node<'_>, place: &Place) {
+        let mut command = SimpleCommand {
+            range: node.byte_range(),
+            words: Vec::new(),
+            environment: Vec::new(),
+            place: place.clone(),
+        };
+        let mut cursor = node.walk();
+        let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
+        let declares = node.kind() != "command";
+        for child in &children {
+            match child.kind() {
+                "variable_assignment" if declares => {
+                    command.words.push(self.word(*child));
+                    self.visit(*child, place);
+                    continue;
+                }
+                "variable_assignment" => {
+                    let assignment = self.assignment(*child);
+                    command.environment.push(assignment);
+                }
+                "file_redirect" | "heredoc_redirect" | "herestring_redirect" | "comment" => {}
+                "variable_name" if declares => {
+                    // `export A` says that A has a value, from wherever.
+                    command.words.push(self.word(*child));
+                }
+                _ => command.words.push(self.word(*child)),
+            }
+            self.nested(*child, place);
+        }
+        if command
+            .words
+            .first()
+            .is_some_and(|word| word.text == "read")
+        {
+            for word in &command.words[1..] {
+                if word.literal && !word.text.starts_with('-') {
+                    self.assigned.push(Assignment {
+                        range: word.range.clone(),
+                        name: word.text.clone(),
+                        value: String::new(),
+                    });
+                }
+            }
+        }
+        if !command.words.is_empty() {
+            // In the order of the text: what is nested in a command's words came first.
+            let at = self
+                .commands
+                .partition_point(|other| other.range.start < command.range.start);
+            self.commands.insert(at, command);
+        }
+    }
+
+    /// What words hold: expansions, substitutions.
+    fn nested(&mut self, node: Node<'_>, place: &Place) {
+        let place = Place {
+            pipe: None,
+            checked: false,
+            forgiven: false,
+            background: false,
+            ..place.clone()
+        };
+        if node.kind() == "variable_assignment" {
+            self.children(node, &place);
+        } else {
+            self.visit(node, &place);
+        }
+    }
+
+    fn word(&self, node: Node<'_>) -> Word {
+        let written = self.slice(node).to_owned();
+        let mut literal = true;
+        let text = self.unquoted(node, &mut literal);
+        Word {
+            range: node.byte_range(),
+            written,
+            text,
+            literal,
+        }
+    }
+
+    fn unquoted(&self, node: Node<'_>, literal: &mut bool) -> String {
+        let written = self.slice(node);
+        match node.kind() {
+            "raw_string" => written.trim_matches('\'').to_owned(),
+            "ansi_c_string" => written.to_owned(),
+            "simple_expansion"
+            | "expansion"
+            | "command_substitution"
+            | "process_substitution"
+            | "arithmetic_expansion" => {
+                *literal = false;
+                written.to_owned()
+            }
+            "string" | "concatenation" | "command_name" | "variable_assignment" => {
+                let mut cursor = node.walk();
+                let mut text = String::new();
+                let mut at = node.start_byte();
+                for child in node.children(&mut cursor) {
+                    // Blanks inside of quotes are no nodes.
+                    text.push_str(&self.text[at..child.start_byte()]);
+                    at = child.end_byte();
+                    if child.kind() != "\"" {
+                        text.push_str(&self.unquoted(child, literal));
+                    }
+                }
+                text.push_str(&self.text[at..node.end_byte()]);
+                text
+            }
+            "word" => written.replace('\\', ""),
+            _ => written.to_owned(),
+        }
+    }
+
+    fn assignment(&self, node: Node<'_>) -> Assignment {
+        let name = node
+            .child_by_field_name("name")
+            .map(|name| self.slice(name).to_owned());
+        let value = node.child_by_field_name("value").map(|value| {
+            let mut literal = true;
+            self.unquoted(value, &mut literal)
+        });
+        Assignment {
+            range: node.byte_range(),
+            name: name.unwrap_or_default(),
+            value: value.unwrap_or_default(),
+        }
+    }
+
+    fn assign(&mut self, node: Node<'_>, place: &Place) {
+        let assignment = self.assignment(node);
+        self.assigned.push(assignment);
+        self.children(node, place);
+    }
+
+    fn variable(&mut self, node: Node<'_>, place: &Place) {
+        let mut cursor = node.walk();
+        let name = node
+            .children(&mut cursor)
+            .find(|child| child.kind() == "variable_name")
+            .map(|child| self.slice(child).to_owned());
+        if let Some(name) = name {
+            if self.slice(node).contains("=") && self.slice(node).starts_with("${") {
+                self.assigned.push(Assignment {
+                    range: node.byte_range(),
+                    name: name.clone(),
+                    value: String::new(),
+                });
+            }
+            self.read.push(VariableUse {
+                range: node.byte_range(),
+                name,
+            });
+        }
+        self.children(node, place);
+    }
+
+    fn pipeline(&mut self, node: Node<'_>, place: &Place) {
+        let mut cursor = node.walk();
+        let parts: Vec<Node<'_>> = node.named_children(&mut cursor).collect();
+        for (index, part) in parts.iter().enumerate() {
+            let place = Place {
+                pipe: Some((node.start_byte(), index, parts.len())),
+                subshell: true,
+                ..place.clone()
+            };
+            self.visit(*part, &place);
+        }
+    }
+
+    fn list(&mut self, node: Node<'_>, place: &Place) {
+        let mut cursor = node.walk();
+        let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
+        let operator = children
+            .iter()
+            .map(|child| child.kind())
+            .find(|kind| ["&&", "||"].contains(kind));
+        let parts: Vec<&Node<'_>> = children.iter().filter(|child| child.is_named()).collect();
+        let forgiven = operator == Some("||")
+            && parts.last().is_some_and(|last| {
+                matches!(
+                    self.slice(**last).trim(),
+                    "true" | ":" | "exit 0" | "echo" | "/bin/true"
+                )
+            });
+        for (index, part) in parts.iter().enumerate() {
+            let place = Place {
+                conditional: place.conditional || index > 0,
+                checked: place.checked || (index == 0 && operator == Some("||")),
+                forgiven: place.forgiven || (index == 0 && forgiven),
+                ..place.clone()
+            };
+            self.visit(**part, &place);
+        }
+    }
+
+    fn conditional(&mut self, node: Node<'_>, place: &Place) {
+        let mut cursor = node.walk();
+        let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
+        let mut in_condition = true;
+        for child in children {
+            in_condition &= !["then", "do_group"].contains(&child.kind());
+            let place = Place {
+                checked: place.checked || in_condition,
+                conditional: place.conditional || !in_condition,
+                ..place.clone()
+            };
+            self.visit(child, &place);
+        }
+    }
+
+    fn for_loop(&mut self, node: Node<'_>, place: &Place) {
+        if let Some(variable) = node.child_by_field_name("variable") {
+            self.assigned.push(Assignment {
+                range: variable.byte_range(),
+                name: self.slice(variable).to_owned(),
+                value: String::new(),
+            });
+        }
+        self.children(node, place);
+    }
+}
+
+impl SimpleCommand {
+    /// The name of the program, if it is written out: `docker` for `/usr/bin/docker` too.
+    #[must_use]
+    pub fn program(&self) -> Option<&str> {
+        let first = self.words.first().filter(|word| word.literal)?;
+        first.text.rsplit('/').next()
+    }
+
+    /// The words behind the program that are no options, as far as can be told without knowing the program.
+    pub fn operands(&self) -> impl Iterator<Item = &Word> {
+        let words = self.words.iter().skip(1);
+        words.filter(|word| !word.text.starts_with('-'))
+    }
+
+    /// Whether this program is called with these words first, options between them not counted: `["docker", "push"]`.
+    #[must_use]
+    pub fn calls(&self, names: &[&str]) -> bool {
+        let Some((program, rest)) = names.split_first() else {
+            return false;
+        };
+        self.program() == Some(program)
+            && self
+                .operands()
+                .map(|word| word.text.as_str())
+                .take(rest.len())
+                .eq(rest.iter().copied())
+    }
+
+    /// Whether one of these options is among its words, as `--name`, `--name=value` or `-n`.
+    #[must_use]
+    pub fn has_option(&self, names: &[&str]) -> bool {
+        self.option(names).is_some()
+    }
+
+    /// The word of the first of these options.
+    #[must_use]
+    pub fn option(&self, names: &[&str]) -> Option<&Word> {
+        self.words.iter().skip(1).find(|word| {
+            let name = word.text.split('=').next().unwrap_or_default();
+            names.contains(&name)
+        })
+    }
+
+    /// The value of one of these options: `--name value`, `--name=value`, `-nvalue` for a name of one letter.
+    #[must_use]
+    pub fn option_value(&self, names: &[&str]) -> Option<String> {
+        let at = self.words.iter().position(|word| {
+            let name = word.text.split('=').next().unwrap_or_default();
+            names.contains(&name)
+        })?;
+        if let Some((_, value)) = self.words[at].text.split_once('=') {
+            return Some(value.to_owned());
+        }
+        self.words.get(at + 1).map(|word| word.text.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn programs(text: &str) -> Vec<String> {
+        Script::parse(text)
+            .commands
+            .iter()
+            .map(|command| {
+                let words: Vec<&str> = command
+                    .words
+                    .iter()
+                    .map(|word| word.text.as_str())
+                    .collect();
+                words.join(" ")
+            })
+            .collect()
+    }
+
+    #[test]
+    fn programs_are_found_wherever_they_stand() {
+        for (text, expected) in [
+            ("docker push $A:$B", vec!["docker push $A:$B"]),
+            ("echo \"docker push x\"", vec!["echo docker push x"]),
+            ("if [ -f x ]; then make \"a b\" 'c'; fi", vec!["make a b c"]),
+            (
+                "A=$(git describe) && ./x.sh | tee log &",
+                vec!["git describe", "./x.sh", "tee log"],
+            ),
+            (
+                "echo $(date) `uname -m`",
+                vec!["echo $(date) `uname -m`", "date", "uname -m"],
+            ),
+            ("f() { rm x; }\nf", vec!["rm x", "f"]),
+            ("sh -c \"cd $X && y\" > out 2>&1", vec!["sh -c cd $X && y"]),
+            ("export A=1 B", vec!["export A=1 B"]),
+        ] {
+            assert_eq!(programs(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_place_of_a_program_is_known() {
+        let script = Script::parse(
+            "a | b; c && d || true; ! e; if f; then g; fi; (h); i & j=$(k); while l; do m; done",
+        );
+        let place = |name: &str| {
+            let command = script
+                .commands
+                .iter()
+                .find(|command| command.words[0].text == name);
+            command.unwrap_or_else(|| panic!("{name}")).place.clone()
+        };
+        assert_eq!(
+            place("b").pipe.map(|(_, index, count)| (index, count)),
+            Some((1, 2))
+        );
+        assert!(place("d").conditional && place("c").forgiven && place("c").checked);
+        assert!(place("e").checked && place("f").checked && !place("f").conditional);
+        assert!(place("g").conditional && place("h").subshell && place("i").background);
+        assert!(!place("g").background && place("k").substituted);
+        assert!(place("l").checked && place("m").conditional);
+    }
+
+    #[test]
+    fn variables_are_told_apart_from_text() {
+        let script = Script::parse(
+            "A=1; export B=\"$A x\"; C=2 make '$no' \"${D:=5}\"; for e in 1; do read -r F; done",
+        );
+        let names = |list: Vec<&str>| list.join(" ");
+        let assigned = script
+            .assigned
+            .iter()
+            .map(|one| one.name.as_str())
+            .collect();
+        assert_eq!(names(assigned), "A B D e F");
+        let read = script.read.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names(read), "A D");
+        assert_eq!(script.commands[1].environment[0].name, "C");
+        assert_eq!(script.assigned[1].value, "$A x");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let script = Script::parse("if [ -f x ]; then");
+        assert_eq!(script.errors[0].missing.as_deref(), Some("fi"));
+        assert!(!Script::parse("echo 'unclosed").errors.is_empty());
+        assert!(
+            Script::parse("[[ a == b ]] && x <(y) <<< z")
+                .errors
+                .is_empty()
+        );
+        assert_eq!(Script::parse("[[ a ]]").nodes(&["test_command"]).len(), 1);
+    }
+
+    #[test]
+    fn options_are_found_with_their_values() {
+        let script = Script::parse("docker login --username AWS -p x --password-stdin=1 host");
+        let command = &script.commands[0];
+        assert!(command.calls(&["docker", "login"]) && command.has_option(&["-p", "--password"]));
+        assert_eq!(
+            command.option_value(&["-u", "--username"]).as_deref(),
+            Some("AWS")
+        );
+    }
+}

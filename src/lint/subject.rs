@@ -1,0 +1,141 @@
+//! What a rule looks at.
+
+use std::cell::OnceCell;
+use std::ops::Range;
+
+use super::shell::Script;
+use super::{Profile, Settings, SourceTree};
+use crate::buildspec::ast;
+use crate::buildspec::text_map::TextMap;
+use crate::phase::CommandPhase;
+use crate::plan::CommandList;
+use crate::source::{SourceText, Span};
+
+/// A buildspec with everything that can be known of it without running it.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// The text.
+    pub source: &'a SourceText,
+    /// What was written.
+    pub buildspec: &'a ast::Buildspec,
+    /// Who is asked.
+    pub profile: Profile,
+    /// The tree the file lies in.
+    pub tree: Option<&'a SourceTree>,
+    /// Every command in the order in which a build without failures runs them.
+    pub items: Vec<Item<'a>>,
+}
+
+/// One command of the buildspec: an item of `commands` or `finally`.
+#[derive(Debug)]
+pub struct Item<'a> {
+    /// Its phase.
+    pub phase: CommandPhase,
+    /// Its list.
+    pub list: CommandList,
+    /// What was written.
+    pub command: &'a ast::Command,
+    /// Its shell text.
+    script: OnceCell<Script>,
+    /// Where its characters stand.
+    map: OnceCell<TextMap>,
+    source: &'a SourceText,
+}
+
+impl<'a> Subject<'a> {
+    pub(super) fn new(
+        source: &'a SourceText,
+        buildspec: &'a ast::Buildspec,
+        settings: &Settings<'a>,
+    ) -> Self {
+        let mut items = Vec::new();
+        let phases = buildspec.phases.iter().flat_map(|phases| &phases.phases);
+        for name in CommandPhase::ALL {
+            for phase in phases.clone().filter(|phase| phase.name.value == name) {
+                let lists = [
+                    (CommandList::Commands, &phase.commands),
+                    (CommandList::Finally, &phase.finally),
+                ];
+                for (list, commands) in lists {
+                    let commands = commands.iter().flat_map(|commands| &commands.items);
+                    items.extend(commands.map(|command| Item {
+                        phase: name,
+                        list,
+                        command,
+                        script: OnceCell::new(),
+                        map: OnceCell::new(),
+                        source,
+                    }));
+                }
+            }
+        }
+        Self {
+            source,
+            buildspec,
+            profile: settings.profile,
+            tree: settings.tree,
+            items,
+        }
+    }
+
+    /// `env.shell` as written, if it was.
+    #[must_use]
+    pub fn shell(&self) -> Option<&str> {
+        let shell = self.buildspec.env.shell.as_ref()?;
+        Some(&shell.value)
+    }
+
+    /// Whether commands are read by a shell of the Bourne family: not by PowerShell or cmd.exe.
+    #[must_use]
+    pub fn is_posix_shell(&self) -> bool {
+        !matches!(self.shell(), Some("powershell.exe" | "cmd.exe"))
+    }
+
+    /// Whether commands are read by Bash.
+    #[must_use]
+    pub fn is_bash(&self) -> bool {
+        matches!(self.shell(), Some("bash" | "/bin/bash"))
+    }
+
+    /// Commands with their shell text, unless another kind of shell reads them.
+    pub fn scripts(&self) -> impl Iterator<Item = (&Item<'a>, &Script)> {
+        let items = self.is_posix_shell().then_some(&self.items);
+        items
+            .into_iter()
+            .flatten()
+            .map(|item| (item, item.script()))
+    }
+
+    /// Variables whose values are secrets: fetched, not written.
+    pub fn secrets(&self) -> impl Iterator<Item = &'a ast::Variable> {
+        let env = &self.buildspec.env;
+        env.parameter_store.iter().chain(&env.secrets_manager)
+    }
+}
+
+impl Item<'_> {
+    /// Its text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.command.text.value
+    }
+
+    /// Its shell text, read at the first call.
+    pub fn script(&self) -> &Script {
+        self.script.get_or_init(|| Script::parse(self.text()))
+    }
+
+    /// Where this range of the text was written.
+    pub fn span(&self, range: &Range<usize>) -> Span {
+        let map = self
+            .map
+            .get_or_init(|| TextMap::new(self.source, self.command.text.span, self.text()));
+        map.span(range.clone())
+    }
+
+    /// Where the whole command stands.
+    #[must_use]
+    pub fn whole(&self) -> Span {
+        self.command.text.span
+    }
+}
