@@ -163,9 +163,17 @@ pub fn adopt_orphans() {
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }
 
-/// Clears away adopted processes that have ended.
-pub fn clear_ended_orphans() {
-    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+/// Clears away adopted processes that have ended. False if this process has no children after that: with
+/// [`adopt_orphans`], there are no descendants either.
+#[must_use]
+pub fn clear_ended_orphans() -> bool {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => return true,
+            Err(error) => return error != Errno::CHILD,
+        }
+    }
 }
 
 /// Every living process that comes from this one, to any depth.
