@@ -5,7 +5,7 @@
 //! size of the artifact.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read as _, Write as _};
+use std::io::{self, BufWriter, Read as _, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,7 +95,10 @@ fn write_all(
     };
     let file = File::create_new(path).map_err(failed)?;
     let mut writer = Writer {
-        zip: ZipWriter::new(BufWriter::with_capacity(BUFFER, file)),
+        zip: ZipWriter::new(Output {
+            buffer: BufWriter::with_capacity(BUFFER, file),
+            position: 0,
+        }),
         path,
         packed: Packed::default(),
         cancelled,
@@ -202,8 +205,36 @@ fn prepare<'m>(file: &ManifestFile<'m>, buffer: &mut Vec<u8>) -> Result<Prepared
     Ok(Prepared::Small(Box::new(prepared), size))
 }
 
+/// The archive's file behind a buffer that knows its position. The ZIP writer asks for the position twice a file, and a
+/// plain `BufWriter` empties its buffer to answer.
+struct Output {
+    buffer: BufWriter<File>,
+    position: u64,
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.buffer.write(bytes)?;
+        self.position += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.buffer.flush()
+    }
+}
+
+impl Seek for Output {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        if to != SeekFrom::Current(0) {
+            self.position = self.buffer.seek(to)?;
+        }
+        Ok(self.position)
+    }
+}
+
 struct Writer<'a> {
-    zip: ZipWriter<BufWriter<File>>,
+    zip: ZipWriter<Output>,
     path: &'a Path,
     packed: Packed,
     cancelled: &'a AtomicBool,
