@@ -172,7 +172,8 @@ def s3_server(store: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     keys = ("--access-key", "bench", "--secret-key", "bench-secret")
-    pid = start([S3_SERVER, "--host", "127.0.0.1", "--port", str(port), *keys, store])
+    argv = (S3_SERVER, "--host", "127.0.0.1", "--port", str(port), *keys, store)
+    pid = start(argv, errors=BENCH / "s3s.log")
     try:
         deadline = time.monotonic() + 10
         while True:

@@ -41,7 +41,7 @@ class Failure(Exception):
 living: set[int] = set()
 
 
-def start(argv: Sequence[str | Path], more: Mapping[str, str] | None = None) -> int:
+def start(argv: Sequence[str | Path], more: Mapping[str, str] | None = None, errors: Path = ERRORS) -> int:
     """Starts a program without input and without a terminal, with a session of its own.
 
     `posix_spawn`, because the cost of a start counts in runs of a few milliseconds.
@@ -50,11 +50,11 @@ def start(argv: Sequence[str | Path], more: Mapping[str, str] | None = None) -> 
     program = shutil.which(words[0])
     if program is None:
         raise Failure(f"there is no program `{words[0]}`")
-    write = os.O_WRONLY | os.O_CREAT
+    fresh = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 2, str(ERRORS), write | os.O_TRUNC, 0o644),
+        (os.POSIX_SPAWN_OPEN, 2, str(errors), fresh, 0o644),
     ]
     pid = os.posix_spawn(program, words, {**ENVIRONMENT, **(more or {})}, file_actions=actions, setsid=True)
     living.add(pid)
@@ -70,7 +70,12 @@ def end(pid: int) -> None:
             pass
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
-            if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            try:
+                ended = os.waitpid(pid, os.WNOHANG)[0] == pid
+            except ChildProcessError:
+                # It was waited for, and a signal came before that was noted.
+                ended = True
+            if ended:
                 living.discard(pid)
                 return
             time.sleep(0.01)
