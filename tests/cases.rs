@@ -49,6 +49,7 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for (kind, run) in [
         ("check", check as fn(&Path) -> Outcome),
+        ("validate", validate),
         ("plan", plan),
         ("build", build),
     ] {
@@ -172,6 +173,23 @@ impl<'f> Expected<'f> {
         }
     }
 
+    /// Compares files of the source with what they should have become, as far as they are expected.
+    fn tree_of_source(&mut self, name: &'static str, sandbox: &Sandbox) {
+        self.known.push(name);
+        for file in tree::files(&self.path(name)) {
+            let found = fs::read(sandbox.source().join(&file)).unwrap_or_default();
+            let path = self.path(name).join(&file);
+            if updating() {
+                fs::write(path, found).expect("an expectation can be written");
+            } else if fs::read(path).unwrap_or_default() != found {
+                self.problems.push(format!(
+                    "expected/{name}/{file} differs:\n{}",
+                    String::from_utf8_lossy(&found)
+                ));
+            }
+        }
+    }
+
     fn verdict(self) -> Outcome {
         let mut problems = self.problems;
         for entry in fs::read_dir(self.folder.join("expected"))
@@ -253,6 +271,32 @@ fn sandbox(folder: &Path, case: &Case) -> Result<Sandbox, String> {
         }
     }
     Ok(sandbox)
+}
+
+/// `validate/`: what `runner validate` finds. No `findings.txt` means nothing, and exit code 0.
+fn validate(folder: &Path) -> Outcome {
+    let case = read_case(folder)?;
+    let sandbox = sandbox(folder, &case)?;
+    let arguments = ["validate".to_owned()].into_iter().chain(case.args.clone());
+    let output = sandbox
+        .command(arguments)
+        .envs(&case.env)
+        .output()
+        .map_err(|error| error.to_string())?;
+    let ran = sandbox.finish(&output);
+    let mut expected = Expected::new(folder);
+    if updating() && ran.stdout.is_empty() && ran.code == 0 {
+        let _ = fs::remove_dir_all(folder.join("expected"));
+    }
+    expected.text("findings.txt", &ran.stdout, !ran.stdout.is_empty());
+    expected.text("notes.txt", &ran.stderr, false);
+    expected.text(
+        "exit-code.txt",
+        &format!("{}\n", ran.code),
+        ran.code != 0 || folder.join("expected/exit-code.txt").exists(),
+    );
+    expected.tree_of_source("source", &sandbox);
+    expected.verdict()
 }
 
 /// `plan/`: what `runner plan` prints.

@@ -119,7 +119,7 @@ fn statements() -> BTreeMap<String, String> {
 /// Folders of cases, with their kind and name.
 fn cases() -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
-    for kind in ["check", "plan", "build"] {
+    for kind in ["check", "validate", "plan", "build"] {
         let entries = fs::read_dir(root().join("testdata").join(kind)).expect("cases are there");
         for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -240,10 +240,10 @@ fn every_statement_says_how_sure_it_is() {
 
 /// The shortest case whose expectations show a finding: its name, its buildspec and what is said.
 fn example_of(code: Code) -> Option<(String, String, String)> {
-    let heads = ["error", "warning"].map(|kind| format!("{kind}[{}]", code.name()));
+    let heads = ["error", "warning", "info"].map(|kind| format!("{kind}[{}]", code.name()));
     let mut shown = Vec::new();
     for (name, folder) in cases() {
-        for file in ["diagnostics.txt", "notes.txt"] {
+        for file in ["diagnostics.txt", "findings.txt", "notes.txt"] {
             let Ok(text) = fs::read_to_string(folder.join("expected").join(file)) else {
                 continue;
             };
@@ -291,6 +291,24 @@ fn page_of_diagnostics() -> String {
         ));
     }
     page
+}
+
+#[test]
+fn every_finding_has_a_case_without_it() {
+    let mut problems = Vec::new();
+    for code in Code::ALL {
+        let case = root().join("testdata/validate").join(code.name());
+        let clean = root().join(format!("testdata/validate/{}-clean", code.name()));
+        let is_clean = clean.is_dir() && !clean.join("expected/findings.txt").exists();
+        if case.is_dir() && !is_clean {
+            problems.push(clean.display().to_string());
+        }
+    }
+    assert!(
+        problems.is_empty(),
+        "missing, or not clean:\n{}",
+        problems.join("\n")
+    );
 }
 
 #[test]

@@ -103,6 +103,8 @@ pub enum ExitCode {
     Succeeded,
     /// The build failed.
     BuildFailed,
+    /// `runner validate` found something.
+    Findings,
     /// The command line cannot be used.
     Usage,
     /// The buildspec cannot be used.
@@ -121,7 +123,7 @@ impl ExitCode {
     /// Every code with its meaning, as documentation shows it.
     pub const MEANINGS: [(&'static str, &'static str); 8] = [
         ("0", "the build succeeded"),
-        ("1", "the build failed"),
+        ("1", "the build failed; with `validate`: findings"),
         ("2", "the command line cannot be used"),
         ("3", "the buildspec cannot be used"),
         (
@@ -141,7 +143,7 @@ impl ExitCode {
     pub fn number(self) -> u8 {
         match self {
             Self::Succeeded => 0,
-            Self::BuildFailed => 1,
+            Self::BuildFailed | Self::Findings => 1,
             Self::Usage => 2,
             Self::BuildspecInvalid => 3,
             Self::Fault => 4,

@@ -22,7 +22,7 @@ const STYLES: Styles = Styles::styled()
 const EXIT_CODES: &str = "\
 Exit codes:
   0      the build succeeded
-  1      the build failed
+  1      the build failed; with `validate`: findings
   2      the command line cannot be used
   3      the buildspec cannot be used
   4      fault of the environment: the machine, the network or AWS
@@ -57,6 +57,9 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Show what a build would do, without running anything
     Plan(PlanArgs),
+    /// Check buildspecs and the files of the deploy stage
+    #[command(after_help = EXIT_CODES)]
+    Validate(ValidateArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -199,6 +202,87 @@ pub(super) struct PlanArgs {
     /// Print JSON
     #[arg(long, help_heading = "Output")]
     pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
+pub(super) struct ValidateArgs {
+    /// Files, folders, or `-` for standard input. In a folder: every `*buildspec*.yml` that is not ignored by git
+    #[arg(value_name = "PATH", default_value = "buildspec.yml", value_hint = ValueHint::AnyPath)]
+    pub(super) paths: Vec<PathBuf>,
+
+    /// What the files are, instead of what their names say
+    #[arg(long, value_name = "KIND", help_heading = "Checking")]
+    pub(super) kind: Option<KindArg>,
+
+    /// Who is asked: `runner` also says what this program does not do as CodeBuild does
+    #[arg(
+        long,
+        value_name = "PROFILE",
+        default_value = "codebuild",
+        help_heading = "Checking"
+    )]
+    pub(super) profile: ProfileArg,
+
+    /// Do not look at the files around
+    #[arg(long, help_heading = "Checking")]
+    pub(super) no_tree: bool,
+
+    /// Do not obey `# runner: ignore[…]`
+    #[arg(long, help_heading = "Checking")]
+    pub(super) no_ignores: bool,
+
+    /// The least that makes this a failure (exit code 1)
+    #[arg(
+        long,
+        value_name = "SEVERITY",
+        default_value = "error",
+        help_heading = "Checking"
+    )]
+    pub(super) fail_on: FailOn,
+
+    /// Fail on warnings too
+    #[arg(long, conflicts_with = "fail_on", help_heading = "Checking")]
+    pub(super) strict: bool,
+
+    /// List every rule and do nothing else
+    #[arg(long, exclusive = true, help_heading = "Rules")]
+    pub(super) list_rules: bool,
+
+    /// Explain a rule, by its name or id, and do nothing else
+    #[arg(long, value_name = "RULE", exclusive = true, help_heading = "Rules")]
+    pub(super) explain: Option<String>,
+
+    /// When to use colours
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Output"
+    )]
+    pub(super) color: When,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum KindArg {
+    Buildspec,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProfileArg {
+    Codebuild,
+    Runner,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum FailOn {
+    Error,
+    Warning,
+    Info,
+    Never,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

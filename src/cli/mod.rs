@@ -12,6 +12,7 @@ mod plan_json;
 mod request;
 mod run;
 mod terminal;
+mod validate;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -44,6 +45,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         None => run::run(args.run),
         Some(Command::Run(run)) => run::run(run),
         Some(Command::Plan(plan)) => plan::plan(&plan),
+        Some(Command::Validate(validate)) => validate::validate(&validate),
         Some(Command::Completions { shell }) => {
             let mut completions = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "runner", &mut completions);

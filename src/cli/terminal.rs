@@ -35,6 +35,15 @@ pub(super) fn error_colour(when: When) -> Colour {
     }
 }
 
+/// Colours of standard output.
+pub(super) fn output_colour(when: When) -> Colour {
+    if coloured(when, std::io::stdout().is_terminal()) {
+        Colour::Yes
+    } else {
+        Colour::No
+    }
+}
+
 /// What standard output shows. Whoever asks for quiet and for no form gets the quiet one.
 pub(super) fn console_format(format: LogFormat, quiet: bool) -> ConsoleFormat {
     match format {

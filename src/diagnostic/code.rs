@@ -85,12 +85,12 @@ codes! {
         "Only one of the values reaches the build: secrets-manager over parameter-store over variables.";
     UnknownShell "BS217" "unknown-shell" Error
         "The commands would be run by a program that CodeBuild does not offer.";
+    PipeHidesFailure "BS304" "pipe-hides-failure" Warning
+        "The status of a pipe is that of its last program, so the build goes on after a failure in front of it.";
     OnFailureValue "BS310" "on-failure-value" Error
         "The value is none of ABORT, CONTINUE, RETRY, RETRY-count, RETRY-regex and RETRY-count-regex.";
     OnFailureRegex "BS311" "on-failure-regex" Error
         "The pattern of a retry has to be a regular expression.";
-    PipeHidesFailure "BS304" "pipe-hides-failure" Warning
-        "The status of a pipe is that of its last program, so the build goes on after a failure in front of it.";
     DeprecatedGetLogin "BS328" "deprecated-get-login" Warning
         "`aws ecr get-login` ended with version 1 of the AWS command line; today's images have version 2.";
     FilesMissing "BS401" "files-missing" Error

@@ -8,11 +8,13 @@
 //! why it matters is a row of [`crate::diagnostic::Code`].
 
 pub mod directive;
+mod kind;
 pub mod rules;
 pub mod shell;
 mod subject;
 pub mod tree;
 
+pub use kind::FileKind;
 pub use subject::{Item, Subject};
 pub use tree::SourceTree;
 
@@ -40,9 +42,15 @@ pub struct Settings<'a> {
     pub directives: bool,
 }
 
-/// Everything there is to say about a buildspec, sorted by place.
+/// Everything there is to say about a file of this kind, sorted by place.
 #[must_use]
-pub fn buildspec(source: &SourceText, settings: &Settings<'_>) -> Vec<Diagnostic> {
+pub fn check(source: &SourceText, kind: FileKind, settings: &Settings<'_>) -> Vec<Diagnostic> {
+    match kind {
+        FileKind::Buildspec => check_buildspec(source, settings),
+    }
+}
+
+fn check_buildspec(source: &SourceText, settings: &Settings<'_>) -> Vec<Diagnostic> {
     let (ast, mut diagnostics) = buildspec::check(source);
     // A file that cannot be read whole is not asked about its meaning: half of it may be elsewhere.
     if ast.complete {

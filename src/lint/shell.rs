@@ -38,6 +38,10 @@ pub struct SimpleCommand {
 
 /// Where a program stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any of them may go with any other"
+)]
 pub struct Place {
     /// In a pipe: where the pipe begins in the text, the position in it from 0, and how many there are.
     pub pipe: Option<(usize, usize, usize)>,
@@ -372,7 +376,7 @@ impl Script {
             .find(|child| child.kind() == "variable_name")
             .map(|child| self.slice(child).to_owned());
         if let Some(name) = name {
-            if self.slice(node).contains("=") && self.slice(node).starts_with("${") {
+            if self.slice(node).contains('=') && self.slice(node).starts_with("${") {
                 self.assigned.push(Assignment {
                     range: node.byte_range(),
                     name: name.clone(),
@@ -405,7 +409,7 @@ impl Script {
         let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
         let operator = children
             .iter()
-            .map(|child| child.kind())
+            .map(Node::kind)
             .find(|kind| ["&&", "||"].contains(kind));
         let parts: Vec<&Node<'_>> = children.iter().filter(|child| child.is_named()).collect();
         let forgiven = operator == Some("||")

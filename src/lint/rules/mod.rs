@@ -1,6 +1,13 @@
 //! The table of rules, one file a family.
 
+mod artifacts;
+mod batch;
 mod commands;
+mod docker;
+mod environment;
+mod file;
+mod portability;
+mod reports_and_cache;
 
 use super::Subject;
 use crate::diagnostic::Diagnostic;
@@ -9,7 +16,16 @@ use crate::diagnostic::Diagnostic;
 type Rule = fn(&Subject<'_>, &mut Vec<Diagnostic>);
 
 /// All rules, family by family.
-const RULES: &[&[Rule]] = &[commands::RULES];
+const RULES: &[&[Rule]] = &[
+    file::RULES,
+    environment::RULES,
+    commands::RULES,
+    artifacts::RULES,
+    reports_and_cache::RULES,
+    batch::RULES,
+    docker::RULES,
+    portability::RULES,
+];
 
 /// Asks every rule.
 pub(super) fn check(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {

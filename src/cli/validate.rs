@@ -1,0 +1,274 @@
+//! `runner validate`: what is wrong with buildspecs and the files of the deploy stage.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::args::{FailOn, KindArg, ProfileArg, ValidateArgs};
+use super::{complain, mistake, print, terminal, usage};
+use crate::build::ExitCode;
+use crate::diagnostic::{Code, Diagnostic, Severity, nearest, render};
+use crate::lint::{FileKind, Profile, Settings, SourceTree, check};
+use crate::source::{MAX_BYTES, SourceText, Span};
+
+/// The page of findings, for `--explain`.
+const PAGE: &str = include_str!("../../spec/diagnostics.md");
+
+/// A file and what was found in it.
+#[derive(Debug)]
+pub(super) struct Checked {
+    /// The text, with what could not be read replaced.
+    pub(super) source: SourceText,
+    /// What was found, sorted by place.
+    pub(super) findings: Vec<Diagnostic>,
+}
+
+/// A file that could not be read, and why.
+type Unreadable = String;
+
+/// Checks files and prints what was found.
+pub(super) fn validate(args: &ValidateArgs) -> ExitCode {
+    if args.list_rules {
+        return print(list_rules().as_bytes());
+    }
+    if let Some(name) = &args.explain {
+        return explain(name);
+    }
+    let (files, mut unreadable) = find(&args.paths);
+    let results = check_all(&files, args);
+    let mut text = String::new();
+    let mut counts = [0_usize; 3];
+    for result in results {
+        match result {
+            Ok(checked) => {
+                for finding in &checked.findings {
+                    counts[finding.severity as usize] += 1;
+                }
+                if !checked.findings.is_empty() {
+                    let colour = terminal::output_colour(args.color);
+                    text.push_str(&render(&checked.source, &checked.findings, colour));
+                    text.push('\n');
+                }
+            }
+            Err(why) => unreadable.push(why),
+        }
+    }
+    let printed = print(text.as_bytes());
+    if printed != ExitCode::Succeeded {
+        return printed;
+    }
+    if let Some(summary) = summary(&counts, files.len()) {
+        complain(&summary);
+    }
+    for why in &unreadable {
+        complain(why);
+    }
+    exit_code(args, &counts, !unreadable.is_empty())
+}
+
+fn exit_code(args: &ValidateArgs, counts: &[usize; 3], unreadable: bool) -> ExitCode {
+    if unreadable {
+        return ExitCode::Fault;
+    }
+    let gate = match (args.fail_on, args.strict) {
+        (_, true) => Severity::Warning,
+        (FailOn::Never, false) => return ExitCode::Succeeded,
+        (FailOn::Error, false) => Severity::Error,
+        (FailOn::Warning, false) => Severity::Warning,
+        (FailOn::Info, false) => Severity::Info,
+    };
+    match counts[..=gate as usize].iter().sum() {
+        0_usize => ExitCode::Succeeded,
+        _ => ExitCode::Findings,
+    }
+}
+
+/// How much was found, unless it was nothing.
+fn summary(counts: &[usize; 3], files: usize) -> Option<String> {
+    let names = ["error", "warning", "note"];
+    let counted: Vec<String> = counts
+        .iter()
+        .zip(names)
+        .filter(|(count, _)| **count > 0)
+        .map(|(count, name)| plural(*count, name))
+        .collect();
+    (!counted.is_empty()).then(|| format!("{} in {}\n", counted.join(", "), plural(files, "file")))
+}
+
+fn plural(count: usize, name: &str) -> String {
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The files to check, in the order of the arguments, and what is no file.
+fn find(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Unreadable>) {
+    let (mut files, mut unreadable) = (Vec::new(), Vec::new());
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let before = files.len();
+        let mut found: Vec<PathBuf> = Vec::new();
+        for entry in ignore::WalkBuilder::new(path).hidden(false).build() {
+            match entry {
+                Ok(entry) if is_buildspec(entry.path()) && !entry.path().is_dir() => {
+                    found.push(entry.into_path());
+                }
+                Ok(_) => {}
+                Err(error) => unreadable.push(format!(
+                    "error: could not look through {}: {error}\n",
+                    path.display()
+                )),
+            }
+        }
+        found.sort();
+        files.extend(found);
+        if files.len() == before {
+            unreadable.push(format!(
+                "error: there is no buildspec below {}\n  help: files named `*buildspec*.yml` or `.yaml` are looked for; name a file to check it whatever its name is\n",
+                path.display()
+            ));
+        }
+    }
+    (files, unreadable)
+}
+
+fn is_buildspec(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().to_lowercase();
+    let is_yaml = path
+        .extension()
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("yml") || kind.eq_ignore_ascii_case("yaml"));
+    let in_git = path.components().any(|part| part.as_os_str() == ".git");
+    name.contains("buildspec") && is_yaml && !in_git
+}
+
+/// Checks all files, as many at a time as there are processors.
+fn check_all(files: &[PathBuf], args: &ValidateArgs) -> Vec<Result<Checked, Unreadable>> {
+    let workers = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(files.len());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = files.get(index) else {
+                return done;
+            };
+            done.push((index, check_one(file, args)));
+        }
+    };
+    if workers < 2 {
+        return work().into_iter().map(|(_, result)| result).collect();
+    }
+    let mut results: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("invariant: rules do not panic"))
+            .collect()
+    });
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn check_one(file: &Path, args: &ValidateArgs) -> Result<Checked, Unreadable> {
+    let from_input = file == Path::new("-");
+    let name = if from_input {
+        "<stdin>".to_owned()
+    } else {
+        file.display().to_string()
+    };
+    let bytes = if from_input {
+        bounded(io::stdin().lock())
+    } else {
+        File::open(file).and_then(bounded)
+    };
+    let bytes = bytes.map_err(|error| unreadable(&name, &error))?;
+    let source = match SourceText::from_bytes(name, bytes) {
+        Ok(source) => source,
+        Err(error) => {
+            let message = match error.looks_like {
+                Some(encoding) => format!("the file is {encoding}, and a buildspec is UTF-8"),
+                None => "a byte here is not UTF-8".to_owned(),
+            };
+            let finding = Diagnostic::new(Code::Encoding, Span::at(error.offset), message)
+                .with_help("save the file as UTF-8");
+            return Ok(Checked {
+                source: error.source,
+                findings: vec![finding],
+            });
+        }
+    };
+    let tree = (!args.no_tree && !from_input).then(|| SourceTree::around(file));
+    let settings = Settings {
+        profile: match args.profile {
+            ProfileArg::Codebuild => Profile::Codebuild,
+            ProfileArg::Runner => Profile::Runner,
+        },
+        tree: tree.as_ref(),
+        directives: !args.no_ignores,
+    };
+    let kind = match args.kind {
+        Some(KindArg::Buildspec) => FileKind::Buildspec,
+        None => FileKind::of(file),
+    };
+    let findings = check(&source, kind, &settings);
+    Ok(Checked { source, findings })
+}
+
+fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more than is allowed tells a file that is too large from one that just fits.
+    reader.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn unreadable(name: &str, error: &io::Error) -> Unreadable {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "it may not be read".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("error: could not read {name}: {why}\n")
+}
+
+fn list_rules() -> String {
+    let mut text = String::new();
+    for code in Code::ALL {
+        let info = code.info();
+        text.push_str(&format!(
+            "{} {:<34} {:<8} {}\n",
+            info.id,
+            info.name,
+            info.severity.word(),
+            info.why
+        ));
+    }
+    text
+}
+
+/// Prints the section of a rule from the page of findings.
+fn explain(name: &str) -> ExitCode {
+    let Some(code) = Code::find(name) else {
+        let names = Code::ALL.iter().flat_map(|code| [code.name(), code.id()]);
+        let mut text = format!("there is no rule `{name}`");
+        if let Some(near) = nearest(name, names) {
+            text.push_str(&format!("; did you mean `{near}`?"));
+        }
+        return usage(&mistake(text));
+    };
+    let title = format!("## `{}` ", code.name());
+    let section = PAGE
+        .split_once(&title)
+        .map(|(_, rest)| rest.split("\n## ").next().unwrap_or_default())
+        .unwrap_or_default();
+    print(
+        format!("{title}{}\n", section.trim_end())
+            .trim_start_matches("## ")
+            .as_bytes(),
+    )
+}

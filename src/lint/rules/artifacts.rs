@@ -1,0 +1,5 @@
+//! What is said of artifacts.
+
+use super::Rule;
+
+pub(super) const RULES: &[Rule] = &[];

@@ -1,0 +1,5 @@
+//! What is said of batches.
+
+use super::Rule;
+
+pub(super) const RULES: &[Rule] = &[];
