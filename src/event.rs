@@ -191,6 +191,8 @@ pub enum Exit {
     Exited(i32),
     /// By this signal.
     Signalled(i32),
+    /// Nobody knows: what runs commands is broken (PHASE-11).
+    Unknown,
 }
 
 impl Exit {
@@ -206,6 +208,7 @@ impl Exit {
         match self {
             Self::Exited(status) => format!("exit status {status}"),
             Self::Signalled(signal) => format!("signal: {}", signal_name(signal)),
+            Self::Unknown => "an unknown status".to_owned(),
         }
     }
 }

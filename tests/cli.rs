@@ -539,11 +539,11 @@ fn quiet_and_verbose_change_notes_and_never_the_log() {
         .run(["run", "--log-format", "codebuild"])
         .expect(1)
         .stderr_has("warning: ")
-        .stderr_has("error: exit status 1");
+        .stderr_has("error: `false` failed with exit status 1");
     let quiet = sandbox
         .run(["run", "-q", "--log-format", "codebuild"])
         .expect(1)
-        .stderr_has("error: exit status 1");
+        .stderr_has("error: `false` failed with exit status 1");
     assert!(!quiet.stderr.contains("warning"), "{}", quiet.stderr);
     let verbose = sandbox
         .run(["run", "-v", "--log-format", "codebuild"])
@@ -647,11 +647,33 @@ $ exit 7                                                         buildspec.yml:6
 ✔ UPLOAD_ARTIFACTS SUCCEEDED 0ms
 
 error: `exit 7` failed with exit status 7
- --> buildspec.yml:6:9 in phase BUILD
+  --> buildspec.yml:6:9 in phase BUILD
 
 FAILED in 0ms
 ";
     assert_eq!(shown, expected);
+}
+
+// LOG-13: every reason is told, also that of a later phase, and no command is blamed for a stop or a limit.
+#[test]
+fn the_reasons_of_a_failure_are_told_at_the_end() {
+    let ran = Sandbox::with_buildspec(
+        "version: 0.2\nphases:\n  build:\n    commands:\n      - |\n        false\n        exit 3\nartifacts:\n  files: [nope]\n",
+    )
+    .run(["run", "--log-format", "pretty"])
+    .expect(1)
+    .stdout_has("\nerror: `false …` failed with exit status 3\n  --> buildspec.yml:5:9 in phase BUILD\n")
+    .stdout_has("\nerror: no matching artifact paths found\n");
+    assert_eq!(ran.stdout.matches("\nerror: ").count(), 2);
+    for form in ["pretty", "codebuild"] {
+        let ran = Sandbox::with_commands(&["while :; do :; done"])
+            .run(["run", "--timeout", "50ms", "--log-format", form])
+            .expect(5);
+        let said = [ran.stdout, ran.stderr].concat();
+        let expected = "error: Build has timed out.\n  --> buildspec.yml:5:9 in phase BUILD\n";
+        assert!(said.contains(expected), "{said}");
+        assert!(!said.contains("` failed with"), "{said}");
+    }
 }
 
 // LOG-17: a terminal without UTF-8 gets ASCII.
@@ -897,6 +919,14 @@ fn a_full_disk_is_a_fault_and_loses_nothing_in_silence() {
         .stdout_has("Phase complete: BUILD State: FAULT")
         .stderr_has("help: make room there, or point TMPDIR somewhere else");
     assert!(!ran.stdout.contains("never"), "{}", ran.stdout);
+    // How the command ended is not known, so nothing is said of it.
+    assert!(!ran.stdout.contains("did not exit"), "{}", ran.stdout);
+    run_shell(
+        &sandbox,
+        &script.replace(" run'", " run --log-format pretty'"),
+    )
+    .expect(4)
+    .stdout_has("help: make room there, or point TMPDIR somewhere else");
     // From the beginning.
     let script =
         format!("export RUNNER=\"$0\"; unshare -m sh -c '{mount},nr_inodes=1 && \"$RUNNER\" run'");

@@ -14,7 +14,9 @@ use super::machine::{Action, Input, Machine};
 use super::outcome::Outcome;
 use crate::artifact::Workspace;
 use crate::artifact::upload::Report;
-use crate::event::{BuildStarted, BuildspecRead, CommandStarted, EventKind, StopReason, Warning};
+use crate::event::{
+    BuildStarted, BuildspecRead, CommandStarted, EventKind, Exit, StopReason, Warning,
+};
 use crate::exec::{self, Environment, Escalation, Executor, Session};
 use crate::phase::{CLIENT_ERROR, CommandPhase, Phase, PhaseContext, Status};
 use crate::plan::{CommandList, Plan};
@@ -308,9 +310,8 @@ impl Driver {
                 Input::CommandFinished(end.exit)
             }
             Err(error) => {
-                let exit = crate::event::Exit::Exited(1);
                 self.record(EventKind::CommandFinished {
-                    exit,
+                    exit: Exit::Unknown,
                     duration: started.elapsed(),
                     leaked: false,
                 });

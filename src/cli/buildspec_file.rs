@@ -75,13 +75,7 @@ pub(super) fn read(
     });
     match opened.and_then(read_bounded) {
         Ok(bytes) => text(name, location, bytes),
-        Err(error) => Err(Box::new(explain(
-            &error,
-            file.is_some(),
-            &path,
-            &name,
-            directory,
-        ))),
+        Err(error) => Err(Box::new(explain(&error, file, &path, &name, directory))),
     }
 }
 
@@ -117,13 +111,21 @@ fn text(name: String, location: String, bytes: Vec<u8>) -> Result<Found, Box<Not
 }
 
 /// CodeBuild's words for a file that is not there (C15, C16), and ours for the rest.
-fn explain(error: &io::Error, named: bool, path: &Path, name: &str, directory: &Path) -> NotFound {
+fn explain(
+    error: &io::Error,
+    file: Option<&Path>,
+    path: &Path,
+    name: &str,
+    directory: &Path,
+) -> NotFound {
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if named => NotFound::buildspec(
-            format!("stat {}: no such file or directory", path.display()),
-            format!("there is no buildspec {name}"),
-            Some("the path given with `--file` is relative to the source directory".to_owned()),
-        ),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if file.is_some() => {
+            NotFound::buildspec(
+                format!("stat {}: no such file or directory", path.display()),
+                format!("there is no buildspec {name}"),
+                Some("the path given with `--file` is relative to the source directory".to_owned()),
+            )
+        }
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => NotFound::buildspec(
             "YAML file does not exist",
             format!("there is no {name}"),
@@ -132,7 +134,11 @@ fn explain(error: &io::Error, named: bool, path: &Path, name: &str, directory: &
         io::ErrorKind::IsADirectory => NotFound::buildspec(
             format!("read {}: is a directory", path.display()),
             format!("{name} is a directory, where a buildspec is needed"),
-            Some(format!("name the file in it: `--file {name}/{DEFAULT}`")),
+            // As `--file` takes it: relative to the source directory, whatever `-C` says.
+            Some(format!(
+                "name the file in it: `--file {}`",
+                file.unwrap_or(Path::new(DEFAULT)).join(DEFAULT).display()
+            )),
         ),
         _ => unreadable(name, error),
     }

@@ -13,6 +13,9 @@ use crate::plan::{ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, 
 /// How long git may take to say which commit is checked out.
 const GIT_LIMIT: Duration = Duration::from_secs(10);
 
+/// Where artifacts go if nobody says otherwise, below the source directory.
+pub(super) const DEFAULT_ARTIFACTS: &str = ".runner/artifacts";
+
 /// The source directory, absolute; a mistake if it is none.
 pub(super) fn source_directory(args: &RequestArgs) -> Result<PathBuf, clap::Error> {
     let here = machine::directory()
@@ -85,7 +88,7 @@ pub(super) async fn request(
 
 fn artifacts(args: &RequestArgs, directory: &Path) -> Result<ArtifactRequest, clap::Error> {
     let location = match args.artifacts.as_deref() {
-        None => ArtifactLocation::Directory(directory.join(".runner/artifacts")),
+        None => ArtifactLocation::Directory(directory.join(DEFAULT_ARTIFACTS)),
         Some(text) => match text.strip_prefix("s3://") {
             Some(place) => {
                 let (bucket, path) = place.split_once('/').unwrap_or((place, ""));

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::args::{RequestArgs, RunArgs};
 use super::load::{self, Loaded};
+use super::request::DEFAULT_ARTIFACTS;
 use super::{aws, complain, machine, plan, terminal, usage};
 use crate::artifact::Workspace;
 use crate::build::{ExitCode, Finished, Prepared, World, drive};
@@ -171,6 +172,8 @@ fn store(args: &RequestArgs, loaded: &Loaded) -> Store {
 
 /// Where artifacts come from; what this program itself writes there is none of them.
 fn workspace(args: &RunArgs, loaded: &Loaded) -> Workspace {
+    // The default place too, wherever these artifacts go: an earlier build may have left its own there.
+    let default = loaded.directory.join(DEFAULT_ARTIFACTS);
     let store = match &loaded.request.artifacts.location {
         ArtifactLocation::Directory(root) => Some(root.clone()),
         ArtifactLocation::S3 { .. } => None,
@@ -181,8 +184,8 @@ fn workspace(args: &RunArgs, loaded: &Loaded) -> Workspace {
         .cloned();
     Workspace {
         source_directory: loaded.directory.clone(),
-        hidden: store
-            .into_iter()
+        hidden: std::iter::once(default)
+            .chain(store)
             .chain(files)
             .map(|path: PathBuf| machine::canonical(&path))
             .collect(),

@@ -127,7 +127,7 @@ fn exit(status: ExitStatus) -> Exit {
     match (status.code(), status.signal()) {
         (Some(code), _) => Exit::Exited(code),
         (None, Some(signal)) => Exit::Signalled(signal),
-        (None, None) => Exit::Exited(1),
+        (None, None) => Exit::Unknown,
     }
 }
 

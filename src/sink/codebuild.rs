@@ -116,7 +116,8 @@ impl<W: Write + Send> CodebuildLog<W> {
     fn command_finished(&mut self, time: SystemTime, exit: Exit) -> io::Result<()> {
         self.end_line()?;
         self.writer.write_all(b"\n")?;
-        if !exit.is_success() {
+        // Of a command whose end nobody knows, only the phase tells.
+        if !exit.is_success() && exit != Exit::Unknown {
             let command = std::mem::take(&mut self.command);
             self.line(
                 time,

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 
+use super::failure::Failures;
 use super::{CodebuildLog, JsonLines, Sink};
-use crate::event::{CommandStarted, Event, EventKind, Warning};
-use crate::phase::{COMMAND_EXECUTION_ERROR, Phase, PhaseContext, YAML_FILE_ERROR};
+use crate::event::{Event, EventKind, Warning};
 use crate::units::render_size;
 
 /// What standard output carries.
@@ -32,8 +32,7 @@ pub struct Console {
     buildspec: String,
     /// Whether only failures are noted.
     quiet: bool,
-    /// The command that is running.
-    command: Option<CommandStarted>,
+    failures: Failures,
     /// Files of the artifact that is being stored.
     listed: usize,
 }
@@ -60,38 +59,18 @@ impl Console {
         Ok(Self {
             output,
             notes,
+            failures: Failures::new(buildspec.clone()),
             buildspec,
             quiet,
-            command: None,
             listed: 0,
         })
     }
 
     fn note(&mut self, event: &Event) -> io::Result<()> {
+        for reason in self.failures.event(&event.kind) {
+            self.notes.write_all(reason.as_bytes())?;
+        }
         let text = match &event.kind {
-            EventKind::CommandStarted(command) => {
-                self.command = Some(command.clone());
-                return Ok(());
-            }
-            EventKind::CommandFinished { exit, .. } if !exit.is_success() => {
-                let Some(command) = self.command.take() else {
-                    return Ok(());
-                };
-                let CommandStarted { phase, place, .. } = command;
-                let phase = phase.phase();
-                format!(
-                    "error: {}\n  --> {}:{place} in phase {phase}\n",
-                    exit.describe(),
-                    self.buildspec
-                )
-            }
-            EventKind::PhaseFinished {
-                phase, contexts, ..
-            } => contexts
-                .iter()
-                .filter(|context| !is_told_elsewhere(context))
-                .map(|context| render_failure(context, *phase, &self.buildspec))
-                .collect(),
             _ if self.quiet => return Ok(()),
             EventKind::Warning(warning) => render_warning(warning, &self.buildspec),
             EventKind::ArtifactSelected(_) => {
@@ -171,30 +150,6 @@ pub fn render_warning(warning: &Warning, buildspec: &str) -> String {
         text.push_str(&format!("  help: {help}\n"));
     }
     text
-}
-
-/// Whether a person has been told already: of the command when it failed, of the buildspec before the build.
-fn is_told_elsewhere(context: &PhaseContext) -> bool {
-    [COMMAND_EXECUTION_ERROR, YAML_FILE_ERROR].contains(&context.status_code)
-}
-
-/// Why a phase ended, as it is read everywhere outside of CodeBuild's log: what, where, and what to do.
-pub(super) fn render_failure(context: &PhaseContext, phase: Phase, buildspec: &str) -> String {
-    let message = context.message.trim_end();
-    // In the log the phase is part of the text; here it has a line of its own.
-    let message = message
-        .strip_prefix(&format!("Error in {phase} phase: "))
-        .unwrap_or(message);
-    let place = match context.place {
-        Some(place) => format!("  --> {buildspec}:{place} in phase {phase}\n"),
-        None => format!("  --> phase {phase}\n"),
-    };
-    let help = context
-        .help
-        .as_ref()
-        .map(|help| format!("  help: {help}\n"))
-        .unwrap_or_default();
-    format!("error: {message}\n{place}{help}")
 }
 
 /// `1 file`, `2 files`.

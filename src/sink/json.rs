@@ -120,6 +120,7 @@ fn kind_json(kind: &EventKind) -> (&'static str, Value) {
             let (status, signal) = match exit {
                 Exit::Exited(status) => (Some(status), None),
                 Exit::Signalled(signal) => (None, Some(signal)),
+                Exit::Unknown => (None, None),
             };
             (
                 "command-finished",

@@ -6,6 +6,7 @@
 
 mod codebuild;
 mod console;
+mod failure;
 mod json;
 mod pretty;
 mod recorder;

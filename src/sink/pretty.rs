@@ -7,12 +7,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Sink;
-use super::console::{MAX_LISTED, count, render_failure, render_warning};
+use super::console::{MAX_LISTED, count, render_warning};
+use super::failure::Failures;
 use crate::event::{
     ArtifactProgress, ArtifactStage, ArtifactStored, CommandStarted, Event, EventKind, Exit,
     StopReason,
 };
-use crate::phase::{Phase, PhaseContext, Status};
+use crate::phase::{Phase, Status};
 use crate::source::LineColumn;
 use crate::units::{render_duration, render_size};
 
@@ -37,29 +38,23 @@ pub struct PrettyStyle {
     pub buildspec: String,
 }
 
+/// Reasons that are told at the end; the first ones matter most.
+const MAX_REASONS: usize = 10;
+
 /// Lines of a command that are shown before it runs.
 const MAX_COMMAND_LINES: usize = 12;
-
-/// A command that failed first, for the end of the report.
-struct Failure {
-    phase: Phase,
-    command: String,
-    place: LineColumn,
-    exit: Exit,
-}
 
 /// Shows a build to a person.
 pub struct Pretty<W> {
     writer: W,
     style: PrettyStyle,
     at_line_start: bool,
-    command: Option<CommandStarted>,
     /// The phase whose heading was printed last; phases without commands have none.
     shown: Option<Phase>,
-    failure: Option<Failure>,
     phases: Vec<(Phase, Status, Duration)>,
-    /// Why the first phase that did not succeed ended so.
-    context: Option<(Phase, PhaseContext)>,
+    failures: Failures,
+    /// Why the build does not succeed, for the end.
+    reasons: Vec<String>,
     warnings: usize,
     artifacts: Vec<ArtifactStored>,
     files: Vec<(String, u64, String)>,
@@ -79,15 +74,15 @@ enum Paint {
 impl<W: Write + Send> Pretty<W> {
     /// Shows it on this writer.
     pub fn new(writer: W, style: PrettyStyle) -> Self {
+        let failures = Failures::new(style.buildspec.clone());
         Self {
             writer,
             style,
             at_line_start: true,
-            command: None,
             shown: None,
-            failure: None,
             phases: Vec::new(),
-            context: None,
+            failures,
+            reasons: Vec::new(),
             warnings: 0,
             artifacts: Vec::new(),
             files: Vec::new(),
@@ -143,7 +138,6 @@ impl<W: Write + Send> Pretty<W> {
     }
 
     fn command_started(&mut self, command: &CommandStarted) -> io::Result<()> {
-        self.command = Some(command.clone());
         if self.style.quiet {
             return Ok(());
         }
@@ -178,7 +172,6 @@ impl<W: Write + Send> Pretty<W> {
     }
 
     fn command_finished(&mut self, exit: Exit, duration: Duration) -> io::Result<()> {
-        let command = self.command.take();
         self.end_line()?;
         if exit.is_success() {
             return Ok(());
@@ -190,29 +183,7 @@ impl<W: Write + Send> Pretty<W> {
             render_duration(duration)
         );
         let text = self.paint(Paint::Red, &text);
-        self.line(&text)?;
-        if let (None, Some(command)) = (&self.failure, command) {
-            self.failure = Some(Failure {
-                phase: command.phase.phase(),
-                command: command.text,
-                place: command.place,
-                exit,
-            });
-        }
-        Ok(())
-    }
-
-    fn phase_finished(
-        &mut self,
-        phase: Phase,
-        status: Status,
-        contexts: &[PhaseContext],
-        duration: Duration,
-    ) {
-        self.phases.push((phase, status, duration));
-        if status != Status::Succeeded && self.context.is_none() {
-            self.context = contexts.first().map(|context| (phase, context.clone()));
-        }
+        self.line(&text)
     }
 
     fn progress(&mut self, progress: &ArtifactProgress) {
@@ -348,32 +319,10 @@ impl<W: Write + Send> Pretty<W> {
         if status == Status::Succeeded {
             return Ok(());
         }
-        let error = self.paint(Paint::Red, "error");
-        if let Some(failure) = self.failure.take() {
-            let first = failure
-                .command
-                .trim_end()
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            self.line("")?;
-            let text = self.paint(
-                Paint::Bold,
-                &format!(": `{first}` failed with {}", failure.exit.describe()),
-            );
-            self.line(&format!("{error}{text}"))?;
-            let place = format!(
-                " --> {}:{} in phase {}",
-                self.style.buildspec, failure.place, failure.phase
-            );
-            let place = self.paint(Paint::Dim, &place);
-            return self.line(&place);
-        }
-        if let Some((phase, context)) = self.context.take() {
-            let text = render_failure(&context, phase, &self.style.buildspec);
-            let mut lines = text.lines();
+        for reason in std::mem::take(&mut self.reasons) {
+            let mut lines = reason.lines();
             let first = lines.next().unwrap_or_default();
+            let error = self.paint(Paint::Red, "error");
             let message = self.paint(Paint::Bold, first.strip_prefix("error").unwrap_or(first));
             self.line("")?;
             self.line(&format!("{error}{message}"))?;
@@ -397,6 +346,9 @@ const fn colour_of(status: Status) -> Paint {
 
 impl<W: Write + Send> Sink for Pretty<W> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
+        let reasons = self.failures.event(&event.kind);
+        let room = MAX_REASONS.saturating_sub(self.reasons.len());
+        self.reasons.extend(reasons.into_iter().take(room));
         match &event.kind {
             EventKind::BuildStarted(_)
             | EventKind::BuildspecRead(_)
@@ -437,12 +389,11 @@ impl<W: Write + Send> Sink for Pretty<W> {
             EventKind::PhaseFinished {
                 phase,
                 status,
-                contexts,
                 duration,
                 ..
             } => {
                 self.clear_bar();
-                self.phase_finished(*phase, *status, contexts, *duration);
+                self.phases.push((*phase, *status, *duration));
             }
             EventKind::ArtifactProgress(progress) => self.progress(progress),
             EventKind::ArtifactFileStored {
