@@ -172,7 +172,7 @@ impl Session for HostSession {
         self.succeeding = succeeding;
         let mut notes = Vec::new();
         self.restore_state(&mut notes)?;
-        let working_directory = self.working_directory(&mut notes);
+        let working_directory = self.working_directory(&mut notes)?;
         let shell = &self.environment.shell;
         let script = shell::script(
             shell,
@@ -217,7 +217,7 @@ impl Session for HostSession {
             &asked,
             &self.files(),
         );
-        let working_directory = self.working_directory(&mut Vec::new());
+        let working_directory = self.working_directory(&mut Vec::new())?;
         let (exit, _) = self
             .run_script(&script, &working_directory, output, cancel)
             .await?;
@@ -307,13 +307,13 @@ impl HostSession {
 
     /// Where the shell process itself starts: the source directory, as CodeBuild's agent has it. The script then goes
     /// where the last command left; if that is gone, the command runs here, after the shell has said so (CMD-6).
-    fn working_directory(&self, notes: &mut Vec<String>) -> PathBuf {
-        let source = &self.environment.source_directory;
-        let here = if source.is_dir() {
-            source.clone()
-        } else {
-            PathBuf::from("/")
-        };
+    fn working_directory(&self, notes: &mut Vec<String>) -> Result<PathBuf, Error> {
+        let here = &self.environment.source_directory;
+        // Anywhere else, a command that clears its directory would clear somebody else's.
+        fs::read_dir(here).map_err(|source| Error::SourceDirectory {
+            path: here.clone(),
+            source,
+        })?;
         if !Path::new(&self.directory).is_dir() {
             let gone = Path::new(&self.directory).display();
             notes.push(format!(
@@ -321,7 +321,7 @@ impl HostSession {
                 here.display()
             ));
         }
-        here
+        Ok(here.clone())
     }
 
     /// Puts back what a command has removed: `rm -rf /tmp/*` does no harm to a build on CodeBuild either.

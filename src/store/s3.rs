@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
@@ -48,9 +49,18 @@ const REQUESTS: usize = 24;
 /// What a small file counts at least, so that the number of requests stays bounded too.
 const LEAST: usize = IN_FLIGHT / REQUESTS;
 
-/// How long a service may take to begin its answer. Without it one dead connection holds a build for a quarter of an
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a service may take to begin its answer, beside the time that sending takes. Without it one dead connection holds a build for a quarter of an
 /// hour.
 const ANSWER: Duration = Duration::from_mins(1);
+
+/// Bytes a second that the slowest line carries on which an upload is not given up: half a megabit.
+const SLOWEST_LINE: u64 = 64 * 1024;
+
+/// How long a line may carry nothing at all. With many parts on one slow line each of them has to wait for its turn.
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// How often a request is tried before it counts as failed.
 const ATTEMPTS: u32 = 5;
@@ -143,12 +153,17 @@ async fn make_client(settings: &S3Settings) -> Client {
         ))
         .build_https();
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(5))
+        .connect_timeout(CONNECT)
         .read_timeout(ANSWER)
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(http)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .stalled_stream_protection(
+            StalledStreamProtectionConfig::enabled()
+                .grace_period(SILENCE)
+                .build(),
+        )
         .timeout_config(timeouts);
     if let Some(profile) = &settings.profile {
         loader = loader.profile_name(profile);
@@ -162,6 +177,17 @@ async fn make_client(settings: &S3Settings) -> Client {
         .force_path_style(custom)
         .build();
     Client::from_conf(config)
+}
+
+/// Limits of a request that carries this much. The time until the answer begins counts from the start of the request, so
+/// it has to hold the sending too, of this and of everything else that is under way on the same line.
+fn patience(bytes: u64) -> aws_sdk_s3::config::Builder {
+    let sending = Duration::from_secs(bytes.max(IN_FLIGHT as u64) / SLOWEST_LINE);
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .read_timeout(ANSWER + sending)
+        .build();
+    aws_sdk_s3::config::Builder::new().timeout_config(timeouts)
 }
 
 /// What all uploads of one call share.
@@ -339,7 +365,12 @@ impl Job {
                 .ssekms_key_id(key);
         }
         let sending = async {
-            let sent = request.customize().disable_payload_signing().send().await;
+            let sent = request
+                .customize()
+                .config_override(patience(size))
+                .disable_payload_signing()
+                .send()
+                .await;
             sent.map_err(|error| self.service_error("store", &upload.key, error))
         };
         let answer = self.settled(&upload.key, sending).await?;
@@ -490,7 +521,12 @@ impl Job {
         let progress = self.progress.clone();
         async move {
             let memory = part.memory;
-            let answer = request.customize().disable_payload_signing().send().await;
+            let answer = request
+                .customize()
+                .config_override(patience(size))
+                .disable_payload_signing()
+                .send()
+                .await;
             let answer = answer.map_err(|error| context.service_error("store a part of", error))?;
             drop(memory);
             let _ = progress.send(Progress::Bytes(size));

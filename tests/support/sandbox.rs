@@ -102,9 +102,9 @@ impl Sandbox {
 
     /// The source directory.
     pub(crate) fn source(&self) -> PathBuf {
-        self.path("source")
-            .canonicalize()
-            .expect("the source is there")
+        // A build may remove it.
+        let directory = self.directory.path().canonicalize();
+        directory.expect("the sandbox is there").join("source")
     }
 
     /// A path beside the source.
