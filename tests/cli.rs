@@ -964,19 +964,6 @@ fn no_room_for_artifacts_is_a_fault_and_leaves_nothing() {
     }
 }
 
-// CMD-6: the source itself is gone.
-#[test]
-fn a_build_that_removes_its_source_is_told() {
-    let sandbox = Sandbox::with_commands(&["cd ..; rm -rf source", "pwd; true"]);
-    let ran = sandbox
-        .command(["run"])
-        .output()
-        .expect("the program can be started");
-    let notes = String::from_utf8_lossy(&ran.stderr);
-    assert_eq!(ran.status.code(), Some(0), "{notes}");
-    fs::create_dir(sandbox.path("source")).expect("it can be made again");
-}
-
 // CMD-8
 #[test]
 fn state_is_where_nobody_else_can_look() {

@@ -50,9 +50,10 @@ pub fn buildspec(source: &SourceText, document: &Document) -> (Buildspec, Vec<Di
             Buildspec::default()
         }
     };
-    // An empty file was reported above; saying that it lacks a version and phases would say it twice more.
-    buildspec.complete =
-        document.complete && document.root.as_ref().is_some_and(|root| !root.is_null());
+    // That a file is empty or no mapping was reported above; saying that it lacks a version and phases would say it twice
+    // more.
+    let is_mapping = |root: &Node| matches!(root.kind, NodeKind::Mapping(_));
+    buildspec.complete = document.complete && document.root.as_ref().is_some_and(is_mapping);
     buildspec.unrecognized = parser.unrecognized;
     (buildspec, parser.diagnostics)
 }

@@ -39,7 +39,6 @@ Exit codes:
     styles = STYLES,
     after_help = EXIT_CODES,
     args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
     max_term_width = 110
 )]
 pub(super) struct Args {
