@@ -676,6 +676,30 @@ fn the_reasons_of_a_failure_are_told_at_the_end() {
     }
 }
 
+// LOG-15, CLI-5: a credential that somebody wrote into a command is in no plan either.
+#[test]
+fn plans_show_no_credentials() {
+    let key = "AKIAIOSFODNN7EXAMPLE";
+    let sandbox = Sandbox::with_commands(&[&format!("aws configure set aws_access_key_id {key}")]);
+    for arguments in [
+        &["plan"][..],
+        &["plan", "--json"],
+        &["run", "-n"],
+        &["run", "-v"],
+    ] {
+        let mut command = sandbox.command(arguments);
+        // The command need not exist to be shown.
+        let output = command.env("AWS_ACCESS_KEY_ID", key).output();
+        let ran = sandbox.finish(&output.expect("the program can be started"));
+        let shown = [ran.stdout, ran.stderr].concat();
+        assert!(
+            shown.contains("aws_access_key_id ***"),
+            "{arguments:?}: {shown}"
+        );
+        assert!(!shown.contains(key), "{arguments:?}: {shown}");
+    }
+}
+
 // LOG-17: a terminal without UTF-8 gets ASCII.
 #[test]
 fn a_terminal_without_utf_8_gets_ascii() {

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use super::args::RequestArgs;
 use super::buildspec_file::{self, NotFound};
-use super::{machine, request, terminal};
+use super::{aws, machine, request, terminal};
 use crate::buildspec;
 use crate::diagnostic::{self, Code, Colour, Diagnostic, render};
 use crate::event::{Warning, stamp};
 use crate::phase::PhaseContext;
 use crate::plan::{BuildRequest, Plan, plan};
+use crate::redact::Secrets;
 use crate::source::SourceText;
 
 /// Everything that is known before a build begins.
@@ -28,6 +29,17 @@ pub(super) struct Loaded {
     pub(super) warnings: Vec<Diagnostic>,
     /// The buildspec's text, where it could be read.
     pub(super) source: Option<SourceText>,
+}
+
+impl Loaded {
+    /// What may be in nothing that is shown (LOG-15).
+    pub(super) fn secrets(&self) -> Secrets {
+        let plan = self.plan.as_ref().ok();
+        let planned = plan.into_iter().flat_map(|plan| &plan.environment);
+        let variables =
+            planned.filter_map(|variable| Some((variable.name.to_str()?, &variable.value)));
+        Secrets::new(aws::credentials(variables))
+    }
 }
 
 /// Why there is no plan.

@@ -52,9 +52,9 @@ pub(super) fn show(loaded: &Loaded, json: bool) -> ExitCode {
         let mut text =
             serde_json::to_string_pretty(&plan_json::plan_json(plan)).unwrap_or_default();
         text.push('\n');
-        return print(text.as_bytes());
+        return print(loaded.secrets().redact(&text).as_bytes());
     }
-    print(text(loaded).as_bytes())
+    print(loaded.secrets().redact(&text(loaded)).as_bytes())
 }
 
 /// The plan as text; empty if there is none.

@@ -196,13 +196,14 @@ async fn git(directory: &Path, arguments: &[&str]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// A clone URL without user and password: variables end up in logs.
+/// A clone URL without what gives access: variables end up in logs. The user of SSH gives none, and is part of the place.
 fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
     let authority = rest.find('/').unwrap_or(rest.len());
     match rest[..authority].rfind('@') {
+        Some(at) if scheme == "ssh" && !rest[..at].contains(':') => url.to_owned(),
         Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
         None => url.to_owned(),
     }
@@ -223,6 +224,8 @@ mod tests {
             ("https://u:p@host:8443/o/r@2", "https://host:8443/o/r@2"),
             ("https://u:p%40x@host", "https://host"),
             ("git@github.com:o/r.git", "git@github.com:o/r.git"),
+            ("ssh://git@host/o/r.git", "ssh://git@host/o/r.git"),
+            ("ssh://git:p@host/o/r.git", "ssh://host/o/r.git"),
             ("/srv/repo", "/srv/repo"),
         ];
         for (url, expected) in table {

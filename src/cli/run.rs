@@ -18,7 +18,6 @@ use crate::build::{ExitCode, Finished, Prepared, World, drive};
 use crate::event::BuildStarted;
 use crate::exec::{Executor, HostExecutor, process};
 use crate::plan::ArtifactLocation;
-use crate::redact::Secrets;
 use crate::sink::{
     CodebuildLog, Console, ConsoleFormat, JsonLines, Pretty, Recorder, Sink, SinkFailure,
 };
@@ -73,10 +72,10 @@ async fn build(args: RunArgs, loaded: Loaded, started_at: Instant) -> ExitCode {
     };
     match &loaded.plan {
         Err(refusal) => complain(&refusal.complaint),
-        Ok(_) if args.verbose => complain(&plan::text(&loaded)),
+        Ok(_) if args.verbose => complain(&loaded.secrets().redact(&plan::text(&loaded))),
         Ok(_) => {}
     }
-    let recorder = Recorder::start(sinks, secrets(&loaded));
+    let recorder = Recorder::start(sinks, loaded.secrets());
     let world = World {
         executor: HostExecutor {
             temporary_directory: machine::private_directory(),
@@ -144,17 +143,6 @@ fn finish(code: ExitCode, failures: &[SinkFailure]) -> ExitCode {
     } else {
         code
     }
-}
-
-fn secrets(loaded: &Loaded) -> Secrets {
-    let planned = loaded
-        .plan
-        .as_ref()
-        .ok()
-        .into_iter()
-        .flat_map(|plan| &plan.environment);
-    let variables = planned.filter_map(|variable| Some((variable.name.to_str()?, &variable.value)));
-    Secrets::new(aws::credentials(variables))
 }
 
 fn store(args: &RequestArgs, loaded: &Loaded) -> Store {
