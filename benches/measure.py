@@ -175,6 +175,12 @@ def ratio(name: str, what: str, runner: Side, peer: Side, target: float | None) 
     return Figure(name, what, peer.name, "seconds", runner.median(), peer.median(), value, target, met)
 
 
+def duration(name: str, what: str, side: Side, target: float) -> Figure:
+    """A figure of time alone; its target is absolute, for want of a peer."""
+    value = side.median()
+    return Figure(name, what, "", "seconds", value, None, None, target, value <= target)
+
+
 def memory(name: str, what: str, value: int, target: int | None = None) -> Figure:
     """A figure of peak memory; its target is absolute."""
     met = None if target is None else value <= target
