@@ -9,6 +9,7 @@
 
 pub mod directive;
 mod kind;
+pub mod paths;
 pub mod rules;
 pub mod shell;
 mod subject;

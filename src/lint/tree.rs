@@ -4,25 +4,113 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::diagnostic::nearest;
+
 /// A source tree, which is looked at and never changed.
 #[derive(Debug)]
 pub struct SourceTree {
     /// What `CODEBUILD_SRC_DIR` would be: the top of the repository, or the directory of the file.
     root: PathBuf,
+    /// The directory of the file, which is below the top.
+    own: PathBuf,
 }
+
+/// Most entries of a tree that are looked at; a larger one is looked at in part.
+const MAX_ENTRIES: usize = 20_000;
 
 impl SourceTree {
     /// The tree that this file lies in: up to the next directory with `.git`, else its own directory.
     #[must_use]
     pub fn around(file: &Path) -> Self {
         let own = file.parent().unwrap_or(Path::new("."));
+        let own = if own == Path::new("") {
+            Path::new(".")
+        } else {
+            own
+        };
+        // A relative path says nothing of the directories above the one this program runs in.
+        let own = own.canonicalize().unwrap_or_else(|_| own.to_owned());
         let root = own
             .ancestors()
             .find(|directory| directory.join(".git").exists())
-            .unwrap_or(own);
+            .unwrap_or(&own);
         Self {
             root: root.to_owned(),
+            own,
         }
+    }
+
+    /// Whether it is a repository, so that what is not in it is not in the source either.
+    #[must_use]
+    pub fn is_repository(&self) -> bool {
+        self.root.join(".git").exists()
+    }
+
+    /// A path from the top as it is found: from the top, or from a directory between it and the file, since a part of a
+    /// repository may be the source of a project of its own. The path comes back as one from the top.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<String> {
+        let between = self.own.strip_prefix(&self.root).unwrap_or(Path::new(""));
+        let mut tops: Vec<&Path> = between.ancestors().collect();
+        tops.reverse();
+        tops.into_iter()
+            .map(|top| top.join(path).to_string_lossy().into_owned())
+            .find(|path| self.exists(path))
+    }
+
+    /// The names in a directory, in no order.
+    #[must_use]
+    pub fn names(&self, directory: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.root.join(directory));
+        entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .take(MAX_ENTRIES)
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    /// The path in the same directory whose name is nearest to this one's, if one is near.
+    #[must_use]
+    pub fn nearest(&self, path: &str) -> Option<String> {
+        let (directory, name) = path.rsplit_once('/').unwrap_or((".", path));
+        let mut names = self.names(directory);
+        names.sort();
+        let near = nearest(name, names.iter().map(String::as_str))?;
+        let before = path.strip_suffix(name).unwrap_or_default();
+        Some(format!("{before}{near}"))
+    }
+
+    /// Paths of its files that git does not ignore, sorted, as far as they are looked at.
+    #[must_use]
+    pub fn files(&self) -> Vec<String> {
+        let walk = ignore::WalkBuilder::new(&self.root)
+            .hidden(false)
+            .require_git(false)
+            .filter_entry(|entry| entry.file_name() != ".git")
+            .build();
+        let files = walk
+            .take(MAX_ENTRIES)
+            .flatten()
+            .filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()));
+        let mut files: Vec<String> = files
+            .filter_map(|entry| {
+                let path = entry.path().strip_prefix(&self.root).ok()?;
+                Some(path.to_string_lossy().into_owned())
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// Whether git ignores a file of this path, going by the rules at the top: it is one that a build makes.
+    #[must_use]
+    pub fn is_ignored(&self, path: &str) -> bool {
+        let (rules, _) = ignore::gitignore::Gitignore::new(self.root.join(".gitignore"));
+        rules
+            .matched_path_or_any_parents(self.root.join(path), false)
+            .is_ignore()
     }
 
     /// Its top.
