@@ -95,8 +95,26 @@ codes! {
         "`aws ecr get-login` ended with version 1 of the AWS command line; today's images have version 2.";
     FilesMissing "BS401" "files-missing" Error
         "An artifact needs `files`; without them there is nothing to store.";
+    DirectoryWithoutGlob "BS403" "directory-without-glob" Warning
+        "Only files are stored: an entry that names a directory selects nothing.";
+    AbsoluteOrParentPath "BS404" "absolute-or-parent-path" Warning
+        "Under which path CodeBuild stores a file from outside of the base directory is written nowhere.";
+    BaseDirectoryRepeats "BS405" "base-directory-repeats" Warning
+        "`files` begin below `base-directory`; with the directory's name in both, the pattern looks for it twice.";
+    DiscardPathsCollision "BS406" "discard-paths-collision" Warning
+        "With `discard-paths` only one of several files with the same name is kept.";
+    ExcludeEverything "BS407" "exclude-everything" Warning
+        "When `exclude-paths` takes everything that `files` selects, nothing is left, and the build fails in UPLOAD_ARTIFACTS.";
+    NameNotShellSafe "BS409" "name-not-shell-safe" Warning
+        "The build's shell evaluates the name of an artifact after the last command, and what it cannot read has no value.";
+    TooBroad "BS411" "too-broad" Info
+        "Everything below the source directory is stored, also what package managers brought: tens of thousands of files.";
     SecondaryIdShape "BS412" "secondary-id-shape" Error
         "Artifact identifiers are letters, digits and underscores.";
+    NothingCanMatch "BS415" "nothing-can-match" Warning
+        "A pattern that matches nothing is skipped without a failure as long as another one matches.";
+    NonAsciiName "BS416" "non-ascii-name" Info
+        "Some images have no UTF-8 locale, and tools in them cannot handle such names.";
     ReportFilesMissing "BS501" "report-files-missing" Error
         "A report group needs `files`.";
     CachePathsMissing "BS601" "cache-paths-missing" Warning
