@@ -91,6 +91,12 @@ codes! {
         "The value is none of ABORT, CONTINUE, RETRY, RETRY-count, RETRY-regex and RETRY-count-regex.";
     OnFailureRegex "BS311" "on-failure-regex" Error
         "The pattern of a retry has to be a regular expression.";
+    MissingScript "BS324" "missing-script" Warning
+        "The shell ends with status 127, and the build has failed, when a script is not where it is called.";
+    NotExecutable "BS325" "not-executable" Warning
+        "The shell ends with status 126 when a script that is called by its path may not be executed.";
+    CrlfScript "BS326" "crlf-script" Warning
+        "A carriage return at the end of a line belongs to the last word for a shell, and to the name of the interpreter for the system.";
     DeprecatedGetLogin "BS328" "deprecated-get-login" Warning
         "`aws ecr get-login` ended with version 1 of the AWS command line; today's images have version 2.";
     FilesMissing "BS401" "files-missing" Error

@@ -8,6 +8,7 @@ mod environment;
 mod file;
 mod portability;
 mod reports_and_cache;
+mod source_tree;
 
 use super::Subject;
 use crate::diagnostic::Diagnostic;
@@ -20,6 +21,7 @@ const RULES: &[&[Rule]] = &[
     file::RULES,
     environment::RULES,
     commands::RULES,
+    source_tree::RULES,
     artifacts::RULES,
     reports_and_cache::RULES,
     batch::RULES,
