@@ -123,14 +123,32 @@ codes! {
         "Some images have no UTF-8 locale, and tools in them cannot handle such names.";
     ReportFilesMissing "BS501" "report-files-missing" Error
         "A report group needs `files`.";
+    ReportFormatUnknown "BS502" "report-format-unknown" Warning
+        "A report in a format that CodeBuild does not know cannot be shown.";
+    ReportFormatExtension "BS503" "report-format-extension" Warning
+        "Files that are not in the format of their group make an incomplete report.";
+    TooManyReportGroups "BS504" "too-many-report-groups" Warning
+        "A project has five report groups at most.";
+    ReportGroupArn "BS505" "report-group-arn" Warning
+        "A group that is named by something like an ARN is not found.";
+    ReportAndArtifactSameDir "BS506" "report-and-artifact-same-dir" Info
+        "Reports are uploaded by themselves; in the artifact they are stored once more.";
     CachePathsMissing "BS601" "cache-paths-missing" Warning
         "CodeBuild skips a cache without `paths`.";
+    CacheTooBroad "BS602" "cache-too-broad" Warning
+        "A cache of a whole home or system directory takes longer than it saves, and brings old state back.";
     FallbackWithoutKey "BS603" "fallback-without-key" Warning
         "`fallback-keys` are ignored without `key`.";
     TooManyFallbackKeys "BS604" "too-many-fallback-keys" Error
         "At most five fallback keys are tried.";
     CacheActionValue "BS605" "cache-action-value" Error
         "`action` is `restore` or `save`; leave it out for both.";
+    CacheKeyConstant "BS606" "cache-key-constant" Warning
+        "What is cached under a key is written once and never again: with a key that never changes the cache stays as it first was.";
+    CacheContainsSecrets "BS607" "cache-contains-secrets" Warning
+        "Whoever may read the cache gets the credentials in it, and later builds use old ones.";
+    CacheAndArtifactOverlap "BS608" "cache-and-artifact-overlap" Info
+        "The same files are stored in the cache and in the artifact, at the end of every build.";
     BatchKindConflict "BS701" "batch-kind-conflict" Warning
         "A batch has one strategy: build-list, build-graph, build-matrix or build-fanout.";
     BatchIdentifierShape "BS702" "identifier-shape" Warning
