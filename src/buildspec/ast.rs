@@ -282,6 +282,8 @@ pub struct BatchMatrix {
     pub images: Vec<Spanned<String>>,
     /// `dynamic.env.variables`: name and values.
     pub variables: Vec<(Spanned<String>, Vec<Spanned<String>>)>,
+    /// Keys of lists that are written and hold nothing.
+    pub empty_axes: Vec<Spanned<String>>,
 }
 
 /// `build-fanout`.

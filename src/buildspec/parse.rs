@@ -671,7 +671,7 @@ impl Parser<'_> {
         };
         for entry in self.section(entry) {
             match entry.key.value.as_str() {
-                "buildspec" => matrix.buildspecs = self.texts(entry).unwrap_or_default(),
+                "buildspec" => matrix.buildspecs = self.axis(entry, &mut matrix.empty_axes),
                 "env" => self.matrix_dynamic_env(entry, matrix),
                 _ => self.unknown_key(&section, entry),
             }
@@ -686,17 +686,28 @@ impl Parser<'_> {
         };
         for entry in self.section(entry) {
             match entry.key.value.as_str() {
-                "compute-type" => matrix.compute_types = self.texts(entry).unwrap_or_default(),
-                "image" => matrix.images = self.texts(entry).unwrap_or_default(),
+                "compute-type" => {
+                    matrix.compute_types = self.axis(entry, &mut matrix.empty_axes);
+                }
+                "image" => matrix.images = self.axis(entry, &mut matrix.empty_axes),
                 "variables" => {
                     for entry in self.section(entry) {
-                        let values = self.texts(entry).unwrap_or_default();
+                        let values = self.axis(entry, &mut matrix.empty_axes);
                         matrix.variables.push((entry.key.clone(), values));
                     }
                 }
                 _ => self.unknown_key(&section, entry),
             }
         }
+    }
+
+    /// One list of a matrix; `empty` gets its key if nothing is in it.
+    fn axis(&mut self, entry: &Entry, empty: &mut Vec<Spanned<String>>) -> Vec<Spanned<String>> {
+        let values = self.texts(entry);
+        if values.is_none() {
+            empty.push(entry.key.clone());
+        }
+        values.unwrap_or_default()
     }
 
     fn batch_fanout(&mut self, entry: &Entry) -> BatchFanout {

@@ -153,6 +153,28 @@ codes! {
         "A batch has one strategy: build-list, build-graph, build-matrix or build-fanout.";
     BatchIdentifierShape "BS702" "identifier-shape" Warning
         "A batch build is refused when an identifier is not letters, digits and underscores, or is too long.";
+    BatchIdentifierDuplicate "BS703" "identifier-duplicate" Warning
+        "Builds of a batch are told apart by their identifiers; a batch with the same one twice is refused.";
+    DependsOnUnknown "BS704" "depends-on-unknown" Warning
+        "A batch is refused when a build waits for one that does not exist.";
+    DependsOnCycle "BS705" "depends-on-cycle" Warning
+        "A batch is refused when builds wait for one another.";
+    MatrixEmptyAxis "BS706" "matrix-empty-axis" Warning
+        "A matrix has as many builds as its lists multiply to; with an empty list there is none.";
+    MatrixExplosion "BS707" "matrix-explosion" Warning
+        "All builds of a matrix start at once, and a batch may have 100 of them unless its project allows more.";
+    NestedBatch "BS708" "nested-batch" Warning
+        "A build of a batch is an ordinary build: a `batch` in its own buildspec is not looked at.";
+    BuildspecMissing "BS709" "buildspec-missing" Warning
+        "A build of a batch whose buildspec is not in the source fails in DOWNLOAD_SOURCE.";
+    UnknownCompute "BS710" "unknown-compute" Warning
+        "A build of a batch is refused when its compute or environment type does not exist.";
+    IgnoreFailureWithDependants "BS711" "ignore-failure-with-dependants" Info
+        "A build whose failure is ignored counts as done, so those that wait for it start after its failure too.";
+    FanoutWithoutTestCommand "BS712" "fanout-without-test-command" Warning
+        "All builds of a fan-out run the same commands; only `codebuild-tests-run` gives each of them its share of the tests.";
+    EnvShadowing "BS713" "env-shadowing" Info
+        "The variables of a build of a batch win over those that the buildspec itself sets.";
     UnsupportedHere "BS901" "unsupported-here" Warning
         "The key is CodeBuild's, and this version of the runner does not do what it asks for.";
 }
