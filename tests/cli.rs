@@ -7,7 +7,7 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -1051,4 +1051,105 @@ fn powershell_carries_location_and_variables_on() {
         .expect(1)
         .stdout_has("\n[5] [six] [sub]\n")
         .stdout_has("Reason: exit status 7");
+}
+
+// LINT-3, LINT-5
+#[test]
+fn what_git_ignores_is_not_looked_through_and_an_empty_folder_is_said() {
+    let wrong = "version: 0.2\nphases:\n  test: {}\n";
+    let sandbox = Sandbox::new()
+        .file(".gitignore", "made/\n")
+        .file("made/buildspec.yml", wrong)
+        .file(".git/buildspec.yml", wrong)
+        .file("ci/.gitignore", "buildspec-old.yml\n")
+        .file("ci/buildspec-old.yml", wrong)
+        .file("ci/my-BuildSpec-test.YAML", wrong)
+        .file("empty/readme.txt", "nothing");
+    let ran = sandbox.run(["validate", "."]).expect(1);
+    assert!(
+        ran.stdout.contains("ci/my-BuildSpec-test.YAML:3:3"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        !ran.stdout.contains("made") && !ran.stdout.contains("old"),
+        "{}",
+        ran.stdout
+    );
+    ran.stderr_has("1 error in 1 file");
+    // Whoever names a file wants it checked.
+    let named = sandbox.run(["validate", "made/buildspec.yml"]).expect(1);
+    named.stdout_has("made/buildspec.yml:3:3");
+    let empty = sandbox.run(["validate", "empty"]).expect(4);
+    empty.stderr_has("there is no buildspec below empty");
+}
+
+// LINT-3
+#[test]
+fn files_beside_one_that_cannot_be_read_are_checked_all_the_same() {
+    let sandbox = Sandbox::with_buildspec("version: 0.2\nphases:\n  test: {}\n");
+    let ran = sandbox.run(["validate", "gone.yml", "buildspec.yml"]);
+    let ran = ran
+        .expect(4)
+        .stderr_has("could not read gone.yml: there is no such file");
+    ran.stdout_has("buildspec.yml:3:3");
+}
+
+// LINT-3, LINT-5
+#[test]
+fn standard_input_is_checked_as_a_file() {
+    let sandbox = Sandbox::new();
+    let wrong = b"version: 0.2\nphases:\n  test: {}\n";
+    let ran = sandbox.run_with_input(["validate", "-"], wrong).expect(1);
+    ran.stdout_has("<stdin>:3:3");
+    let right = b"version: 0.2\nphases:\n  build:\n    commands: make\n";
+    let ran = sandbox.run_with_input(["validate", "-"], right).expect(0);
+    assert_eq!(ran.stdout + &ran.stderr, "");
+    sandbox.run_with_input(["validate", "-"], b"").expect(1);
+}
+
+// LINT-38
+#[test]
+fn files_that_are_no_buildspecs_are_findings_and_nothing_worse() {
+    let deep = format!("version: 0.2\nphases: {}", "[".repeat(10_000));
+    let nested = format!("version: 0.2\nphases:\n  {}", "- ".repeat(10_000));
+    let level = |name: char, of: char| {
+        format!(
+            "{name}: &{name} [{}]\n",
+            vec![format!("*{of}"); 9].join(", ")
+        )
+    };
+    let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    bomb.extend(('b'..='j').zip('a'..='i').map(|(name, of)| level(name, of)));
+    let files: [(&str, &[u8], &str); 5] = [
+        ("nothing.yml", b"", "error["),
+        ("binary.yml", b"\x7fELF\x02\x01\x00\xff\xfe\x00", "error["),
+        ("deep.yml", deep.as_bytes(), "error["),
+        ("nested.yml", nested.as_bytes(), "error["),
+        ("bomb.yml", bomb.as_bytes(), "error[limit-exceeded]"),
+    ];
+    for (name, content, said) in files {
+        let sandbox = Sandbox::new().file(name, content);
+        let ran = sandbox.run(["validate", name]).expect(1).stdout_has(said);
+        assert!(
+            ran.stdout.len() < 100_000,
+            "{name}: {} bytes",
+            ran.stdout.len()
+        );
+    }
+}
+
+// LINT-38
+#[test]
+fn a_file_beyond_all_bounds_is_read_in_part() {
+    let sandbox = Sandbox::with_buildspec("version: 0.2\nphases:\n  build:\n    commands: make\n");
+    let large = File::create(sandbox.source().join("large.yml")).expect("it can be made");
+    large
+        .set_len(100 * 1024 * 1024)
+        .expect("a file may have holes");
+    // With a bound of the memory, reading all of it would end the program.
+    let limited = "ulimit -v 150000; exec \"$0\" validate large.yml buildspec.yml";
+    let ran = run_shell(&sandbox, limited).expect(1);
+    let ran = ran.stdout_has("error[limit-exceeded]");
+    assert!(ran.stdout.len() < 10_000, "{} bytes", ran.stdout.len());
 }
