@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::shell::Script;
 use super::{Profile, Settings, SourceTree};
 use crate::buildspec::ast;
+use crate::buildspec::model::Shell;
 use crate::buildspec::text_map::TextMap;
 use crate::phase::CommandPhase;
 use crate::plan::CommandList;
@@ -24,6 +25,7 @@ pub struct Subject<'a> {
     pub tree: Option<&'a SourceTree>,
     /// Every command in the order in which a build without failures runs them.
     pub items: Vec<Item<'a>>,
+    looks_posix: OnceCell<bool>,
 }
 
 /// One command of the buildspec: an item of `commands` or `finally`.
@@ -75,6 +77,7 @@ impl<'a> Subject<'a> {
             profile: settings.profile,
             tree: settings.tree,
             items,
+            looks_posix: OnceCell::new(),
         }
     }
 
@@ -85,16 +88,24 @@ impl<'a> Subject<'a> {
         Some(&shell.value)
     }
 
-    /// Whether commands are read by a shell of the Bourne family: not by PowerShell or cmd.exe.
+    /// Whether commands are read by a shell of the Bourne family: not by PowerShell or cmd.exe. A Windows project sets
+    /// its shell outside of the buildspec, so the commands themselves are asked too.
     #[must_use]
     pub fn is_posix_shell(&self) -> bool {
-        !matches!(self.shell(), Some("powershell.exe" | "cmd.exe"))
+        match self.shell().and_then(Shell::parse) {
+            Some(Shell::PowerShell | Shell::Cmd) => false,
+            Some(Shell::Posix(_)) => true,
+            None => *self
+                .looks_posix
+                .get_or_init(|| !self.items.iter().any(|item| is_powershell(item.text()))),
+        }
     }
 
     /// Whether commands are read by Bash.
     #[must_use]
     pub fn is_bash(&self) -> bool {
-        matches!(self.shell(), Some("bash" | "/bin/bash"))
+        self.shell()
+            .is_some_and(|shell| shell.rsplit('/').next() == Some("bash"))
     }
 
     /// Commands with their shell text, unless another kind of shell reads them.
@@ -137,5 +148,40 @@ impl Item<'_> {
     #[must_use]
     pub fn whole(&self) -> Span {
         self.command.text.span
+    }
+}
+
+/// Whether a command can only be PowerShell's: `$Env:NAME`, or a verb and a noun such as `Copy-Item`.
+fn is_powershell(text: &str) -> bool {
+    const VERBS: &[&str] = &[
+        "Add", "Copy", "Expand", "Get", "Import", "Install", "Invoke", "Move", "New", "Out",
+        "Remove", "Rename", "Set", "Start", "Test", "Write",
+    ];
+    let is_cmdlet = |word: &str| {
+        let Some((verb, noun)) = word.split_once('-') else {
+            return false;
+        };
+        VERBS.contains(&verb) && noun.starts_with(|first: char| first.is_ascii_uppercase())
+    };
+    text.contains("$Env:")
+        || text.contains("$env:")
+        || text
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .any(is_cmdlet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powershell_is_told_by_what_only_it_has() {
+        for text in ["Copy-Item a b", "echo $Env:PATH", "x\n  New-Item y"] {
+            assert!(is_powershell(text), "{text}");
+        }
+        for text in ["echo New-Item", "apt-get update", "Get-it", "echo $ENV"] {
+            assert!(!is_powershell(text), "{text}");
+        }
     }
 }
