@@ -117,6 +117,8 @@ impl fmt::Display for LineColumn {
 pub struct SourceText {
     name: String,
     text: String,
+    /// Bytes of the file in front of the text: those of a byte-order mark.
+    dropped: usize,
     /// Offset of the first byte of each line; the first entry is 0.
     line_starts: Vec<u32>,
 }
@@ -137,13 +139,16 @@ impl SourceText {
     #[must_use]
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let mut text = text.into();
+        let mut dropped = 0;
         if text.starts_with('\u{feff}') {
-            text.drain(..'\u{feff}'.len_utf8());
+            dropped = '\u{feff}'.len_utf8();
+            text.drain(..dropped);
         }
         let line_starts = line_starts(&text);
         Self {
             name: name.into(),
             text,
+            dropped,
             line_starts,
         }
     }
@@ -162,8 +167,8 @@ impl SourceText {
                 };
                 let source = Self::new(name, String::from_utf8_lossy(&bytes));
                 Err(NotUtf8 {
+                    offset: offset - source.dropped,
                     source,
-                    offset,
                     looks_like,
                 })
             }
@@ -180,6 +185,23 @@ impl SourceText {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Where a byte of the text stands in the file: a byte-order mark counts there.
+    #[must_use]
+    pub fn offset_in_file(&self, offset: usize) -> usize {
+        offset + self.dropped
+    }
+
+    /// The text of a line, counted from 1, without its end; nothing if there is no such line.
+    #[must_use]
+    pub fn line_text(&self, line: usize) -> &str {
+        let start = |line: usize| self.line_starts.get(line).map(|start| *start as usize);
+        let Some(from) = line.checked_sub(1).and_then(start) else {
+            return "";
+        };
+        let to = start(line).unwrap_or(self.text.len());
+        self.text[from..to].trim_end_matches(['\n', '\r'])
     }
 
     /// The text of a span.
@@ -253,6 +275,17 @@ mod tests {
         let source = SourceText::from_bytes("x", b"\xef\xbb\xbfversion: 0.2".to_vec()).unwrap();
         assert_eq!(source.text(), "version: 0.2");
         assert_eq!(source.line_column(0).to_string(), "1:1");
+        assert_eq!(source.offset_in_file(0), 3);
+        assert_eq!(SourceText::new("x", "version: 0.2").offset_in_file(0), 0);
+        let error = SourceText::from_bytes("x", b"\xef\xbb\xbfa: \xe9".to_vec()).unwrap_err();
+        assert_eq!(error.source.line_column(error.offset).to_string(), "1:4");
+    }
+
+    #[test]
+    fn a_line_is_shown_without_its_end() {
+        let source = SourceText::new("x", "a\r\nb\rc\n");
+        let lines: Vec<&str> = (0..6).map(|line| source.line_text(line)).collect();
+        assert_eq!(lines, ["", "a", "b", "c", "", ""]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell as CompletionShell;
 
 use crate::buildspec::model::Shell;
+use crate::diagnostic::format::Format;
 use crate::plan::{NamespaceType, Packaging, ProjectName};
 use crate::units::parse_duration;
 
@@ -255,6 +256,10 @@ pub(super) struct ValidateArgs {
     #[arg(long, value_name = "RULE", exclusive = true, help_heading = "Rules")]
     pub(super) explain: Option<String>,
 
+    /// What standard output shows [default: text; under GitHub Actions: github]
+    #[arg(long, value_name = "FORMAT", help_heading = "Output")]
+    pub(super) format: Option<FormatArg>,
+
     /// When to use colours
     #[arg(
         long,
@@ -263,6 +268,33 @@ pub(super) struct ValidateArgs {
         help_heading = "Output"
     )]
     pub(super) color: When,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum FormatArg {
+    Text,
+    Json,
+    Jsonl,
+    Sarif,
+    Github,
+    Gitlab,
+    Junit,
+    Checkstyle,
+}
+
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Text => Self::Text,
+            FormatArg::Json => Self::Json,
+            FormatArg::Jsonl => Self::Jsonl,
+            FormatArg::Sarif => Self::Sarif,
+            FormatArg::Github => Self::Github,
+            FormatArg::Gitlab => Self::Gitlab,
+            FormatArg::Junit => Self::Junit,
+            FormatArg::Checkstyle => Self::Checkstyle,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

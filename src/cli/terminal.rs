@@ -2,9 +2,10 @@
 
 use std::io::IsTerminal as _;
 
-use super::args::{LogFormat, When};
+use super::args::{FormatArg, LogFormat, When};
 use super::machine;
 use crate::diagnostic::Colour;
+use crate::diagnostic::format::Format;
 use crate::sink::{ConsoleFormat, PrettyStyle};
 
 /// Columns of a terminal that does not say.
@@ -41,6 +42,16 @@ pub(super) fn output_colour(when: When) -> Colour {
         Colour::Yes
     } else {
         Colour::No
+    }
+}
+
+/// How findings are shown (LINT-50): workflow commands by themselves where GitHub Actions runs this.
+pub(super) fn finding_format(asked: Option<FormatArg>) -> Format {
+    let on_github = || machine::text("GITHUB_ACTIONS").is_some_and(|value| value == "true");
+    match asked {
+        Some(format) => format.into(),
+        None if on_github() => Format::Github,
+        None => Format::Text,
     }
 }
 

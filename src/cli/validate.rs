@@ -9,7 +9,7 @@ use std::thread;
 use super::args::{FailOn, KindArg, ProfileArg, ValidateArgs};
 use super::{complain, mistake, print, terminal, usage};
 use crate::build::ExitCode;
-use crate::diagnostic::{Code, Diagnostic, Severity, nearest, render};
+use crate::diagnostic::{Code, Diagnostic, Severity, format, nearest};
 use crate::lint::{FileKind, Profile, Settings, SourceTree, check};
 use crate::source::{MAX_BYTES, SourceText, Span};
 
@@ -37,49 +37,71 @@ pub(super) fn validate(args: &ValidateArgs) -> ExitCode {
         return explain(name);
     }
     let (files, mut unreadable) = find(&args.paths);
-    let results = check_all(&files, args);
-    let mut text = String::new();
-    let mut counts = [0_usize; 3];
-    for result in results {
+    let mut checked = Vec::new();
+    for result in check_all(&files, args) {
         match result {
-            Ok(checked) => {
-                for finding in &checked.findings {
-                    counts[finding.severity as usize] += 1;
-                }
-                if !checked.findings.is_empty() {
-                    let colour = terminal::output_colour(args.color);
-                    text.push_str(&render(&checked.source, &checked.findings, colour));
-                    text.push('\n');
-                }
-            }
+            Ok(file) => checked.push(file),
             Err(why) => unreadable.push(why),
         }
     }
-    let printed = print(text.as_bytes());
+    let gate = gate(args);
+    let printed = print(show(&checked, args, gate).as_bytes());
     if printed != ExitCode::Succeeded {
         return printed;
     }
+    let counts = count(&checked);
     if let Some(summary) = summary(&counts, files.len()) {
         complain(&summary);
     }
     for why in &unreadable {
         complain(why);
     }
-    exit_code(args, &counts, !unreadable.is_empty())
+    if unreadable.is_empty() {
+        exit_code(gate, &counts)
+    } else {
+        ExitCode::Fault
+    }
 }
 
-fn exit_code(args: &ValidateArgs, counts: &[usize; 3], unreadable: bool) -> ExitCode {
-    if unreadable {
-        return ExitCode::Fault;
-    }
-    let gate = match (args.fail_on, args.strict) {
-        (_, true) => Severity::Warning,
-        (FailOn::Never, false) => return ExitCode::Succeeded,
-        (FailOn::Error, false) => Severity::Error,
-        (FailOn::Warning, false) => Severity::Warning,
-        (FailOn::Info, false) => Severity::Info,
+fn show(checked: &[Checked], args: &ValidateArgs, gate: Option<Severity>) -> String {
+    let files: Vec<format::File<'_>> = checked
+        .iter()
+        .map(|file| format::File {
+            source: &file.source,
+            findings: &file.findings,
+        })
+        .collect();
+    let look = format::Look {
+        format: terminal::finding_format(args.format),
+        colour: terminal::output_colour(args.color),
+        gate,
     };
-    match counts[..=gate as usize].iter().sum() {
+    format::show(&files, look)
+}
+
+/// How many errors, warnings and notes there are.
+fn count(checked: &[Checked]) -> [usize; 3] {
+    let mut counts = [0; 3];
+    for finding in checked.iter().flat_map(|file| &file.findings) {
+        counts[finding.severity as usize] += 1;
+    }
+    counts
+}
+
+/// The least that is a failure.
+fn gate(args: &ValidateArgs) -> Option<Severity> {
+    match (args.fail_on, args.strict) {
+        (_, true) => Some(Severity::Warning),
+        (FailOn::Never, false) => None,
+        (FailOn::Error, false) => Some(Severity::Error),
+        (FailOn::Warning, false) => Some(Severity::Warning),
+        (FailOn::Info, false) => Some(Severity::Info),
+    }
+}
+
+fn exit_code(gate: Option<Severity>, counts: &[usize; 3]) -> ExitCode {
+    let at_gate = gate.map_or(0, |gate| counts[..=gate as usize].iter().sum());
+    match at_gate {
         0_usize => ExitCode::Succeeded,
         _ => ExitCode::Findings,
     }

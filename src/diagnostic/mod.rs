@@ -7,6 +7,7 @@
 //! place with a second label instead of describing it; a help line only where it is certain.
 
 mod code;
+pub mod format;
 mod render;
 mod suggest;
 

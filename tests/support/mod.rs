@@ -9,6 +9,7 @@ pub(crate) mod aws;
 pub(crate) mod events;
 pub(crate) mod normalise;
 pub(crate) mod oracle;
+pub(crate) mod python;
 pub(crate) mod request;
 pub(crate) mod sandbox;
 pub(crate) mod sound;
