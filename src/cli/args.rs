@@ -8,7 +8,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell as CompletionShell;
 
 use crate::buildspec::model::Shell;
+use crate::diagnostic::Code;
 use crate::diagnostic::format::Format;
+use crate::lint::config::Level;
 use crate::plan::{NamespaceType, Packaging, ProjectName};
 use crate::units::parse_duration;
 
@@ -218,14 +220,9 @@ pub(super) struct ValidateArgs {
     #[arg(long, value_name = "KIND", help_heading = "Checking")]
     pub(super) kind: Option<KindArg>,
 
-    /// Who is asked: `runner` also says what this program does not do as CodeBuild does
-    #[arg(
-        long,
-        value_name = "PROFILE",
-        default_value = "codebuild",
-        help_heading = "Checking"
-    )]
-    pub(super) profile: ProfileArg,
+    /// Who is asked: `runner` also says what this program does not do as CodeBuild does [default: codebuild]
+    #[arg(long, value_name = "PROFILE", help_heading = "Checking")]
+    pub(super) profile: Option<ProfileArg>,
 
     /// Do not look at the files around
     #[arg(long, help_heading = "Checking")]
@@ -235,18 +232,25 @@ pub(super) struct ValidateArgs {
     #[arg(long, help_heading = "Checking")]
     pub(super) no_ignores: bool,
 
-    /// The least that makes this a failure (exit code 1)
-    #[arg(
-        long,
-        value_name = "SEVERITY",
-        default_value = "error",
-        help_heading = "Checking"
-    )]
-    pub(super) fail_on: FailOn,
+    /// The least that makes this a failure (exit code 1) [default: error]
+    #[arg(long, value_name = "SEVERITY", help_heading = "Checking")]
+    pub(super) fail_on: Option<FailOn>,
 
     /// Fail on warnings too
     #[arg(long, conflicts_with = "fail_on", help_heading = "Checking")]
     pub(super) strict: bool,
+
+    /// Give a rule a level: error, warning, info or off. Wins over runner.toml
+    #[arg(long, value_name = "NAME=LEVEL", value_parser = super::config::rule_level, help_heading = "Rules")]
+    pub(super) rule: Vec<(Code, Level)>,
+
+    /// Configuration to use [default: runner.toml, looked for from the first path up to the top of its repository]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Rules")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Use no runner.toml
+    #[arg(long, conflicts_with = "config", help_heading = "Rules")]
+    pub(super) no_config: bool,
 
     /// List every rule and do nothing else
     #[arg(long, exclusive = true, help_heading = "Rules")]

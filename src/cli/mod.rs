@@ -5,6 +5,7 @@
 mod args;
 mod aws;
 mod buildspec_file;
+mod config;
 mod load;
 mod machine;
 mod plan;

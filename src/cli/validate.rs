@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::args::{FailOn, KindArg, ProfileArg, ValidateArgs};
+use super::args::{KindArg, ValidateArgs};
+use super::config::Configuration;
 use super::{complain, mistake, print, terminal, usage};
 use crate::build::ExitCode;
 use crate::diagnostic::{Code, Diagnostic, Severity, format, nearest};
-use crate::lint::{FileKind, Profile, Settings, SourceTree, check};
+use crate::lint::{FileKind, Settings, SourceTree, check};
 use crate::source::{MAX_BYTES, SourceText, Span};
 
 /// The page of findings, for `--explain`.
@@ -36,15 +37,19 @@ pub(super) fn validate(args: &ValidateArgs) -> ExitCode {
     if let Some(name) = &args.explain {
         return explain(name);
     }
-    let (files, mut unreadable) = find(&args.paths);
+    let config = match Configuration::load(args) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let (files, mut unreadable) = find(&args.paths, &config);
     let mut checked = Vec::new();
-    for result in check_all(&files, args) {
+    for result in check_all(&files, args, &config) {
         match result {
             Ok(file) => checked.push(file),
             Err(why) => unreadable.push(why),
         }
     }
-    let gate = gate(args);
+    let gate = config.gate;
     let printed = print(show(&checked, args, gate).as_bytes());
     if printed != ExitCode::Succeeded {
         return printed;
@@ -88,17 +93,6 @@ fn count(checked: &[Checked]) -> [usize; 3] {
     counts
 }
 
-/// The least that is a failure.
-fn gate(args: &ValidateArgs) -> Option<Severity> {
-    match (args.fail_on, args.strict) {
-        (_, true) => Some(Severity::Warning),
-        (FailOn::Never, false) => None,
-        (FailOn::Error, false) => Some(Severity::Error),
-        (FailOn::Warning, false) => Some(Severity::Warning),
-        (FailOn::Info, false) => Some(Severity::Info),
-    }
-}
-
 fn exit_code(gate: Option<Severity>, counts: &[usize; 3]) -> ExitCode {
     let at_gate = gate.map_or(0, |gate| counts[..=gate as usize].iter().sum());
     match at_gate {
@@ -124,7 +118,7 @@ fn plural(count: usize, name: &str) -> String {
 }
 
 /// The files to check, in the order of the arguments, and what is no file.
-fn find(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Unreadable>) {
+fn find(paths: &[PathBuf], config: &Configuration) -> (Vec<PathBuf>, Vec<Unreadable>) {
     let (mut files, mut unreadable) = (Vec::new(), Vec::new());
     for path in paths {
         if !path.is_dir() {
@@ -135,7 +129,11 @@ fn find(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Unreadable>) {
         let mut found: Vec<PathBuf> = Vec::new();
         for entry in ignore::WalkBuilder::new(path).hidden(false).build() {
             match entry {
-                Ok(entry) if is_buildspec(entry.path()) && !entry.path().is_dir() => {
+                Ok(entry)
+                    if is_buildspec(entry.path())
+                        && !entry.path().is_dir()
+                        && !config.excludes(entry.path()) =>
+                {
                     found.push(entry.into_path());
                 }
                 Ok(_) => {}
@@ -168,7 +166,11 @@ fn is_buildspec(path: &Path) -> bool {
 }
 
 /// Checks all files, as many at a time as there are processors.
-fn check_all(files: &[PathBuf], args: &ValidateArgs) -> Vec<Result<Checked, Unreadable>> {
+fn check_all(
+    files: &[PathBuf],
+    args: &ValidateArgs,
+    config: &Configuration,
+) -> Vec<Result<Checked, Unreadable>> {
     let workers = thread::available_parallelism()
         .map_or(1, usize::from)
         .min(files.len());
@@ -180,7 +182,7 @@ fn check_all(files: &[PathBuf], args: &ValidateArgs) -> Vec<Result<Checked, Unre
             let Some(file) = files.get(index) else {
                 return done;
             };
-            done.push((index, check_one(file, args)));
+            done.push((index, check_one(file, args, config)));
         }
     };
     if workers < 2 {
@@ -197,7 +199,11 @@ fn check_all(files: &[PathBuf], args: &ValidateArgs) -> Vec<Result<Checked, Unre
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn check_one(file: &Path, args: &ValidateArgs) -> Result<Checked, Unreadable> {
+fn check_one(
+    file: &Path,
+    args: &ValidateArgs,
+    config: &Configuration,
+) -> Result<Checked, Unreadable> {
     let from_input = file == Path::new("-");
     let name = if from_input {
         "<stdin>".to_owned()
@@ -227,10 +233,7 @@ fn check_one(file: &Path, args: &ValidateArgs) -> Result<Checked, Unreadable> {
     };
     let tree = (!args.no_tree && !from_input).then(|| SourceTree::around(file));
     let settings = Settings {
-        profile: match args.profile {
-            ProfileArg::Codebuild => Profile::Codebuild,
-            ProfileArg::Runner => Profile::Runner,
-        },
+        profile: config.profile,
         tree: tree.as_ref(),
         directives: !args.no_ignores,
     };
@@ -238,11 +241,12 @@ fn check_one(file: &Path, args: &ValidateArgs) -> Result<Checked, Unreadable> {
         Some(KindArg::Buildspec) => FileKind::Buildspec,
         None => FileKind::of(file),
     };
-    let findings = check(&source, kind, &settings);
+    let mut findings = check(&source, kind, &settings);
+    config.apply(file, &mut findings);
     Ok(Checked { source, findings })
 }
 
-fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
+pub(super) fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more than is allowed tells a file that is too large from one that just fits.
     reader.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;

@@ -7,6 +7,7 @@
 //! A rule is a function of the [`Subject`] that says what it found; [`rules`] has the table. What a finding is called and
 //! why it matters is a row of [`crate::diagnostic::Code`].
 
+pub mod config;
 pub mod directive;
 mod kind;
 pub mod paths;
@@ -30,6 +31,21 @@ pub enum Profile {
     Codebuild,
     /// This program too: also what it does otherwise.
     Runner,
+}
+
+impl Profile {
+    /// Its words.
+    pub const WORDS: &'static [&'static str] = &["codebuild", "runner"];
+
+    /// The profile with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "codebuild" => Some(Self::Codebuild),
+            "runner" => Some(Self::Runner),
+            _ => None,
+        }
+    }
 }
 
 /// What a file is checked against besides itself.
