@@ -4,9 +4,11 @@
 //! There is one reader; whatever shows, plans, runs or checks a buildspec goes through it.
 
 pub mod ast;
+pub mod keys;
 pub mod model;
 pub mod parse;
 pub mod rules;
+pub mod schema;
 pub mod text_map;
 pub mod yaml;
 

@@ -62,6 +62,8 @@ pub(super) enum Command {
     /// Check buildspecs and the files of the deploy stage
     #[command(after_help = EXIT_CODES)]
     Validate(ValidateArgs),
+    /// Print the JSON schema of buildspecs
+    Schema,
     /// Print a completion script for a shell
     Completions {
         /// The shell

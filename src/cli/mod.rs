@@ -23,7 +23,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use self::args::{Args, Command};
 use crate::build::ExitCode;
-use crate::buildspec::yaml;
+use crate::buildspec::{schema, yaml};
 use crate::exec::process;
 
 /// Runs the program with these arguments, the name it was called by first.
@@ -47,6 +47,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Some(Command::Run(run)) => run::run(run),
         Some(Command::Plan(plan)) => plan::plan(&plan),
         Some(Command::Validate(validate)) => validate::validate(&validate),
+        Some(Command::Schema) => print(format!("{:#}\n", schema::schema()).as_bytes()),
         Some(Command::Completions { shell }) => {
             let mut completions = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "runner", &mut completions);
