@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 
+use support::root;
 use support::sandbox::{Ran, Sandbox};
 
 /// One warning, of `unknown-key`.
@@ -132,6 +133,18 @@ fn mistakes_in_a_flag_say_what_may_have_been_meant() {
             .expect(2)
             .stderr_has(said);
     }
+}
+
+// LINT-55
+#[test]
+fn the_file_that_the_readme_shows_is_one() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md is there");
+    let (_, rest) = readme.split_once("```toml\n").expect("it shows one");
+    let (shown, _) = rest.split_once("```").expect("a block ends");
+    let sandbox = sandbox().file("runner.toml", shown);
+    validate(&sandbox, &["a"])
+        .expect(1)
+        .stdout_has("warning[unknown-key]");
 }
 
 // LINT-56
