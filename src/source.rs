@@ -193,14 +193,20 @@ impl SourceText {
         offset + self.dropped
     }
 
+    /// Where a line begins, counted from 1, if there is one.
+    #[must_use]
+    pub fn line_start(&self, line: usize) -> Option<usize> {
+        let start = self.line_starts.get(line.checked_sub(1)?)?;
+        Some(*start as usize)
+    }
+
     /// The text of a line, counted from 1, without its end; nothing if there is no such line.
     #[must_use]
     pub fn line_text(&self, line: usize) -> &str {
-        let start = |line: usize| self.line_starts.get(line).map(|start| *start as usize);
-        let Some(from) = line.checked_sub(1).and_then(start) else {
+        let Some(from) = self.line_start(line) else {
             return "";
         };
-        let to = start(line).unwrap_or(self.text.len());
+        let to = self.line_start(line + 1).unwrap_or(self.text.len());
         self.text[from..to].trim_end_matches(['\n', '\r'])
     }
 

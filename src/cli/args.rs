@@ -62,6 +62,8 @@ pub(super) enum Command {
     /// Check buildspecs and the files of the deploy stage
     #[command(after_help = EXIT_CODES)]
     Validate(ValidateArgs),
+    /// Check buildspecs as they are written: a language server for editors, on standard input and output
+    Lsp,
     /// Print the JSON schema of buildspecs
     Schema,
     /// Print a completion script for a shell

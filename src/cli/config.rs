@@ -68,6 +68,21 @@ impl Configuration {
         })
     }
 
+    /// What the `runner.toml` of a file asks for.
+    pub(super) fn around(path: &Path) -> Result<Self, Unusable> {
+        let Some(place) = find(path) else {
+            return Ok(Self::default());
+        };
+        let file = read(&place)?;
+        Ok(Self {
+            profile: profile(None, &file),
+            gate: gate_of(&file),
+            rules: Levels::default(),
+            file,
+            directory: parent(&place),
+        })
+    }
+
     /// Gives findings in a file their levels.
     pub(super) fn apply(&self, file: &Path, findings: &mut Vec<Diagnostic>) {
         let path = self.relative(file);
@@ -88,7 +103,33 @@ impl Configuration {
     }
 }
 
+impl Default for Configuration {
+    fn default() -> Self {
+        Self {
+            profile: Profile::Codebuild,
+            gate: Some(Severity::Error),
+            rules: Levels::default(),
+            file: Config::default(),
+            directory: None,
+        }
+    }
+}
+
 impl Unusable {
+    /// The first thing that is wrong, in a line.
+    pub(super) fn line(&self) -> String {
+        match self {
+            Self::Unreadable(why) => why.trim_end().to_owned(),
+            Self::Wrong(source, problems) => {
+                let first = problems.first().map(|problem| {
+                    let place = source.start_of(problem.primary.span);
+                    format!("{}:{place}: {}", source.name(), problem.message)
+                });
+                first.unwrap_or_default()
+            }
+        }
+    }
+
     /// Says it on standard error.
     fn tell(self, color: When) -> ExitCode {
         match self {
@@ -116,11 +157,15 @@ fn gate(args: &ValidateArgs, file: &Config) -> Option<Severity> {
         (Some(FailOn::Error), false) => Some(Severity::Error),
         (Some(FailOn::Warning), false) => Some(Severity::Warning),
         (Some(FailOn::Info), false) => Some(Severity::Info),
-        (None, false) => match file.gate {
-            Some(Gate::At(severity)) => Some(severity),
-            Some(Gate::Never) => None,
-            None => Some(Severity::Error),
-        },
+        (None, false) => gate_of(file),
+    }
+}
+
+fn gate_of(file: &Config) -> Option<Severity> {
+    match file.gate {
+        Some(Gate::At(severity)) => Some(severity),
+        Some(Gate::Never) => None,
+        None => Some(Severity::Error),
     }
 }
 

@@ -7,6 +7,7 @@ mod aws;
 mod buildspec_file;
 mod config;
 mod load;
+mod lsp;
 mod machine;
 mod plan;
 mod plan_json;
@@ -47,6 +48,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Some(Command::Run(run)) => run::run(run),
         Some(Command::Plan(plan)) => plan::plan(&plan),
         Some(Command::Validate(validate)) => validate::validate(&validate),
+        Some(Command::Lsp) => lsp::serve(),
         Some(Command::Schema) => print(format!("{:#}\n", schema::schema()).as_bytes()),
         Some(Command::Completions { shell }) => {
             let mut completions = Vec::new();

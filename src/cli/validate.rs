@@ -155,7 +155,7 @@ fn find(paths: &[PathBuf], config: &Configuration) -> (Vec<PathBuf>, Vec<Unreada
     (files, unreadable)
 }
 
-fn is_buildspec(path: &Path) -> bool {
+pub(super) fn is_buildspec(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
     let name = name.to_string_lossy().to_lowercase();
     let is_yaml = path

@@ -91,7 +91,8 @@ fn places(source: &SourceText, finding: &Diagnostic) -> (LineColumn, LineColumn)
 
 /// All there is to say, where a form has one field for it: the message, what stands at the place, and the remedy on
 /// a line of its own.
-fn whole_message(finding: &Diagnostic) -> String {
+#[must_use]
+pub fn whole_message(finding: &Diagnostic) -> String {
     let mut message = finding.message.clone();
     if !finding.primary.text.is_empty() {
         message.push_str(&format!(" ({})", finding.primary.text));
