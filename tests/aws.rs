@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest as _, Sha256};
 use support::aws::{Bucket, GoBetween, Verdict, command, endpoint, s3_error};
 use support::sandbox::{Ran, Sandbox};
+use support::wait::Bounded as _;
 
 /// Bytes that no compression shortens, the same every time.
 fn noise(size: usize) -> Vec<u8> {
@@ -42,7 +43,7 @@ fn project(artifact: &str) -> Sandbox {
 
 fn run(sandbox: &Sandbox, endpoint: &str, arguments: &[&str]) -> Ran {
     let arguments = [&["run", "--log-format", "codebuild"], arguments].concat();
-    let output = command(sandbox, endpoint, &arguments).output();
+    let output = command(sandbox, endpoint, &arguments).bounded_output();
     sandbox.finish(&output.expect("the program can be started"))
 }
 
@@ -325,7 +326,7 @@ fn missing_credentials_are_said_as_such() {
         .command(["run", "--artifacts", "s3://anyone"])
         .env("AWS_ENDPOINT_URL", &endpoint)
         .env("AWS_REGION", "us-east-1")
-        .output();
+        .bounded_output();
     sandbox
         .finish(&output.expect("the program can be started"))
         .expect(4)
@@ -370,7 +371,7 @@ fn the_settings_of_aws_are_obeyed() {
         &["run", "--artifacts", "s3://settings/service"],
     )
     .env("AWS_ENDPOINT_URL_S3", &endpoint)
-    .output();
+    .bounded_output();
     sandbox
         .finish(&output.expect("the program can be started"))
         .expect(0)
@@ -468,7 +469,7 @@ fn a_stop_in_the_middle_of_an_upload_leaves_nothing() {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a child has a pid"), Signal::INT)
             .expect("a child can be signalled");
-        let output = child.wait_with_output().expect("the program ends");
+        let output = support::wait::output(child);
         sandbox
             .finish(&output)
             .expect(130)
@@ -521,7 +522,7 @@ fn credentials_are_in_nothing_that_is_written() {
         "../build.log",
         "-v",
     ];
-    let output = command(&sandbox, &endpoint, &arguments).output();
+    let output = command(&sandbox, &endpoint, &arguments).bounded_output();
     let ran = sandbox
         .finish(&output.expect("the program can be started"))
         .expect(0);

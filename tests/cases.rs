@@ -18,6 +18,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Deserialize;
 use support::normalise::normalise;
 use support::sandbox::Sandbox;
+use support::wait::Bounded as _;
 use support::{events, root, tree, updating};
 
 /// `case.toml`, where a case needs more than its files.
@@ -261,7 +262,7 @@ fn sandbox(folder: &Path, case: &Case) -> Result<Sandbox, String> {
             .arg("-ec")
             .arg(script)
             .current_dir(sandbox.source())
-            .output();
+            .bounded_output();
         let done = done.map_err(|error| format!("prepare: {error}"))?;
         if !done.status.success() {
             return Err(format!(
@@ -281,7 +282,7 @@ fn validate(folder: &Path) -> Outcome {
     let output = sandbox
         .command(arguments)
         .envs(&case.env)
-        .output()
+        .bounded_output()
         .map_err(|error| error.to_string())?;
     let ran = sandbox.finish(&output);
     let mut expected = Expected::new(folder);
@@ -307,7 +308,7 @@ fn plan(folder: &Path) -> Outcome {
     let output = sandbox
         .command(arguments)
         .envs(&case.env)
-        .output()
+        .bounded_output()
         .map_err(|error| error.to_string())?;
     let ran = sandbox.finish(&output);
     let mut expected = Expected::new(folder);
@@ -320,7 +321,11 @@ fn plan(folder: &Path) -> Outcome {
 fn build(folder: &Path) -> Outcome {
     let case = read_case(folder)?;
     if let Some(program) = &case.needs
-        && Command::new(program).arg("-c").arg(":").output().is_err()
+        && Command::new(program)
+            .arg("-c")
+            .arg(":")
+            .bounded_output()
+            .is_err()
     {
         let name = folder
             .file_name()
@@ -342,7 +347,7 @@ fn build(folder: &Path) -> Outcome {
     let output = sandbox
         .command(&arguments)
         .envs(&case.env)
-        .output()
+        .bounded_output()
         .map_err(|error| error.to_string())?;
     let raw_log = fs::read(&log_file).unwrap_or_default();
     if raw_log != output.stdout {

@@ -12,10 +12,13 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::sandbox::{Ran, Sandbox};
+use support::wait::{self, Bounded as _};
 use support::{RUNNER, events, skipped};
 
 /// A command line in a shell, with the program as `$0`.
@@ -32,7 +35,7 @@ fn shell(sandbox: &Sandbox, script: &str) -> Command {
 }
 
 fn run_shell(sandbox: &Sandbox, script: &str) -> Ran {
-    let output = shell(sandbox, script).output();
+    let output = shell(sandbox, script).bounded_output();
     sandbox.finish(&output.expect("a shell can be started"))
 }
 
@@ -45,7 +48,7 @@ fn signal(child: &Child, signal: Signal) {
 /// A build whose events are read as they happen.
 struct Live {
     child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    lines: mpsc::Receiver<String>,
     seen: Vec<Value>,
 }
 
@@ -54,17 +57,34 @@ impl Live {
         let all = ["run", "--log-format", "json"].iter().chain(arguments);
         let mut child = Sandbox::spawn(&mut sandbox.command(all));
         let stdout = child.stdout.take().expect("standard output is a pipe");
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                let _ = sender.send(line.expect("events are lines"));
+            }
+        });
         Self {
             child,
-            lines: BufReader::new(stdout).lines(),
+            lines,
             seen: Vec::new(),
+        }
+    }
+
+    /// The next line, or `None` at the end.
+    fn next(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(wait::LIMIT) {
+            Ok(line) => Some(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let _ = self.child.kill();
+                panic!("no event and no end after {:#?}", self.seen);
+            }
         }
     }
 
     /// Reads until an event of this name has this text in it.
     fn until(&mut self, name: &str, text: &str) {
-        for line in self.lines.by_ref() {
-            let line = line.expect("events are lines");
+        while let Some(line) = self.next() {
             let event: Value = serde_json::from_str(&line).expect("events are JSON");
             let found = event["event"] == name && line.contains(text);
             self.seen.push(event);
@@ -77,12 +97,11 @@ impl Live {
 
     /// Reads to the end. Returns all events and the exit code.
     fn end(mut self) -> (Vec<Value>, i32) {
-        for line in self.lines.by_ref() {
-            let line = line.expect("events are lines");
+        while let Some(line) = self.next() {
             self.seen
                 .push(serde_json::from_str(&line).expect("events are JSON"));
         }
-        let status = self.child.wait().expect("the program ends");
+        let status = wait::end(self.child);
         (self.seen, status.code().expect("it ends by itself"))
     }
 }
@@ -269,7 +288,7 @@ fn a_missing_bash_is_the_machines_fault_and_says_what_to_do() {
     );
     fs::create_dir(sandbox.path("bin")).expect("a directory can be made");
     let mut command = sandbox.command(["run"]);
-    let output = command.env("PATH", sandbox.path("bin")).output();
+    let output = command.env("PATH", sandbox.path("bin")).bounded_output();
     let ran = sandbox.finish(&output.expect("the program can be started"));
     ran.expect(4)
         .stderr_has("error: there is no shell `bash` on PATH")
@@ -312,7 +331,7 @@ fn a_plan_shows_no_value_of_a_variable() {
     for flags in [&["plan"][..], &["plan", "--json"], &["run", "-n"]] {
         let more = ["--env-file", "p.env", "--env", "C=hidden-three"];
         let mut command = sandbox.command(flags.iter().chain(&more));
-        let output = command.env("D", "hidden-four").output();
+        let output = command.env("D", "hidden-four").bounded_output();
         let ran = sandbox.finish(&output.expect("the program can be started"));
         let text = format!("{}{}", ran.stdout, ran.stderr);
         assert!(text.contains("make") && !text.contains("hidden"), "{text}");
@@ -327,7 +346,12 @@ fn completions_are_made_for_five_shells() {
         let ran = sandbox.run(["completions", name]).expect(0);
         assert!(ran.stdout.contains("log-format"), "{name}");
     }
-    if Command::new("bash").arg("-c").arg(":").status().is_err() {
+    if Command::new("bash")
+        .arg("-c")
+        .arg(":")
+        .bounded_output()
+        .is_err()
+    {
         return skipped("completions in bash", "no bash");
     }
     let script = "\"$0\" completions bash > c && bash -uc '. ./c; COMP_WORDS=(runner run --log-f); COMP_CWORD=2; \
@@ -350,7 +374,7 @@ fn the_callers_variables_reach_the_build_and_can_be_passed_on() {
         .env("A", "caller")
         .env("B", "caller")
         .env("C", "caller")
-        .output();
+        .bounded_output();
     sandbox
         .finish(&output.expect("the program can be started"))
         .expect(0)
@@ -372,7 +396,7 @@ fn builds_of_a_project_are_counted() {
         .expect(0)
         .stdout_has("\nnumber 1\n");
     let mut command = sandbox.command(["run"]);
-    let output = command.env("XDG_STATE_HOME", "/dev/null").output();
+    let output = command.env("XDG_STATE_HOME", "/dev/null").bounded_output();
     let ran = sandbox.finish(&output.expect("the program can be started"));
     ran.expect(0).stdout_has("\nnumber 1\n");
 }
@@ -391,7 +415,7 @@ fn settings_of_aws_reach_the_commands_and_credentials_are_hidden() {
             "AWS_SECRET_ACCESS_KEY",
             "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         )
-        .output();
+        .bounded_output();
     sandbox
         .finish(&output.expect("the program can be started"))
         .expect(0)
@@ -443,7 +467,7 @@ fn output_of_any_shape_arrives_byte_for_byte() {
     ]);
     let output = sandbox
         .command(["run"])
-        .output()
+        .bounded_output()
         .expect("the program can be started");
     assert!(output.status.success());
     let ones = output.stdout.iter().filter(|byte| **byte == 1).count();
@@ -516,7 +540,7 @@ fn json_on_standard_output_is_what_the_events_file_has() {
     let sandbox = Sandbox::with_commands(&["echo é; printf '\\377'", "false"]);
     let output = sandbox
         .command(["run", "--log-format", "json", "--events", "../events"])
-        .output()
+        .bounded_output()
         .expect("the program can be started");
     assert_eq!(
         output.stdout,
@@ -573,7 +597,11 @@ fn quiet_shows_what_commands_write_and_what_went_wrong() {
 
 /// Runs a command line at a terminal, and gives back what it shows.
 fn at_terminal(sandbox: &Sandbox, line: &str, variables: &[(&str, &str)]) -> Option<String> {
-    if Command::new("script").arg("--version").output().is_err() {
+    if Command::new("script")
+        .arg("--version")
+        .bounded_output()
+        .is_err()
+    {
         skipped("what is shown at a terminal", "no script(1)");
         return None;
     }
@@ -582,7 +610,7 @@ fn at_terminal(sandbox: &Sandbox, line: &str, variables: &[(&str, &str)]) -> Opt
         .env("LINE", line.replace("runner", RUNNER))
         .env("TERM", "xterm-256color");
     command.envs(variables.iter().copied());
-    let output = command.output().expect("script(1) can be started");
+    let output = command.bounded_output().expect("script(1) can be started");
     Some(String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n"))
 }
 
@@ -810,25 +838,19 @@ fn a_second_signal_does_not_wait() {
 fn a_third_signal_leaves_at_once() {
     let sandbox = Sandbox::with_commands(&["echo $$ > pid; echo ready; exec cat /dev/zero"]);
     let mut child = Sandbox::spawn(&mut sandbox.command(["run", "--grace", "10h"]));
-    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut line = String::new();
-    while line != "ready\n" {
-        line.clear();
-        stdout.read_line(&mut line).expect("it can be read");
-    }
+    let stdout = wait::read_until(child.stdout.take().expect("a pipe"), "ready");
     // Three signals of three kinds, so that none of them is taken for another.
     for wish in [Signal::INT, Signal::TERM, Signal::HUP] {
         signal(&child, wish);
     }
-    let status = child.wait().expect("it ends");
+    let status = wait::end(child);
     // Which of three signals that arrive together comes first is not told.
     assert!(matches!(status.code(), Some(130 | 143 | 129)), "{status}");
     drop(stdout);
     assert!(sandbox.leftovers().is_empty());
     // It has been killed, but nobody waited for it.
-    while !is_gone(&sandbox.source().join("pid")) {
-        std::thread::yield_now();
-    }
+    let pid = sandbox.source().join("pid");
+    wait::until("the end of the command", move || is_gone(&pid));
 }
 
 /// Whether the process whose number is in this file is no more.
@@ -848,21 +870,23 @@ fn is_gone(file: &Path) -> bool {
 #[test]
 fn a_signal_that_the_caller_ignores_is_not_listened_to() {
     let sandbox = Sandbox::with_commands(&["echo ready; read -r line < ../go; echo \"$line\""]);
-    let made = Command::new("mkfifo").arg(sandbox.path("go")).status();
-    assert!(made.expect("mkfifo(1) is there").success());
+    let made = Command::new("mkfifo")
+        .arg(sandbox.path("go"))
+        .bounded_output();
+    assert!(made.expect("mkfifo(1) is there").status.success());
     let mut child = Sandbox::spawn(&mut shell(&sandbox, "trap '' HUP; exec \"$0\" run"));
-    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut line = String::new();
-    while line != "ready\n" {
-        line.clear();
-        stdout.read_line(&mut line).expect("it can be read");
-    }
+    let mut stdout = wait::read_until(child.stdout.take().expect("a pipe"), "ready");
     signal(&child, Signal::HUP);
-    fs::write(sandbox.path("go"), "went on\n").expect("a command reads it");
-    let mut rest = String::new();
-    stdout.read_to_string(&mut rest).expect("it can be read");
+    let go = sandbox.path("go");
+    wait::within("a command that reads", move || fs::write(go, "went on\n"))
+        .expect("a command reads it");
+    let rest = wait::within("the rest of the output", move || {
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).map(|_| rest)
+    });
+    let rest = rest.expect("it can be read");
     assert!(rest.contains("went on\n"), "{rest}");
-    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(wait::end(child).code(), Some(0));
 }
 
 // PHASE-9: like any program, a build whose reader goes away ends; 141 is 128 + PIPE.
@@ -870,14 +894,11 @@ fn a_signal_that_the_caller_ignores_is_not_listened_to() {
 fn a_reader_that_goes_away_stops_the_build() {
     let sandbox = Sandbox::with_commands(&["echo $$ > pid; while :; do echo line; done"]);
     let mut child = Sandbox::spawn(&mut sandbox.command(["run"]));
-    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut line = String::new();
-    while line != "line\n" {
-        line.clear();
-        stdout.read_line(&mut line).expect("it can be read");
-    }
-    drop(stdout);
-    assert_eq!(child.wait().expect("it ends").code(), Some(141));
+    drop(wait::read_until(
+        child.stdout.take().expect("a pipe"),
+        "line",
+    ));
+    assert_eq!(wait::end(child).code(), Some(141));
     assert!(is_gone(&sandbox.source().join("pid")));
     assert!(sandbox.leftovers().is_empty());
 }
@@ -933,7 +954,7 @@ fn a_full_disk_is_a_fault_and_loses_nothing_in_silence() {
         "echo never",
     ]);
     let mount = "mount -t tmpfs none ../tmp -o size=64k";
-    let possible = shell(&sandbox, &format!("unshare -m sh -c '{mount}'")).output();
+    let possible = shell(&sandbox, &format!("unshare -m sh -c '{mount}'")).bounded_output();
     if !possible.is_ok_and(|output| output.status.success()) {
         return skipped("a full disk", "no file system can be mounted here");
     }
@@ -968,7 +989,7 @@ fn no_room_for_artifacts_is_a_fault_and_leaves_nothing() {
     );
     fs::create_dir(sandbox.path("out")).expect("a directory can be made");
     let mount = "mount -t tmpfs -o size=64k none ../out";
-    let possible = shell(&sandbox, &format!("unshare -m sh -c '{mount}'")).output();
+    let possible = shell(&sandbox, &format!("unshare -m sh -c '{mount}'")).bounded_output();
     if !possible.is_ok_and(|output| output.status.success()) {
         return skipped(
             "no room for artifacts",
@@ -998,7 +1019,7 @@ fn state_is_where_nobody_else_can_look() {
     let sandbox_two =
         Sandbox::with_commands(&["ls -d \"$XDG_RUNTIME_DIR\"/runner-* && ! ls -d ../tmp/runner-*"]);
     let mut command = sandbox_two.command(["run"]);
-    let output = command.env("XDG_RUNTIME_DIR", &runtime).output();
+    let output = command.env("XDG_RUNTIME_DIR", &runtime).bounded_output();
     sandbox_two
         .finish(&output.expect("the program can be started"))
         .expect(0);
@@ -1008,7 +1029,11 @@ fn state_is_where_nobody_else_can_look() {
 // ENV-3: what git says, from wherever the source was cloned.
 #[test]
 fn the_commit_is_known_from_shallow_and_detached_clones() {
-    if Command::new("git").arg("--version").output().is_err() {
+    if Command::new("git")
+        .arg("--version")
+        .bounded_output()
+        .is_err()
+    {
         return skipped("commits of clones", "no git");
     }
     let sandbox = Sandbox::new();
@@ -1038,7 +1063,11 @@ fn the_commit_is_known_from_shallow_and_detached_clones() {
 // CMD-12: no shell here can stand in for PowerShell, so this needs a real one.
 #[test]
 fn powershell_carries_location_and_variables_on() {
-    if Command::new("pwsh").arg("-Version").output().is_err() {
+    if Command::new("pwsh")
+        .arg("-Version")
+        .bounded_output()
+        .is_err()
+    {
         return skipped("PowerShell", "no pwsh");
     }
     let sandbox = Sandbox::with_buildspec(

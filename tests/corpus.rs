@@ -22,6 +22,7 @@ use buildspec_runner::source::SourceText;
 use serde_yaml::Value;
 use support::oracle::{Witness, difference, same_text};
 use support::sound::{self, Reading};
+use support::wait::Bounded as _;
 use support::{RUNNER, corpus, request, skipped};
 
 /// One file, read by us and by others.
@@ -415,7 +416,7 @@ fn show_plan(path: &Path) {
     let output = Command::new(RUNNER)
         .args(["plan", "--file"])
         .arg(path)
-        .output()
+        .bounded_output()
         .expect("the program can be started");
     let text = String::from_utf8_lossy(&output.stdout);
     let complaint = String::from_utf8_lossy(&output.stderr);

@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 
 use support::aws::{Bucket, command, endpoint};
 use support::sandbox::{Ran, Sandbox};
+use support::wait::{self, Bounded as _};
 use support::{corpus, root, skipped, tree};
 
 /// What the registry takes as the password, and no log may show.
@@ -50,9 +51,9 @@ fn import_base() {
         .args(["import", "-", "runner-tests-base:1"])
         .stdin(layer)
         .stdout(Stdio::null())
-        .status();
-    assert!(imported.expect("docker can be started").success());
-    assert!(tar.wait().expect("tar ends").success());
+        .spawn();
+    assert!(wait::end(imported.expect("docker can be started")).success());
+    assert!(wait::end(tar).success());
 }
 
 /// Makes the source a repository with one commit, which is returned.
@@ -61,7 +62,7 @@ fn commit(sandbox: &Sandbox) -> String {
     let output = Command::new("sh")
         .args(["-ec", script])
         .current_dir(sandbox.source())
-        .output();
+        .bounded_output();
     let output = output.expect("git can be started");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
@@ -74,7 +75,7 @@ fn run(sandbox: &Sandbox, endpoint: &str, arguments: &[&str]) -> Ran {
     }
     // Debian's engine brings no plug-in for the newer builder.
     command.env("DOCKER_BUILDKIT", "0");
-    let output = command.output();
+    let output = command.bounded_output();
     sandbox.finish(&output.expect("the program can be started"))
 }
 
@@ -82,7 +83,7 @@ fn run(sandbox: &Sandbox, endpoint: &str, arguments: &[&str]) -> Ran {
 fn docker(sandbox: &Sandbox, arguments: &[&str]) -> Ran {
     let mut command = Command::new("docker");
     command.args(arguments).env("HOME", sandbox.path("home"));
-    let output = command.output();
+    let output = command.bounded_output();
     sandbox.finish(&output.expect("docker can be started"))
 }
 

@@ -15,6 +15,7 @@ use std::sync::LazyLock;
 use buildspec_runner::build::ExitCode;
 use buildspec_runner::diagnostic::{Code, Severity};
 use regex::Regex;
+use support::wait::Bounded as _;
 use support::{root, tree, updating};
 
 /// Every module with its layer. A module may use its own layer and those below it.
@@ -330,7 +331,7 @@ fn exit_codes_are_the_same_in_the_readme_and_in_help() {
     let readme = read(&root().join("README.md"));
     let help = std::process::Command::new(support::RUNNER)
         .args(["run", "--help"])
-        .output()
+        .bounded_output()
         .expect("the program can be started");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     for (number, meaning) in ExitCode::MEANINGS {

@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 
 use support::normalise::{normalise, without_durations};
 use support::sandbox::Sandbox;
+use support::wait::Bounded as _;
 use support::{RUNNER, root, tree, updating};
 
 /// Where README says that the reader is.
@@ -61,7 +62,7 @@ fn run(sandbox: &Sandbox, directory: &mut String, line: &str) -> String {
         .current_dir(sandbox.source().join(directory.trim_start_matches('/')));
     let path = std::env::var("PATH").expect("PATH is text");
     command.env("PATH", format!("{}:{path}", programs.display()));
-    let output = command.output().expect("a shell can be started");
+    let output = command.bounded_output().expect("a shell can be started");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod request;
 pub(crate) mod sandbox;
 pub(crate) mod sound;
 pub(crate) mod tree;
+pub(crate) mod wait;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use super::RUNNER;
 use super::normalise::normalise;
+use super::wait::{self, Bounded as _};
 
 /// A fresh directory with everything a run needs. It goes away with the value.
 pub(crate) struct Sandbox {
@@ -138,7 +139,7 @@ impl Sandbox {
 
     /// Runs the program to its end.
     pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
-        let output = self.command(arguments).output();
+        let output = self.command(arguments).bounded_output();
         self.finish(&output.expect("the program can be started"))
     }
 
@@ -156,11 +157,12 @@ impl Sandbox {
             .expect("standard input is a pipe")
             .write_all(input)
             .expect("it can be written");
-        self.finish(&child.wait_with_output().expect("the program ends"))
+        self.finish(&wait::output(child))
     }
 
     /// Starts a command with its output in pipes.
     pub(crate) fn spawn(command: &mut Command) -> Child {
+        wait::heed_signals();
         command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
