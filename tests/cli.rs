@@ -853,6 +853,41 @@ fn a_third_signal_leaves_at_once() {
     wait::until("the end of the command", move || is_gone(&pid));
 }
 
+// LOG-19, PHASE-9, PHASE-10: a reader that does not read holds up a build, but neither its end nor that of its command.
+#[test]
+fn a_reader_that_does_not_read_does_not_keep_a_build_from_its_end() {
+    // More than a pipe holds, and less than all the queues on the way do.
+    let fill = "echo $$ > pid; head -c 400000 /dev/zero; touch ../filled; exec yes";
+    for (flags, wish, code) in [
+        (&["--grace", "10h"][..], Some(Signal::INT), 130),
+        (&["--grace", "0s", "--timeout", "1s"], None, 5),
+    ] {
+        let sandbox = Sandbox::with_commands(&[fill]);
+        let mut child = Sandbox::spawn(&mut sandbox.command(["run"].iter().chain(flags)));
+        let unread = child.stdout.take();
+        let mut stderr = child.stderr.take().expect("a pipe");
+        if let Some(wish) = wish {
+            let filled = sandbox.path("filled");
+            wait::until("output that nobody reads", move || filled.exists());
+            signal(&child, wish);
+        }
+        assert_eq!(wait::end(child).code(), Some(code));
+        drop(unread);
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).expect("it can be read");
+        if wish.is_some() {
+            let told = "error: standard output is incomplete: nobody took ";
+            assert!(
+                said.contains(told) && said.contains(" bytes of output in time"),
+                "{said}"
+            );
+        }
+        let pid = sandbox.source().join("pid");
+        assert!(!pid.exists() || is_gone(&pid));
+        assert!(sandbox.leftovers().is_empty());
+    }
+}
+
 /// Whether the process whose number is in this file is no more.
 fn is_gone(file: &Path) -> bool {
     let pid = fs::read_to_string(file).expect("a process number was written");

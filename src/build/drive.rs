@@ -1,7 +1,8 @@
 //! The one loop: feeds the machine, carries out what it says, and makes events of what happens.
 //!
 //! While something is under way the loop listens to everything at once: output, the end of the work, signals, the time
-//! limit, the end of the grace period, and a reader that goes away. Nothing in it waits for anything else.
+//! limit, the end of the grace period, and a reader that goes away. Nothing in it waits for anything else. A reader that
+//! does not read slows a build down; it does not keep one from its end (LOG-19).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,10 @@ use crate::store::{Stop, Store};
 
 /// Chunks of output that wait for the loop.
 const OUTPUT_CHUNKS: usize = 16;
+
+/// How long the sinks have for what is left to write, once somebody has asked for the end or the time limit was reached
+/// (LOG-19). For as long, whoever still writes then waits for them.
+const LAST_WRITES: Duration = Duration::from_secs(2);
 
 /// Least time between two reports of progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -130,6 +135,9 @@ pub(super) struct Driver {
     deadline: Option<Instant>,
     grace: Duration,
     grace_over: Option<Instant>,
+    /// Whether the end was asked for, or its time has come: from then on nothing waits for the sinks for long.
+    hurried: bool,
+    patience_over: Option<Instant>,
     build_started: Instant,
     phase_started: Instant,
     last_progress: Option<Instant>,
@@ -165,6 +173,8 @@ impl Driver {
             deadline: started.checked_add(prepared.timeout),
             grace: prepared.grace,
             grace_over: None,
+            hurried: false,
+            patience_over: None,
             build_started: started,
             phase_started: started,
             last_progress: None,
@@ -329,18 +339,29 @@ impl Driver {
         Some(())
     }
 
-    /// Waits for the sinks. Whoever asks again meanwhile leaves without them.
+    /// Waits for the sinks, but not for ever (LOG-19). Whoever asks again meanwhile leaves without them.
     async fn finish(self) -> Finished {
         let Self {
             recorder,
             outcome,
             mut signals,
+            deadline,
+            hurried,
             ..
         } = self;
-        let sink_failures = tokio::select! {
-            failures = recorder.finish() => failures,
-            Some(_) = signals.recv() => Vec::new(),
+        let soon = Instant::now() + LAST_WRITES;
+        let limit = if hurried {
+            Some(soon)
+        } else {
+            deadline.map(|deadline| deadline.max(soon))
         };
+        let over = async {
+            tokio::select! {
+                Some(_) = signals.recv() => {}
+                () = at(limit) => {}
+            }
+        };
+        let sink_failures = recorder.finish(over).await;
         Finished {
             outcome,
             sink_failures,
@@ -357,6 +378,8 @@ impl Driver {
         tokio::pin!(work);
         let result = loop {
             let drained = self.recorder.is_drained();
+            // Whoever is asked to end must not be kept from it by a reader that does not read.
+            let takes = drained || (self.hurried && self.recorder.has_room());
             tokio::select! {
                 biased;
                 Some(reason) = self.signals.recv() => self.stop_asked(reason)?,
@@ -365,16 +388,21 @@ impl Driver {
                 }
                 () = at(self.deadline) => {
                     self.deadline = None;
+                    self.hurry();
                     self.tell(Input::TimeLimit)?;
                 }
                 () = at(self.grace_over) => {
                     self.grace_over = None;
                     self.tell(Input::GraceOver)?;
                 }
+                () = at(self.patience_over) => {
+                    self.patience_over = None;
+                    self.recorder.lose_patience();
+                }
                 result = &mut work => break result,
                 () = self.recorder.drain(), if !drained => {}
-                Some(chunk) = self.chunks.recv(), if drained => self.recorder.output(chunk),
-                Some(report) = self.heard.recv(), if drained => self.report(report),
+                Some(chunk) = self.chunks.recv(), if takes => self.recorder.output(chunk),
+                Some(report) = self.heard.recv(), if takes => self.report(report),
             }
         };
         // What was sent before the work ended belongs before whatever comes next.
@@ -389,7 +417,15 @@ impl Driver {
 
     fn stop_asked(&mut self, reason: StopReason) -> Left<()> {
         self.record(EventKind::StopRequested { by: reason });
+        self.hurry();
         self.tell(Input::Stop(reason))
+    }
+
+    fn hurry(&mut self) {
+        if !self.hurried {
+            self.hurried = true;
+            self.patience_over = Instant::now().checked_add(LAST_WRITES);
+        }
     }
 
     fn tell(&mut self, input: Input) -> Left<()> {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime;
 use tokio::sync::mpsc;
@@ -94,7 +94,7 @@ async fn build(args: RunArgs, loaded: Loaded, started_at: Instant) -> ExitCode {
         outcome,
         sink_failures,
     } = drive(prepare(loaded, started_at), world, stop_signals).await;
-    finish(outcome.exit_code(), &sink_failures)
+    finish(outcome.exit_code(), &sink_failures).await
 }
 
 fn prepare(loaded: Loaded, started_at: Instant) -> Prepared {
@@ -133,10 +133,18 @@ fn prepare(loaded: Loaded, started_at: Instant) -> Prepared {
     }
 }
 
+/// How long a complaint at the end may take: a terminal that was told to wait (Ctrl-S) takes neither log nor complaint.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A log that could not be written does not change how the build ended, but nobody may take it for a success (LOG-16).
-fn finish(code: ExitCode, failures: &[SinkFailure]) -> ExitCode {
+async fn finish(code: ExitCode, failures: &[SinkFailure]) -> ExitCode {
+    let mut text = String::new();
     for SinkFailure { sink, error } in failures {
-        complain(&format!("error: {sink} is incomplete: {error}\n"));
+        text.push_str(&format!("error: {sink} is incomplete: {error}\n"));
+    }
+    if !text.is_empty() {
+        let telling = tokio::task::spawn_blocking(move || complain(&text));
+        let _ = tokio::time::timeout(LAST_WORDS, telling).await;
     }
     if code == ExitCode::Succeeded && !failures.is_empty() {
         ExitCode::Fault

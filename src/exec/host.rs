@@ -425,7 +425,7 @@ impl HostSession {
                 exit = process.wait() => return exit,
                 Ok(()) = cancel.changed() => {}
                 () = running.pass_on(output), if running.reader.is_some() => {}
-                Some(chunk) = self.background.1.recv() => { let _ = output.send(chunk).await; }
+                never = forward(&mut self.background.1, output) => match never {},
             }
         }
     }
@@ -573,6 +573,23 @@ impl Running {
 
 /// More than any pipe holds: what a command's own shell wrote before its end is in the pipe, and no more than this.
 const MAX_DRAIN: usize = 4 * 1024 * 1024;
+
+/// Passes on what background processes write. May be dropped at any time and loses nothing: a chunk is taken only when
+/// there is room for it.
+async fn forward(
+    background: &mut mpsc::Receiver<Vec<u8>>,
+    output: &Output,
+) -> std::convert::Infallible {
+    loop {
+        let chunk = match output.reserve().await {
+            Ok(permit) => background.recv().await.map(|chunk| permit.send(chunk)),
+            Err(_) => None,
+        };
+        if chunk.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
 
 async fn read_in_background(reader: pipe::Receiver, output: mpsc::Sender<Vec<u8>>) {
     let mut running = Running {

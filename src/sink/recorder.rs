@@ -1,7 +1,10 @@
 //! The way of an event to the sinks: redacted, numbered, stamped, handed over.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,6 +16,9 @@ use crate::redact::{Redactor, Secrets};
 /// Events that wait for the sinks; a build waits when there are more.
 const QUEUE: usize = 64;
 
+/// Bytes of output that wait for the sinks at most, where nobody waits with them (LOG-19).
+const ROOM: usize = 4 * 1024 * 1024;
+
 /// A sink that could not write.
 #[derive(Debug)]
 pub struct SinkFailure {
@@ -20,6 +26,16 @@ pub struct SinkFailure {
     pub sink: String,
     /// Why.
     pub error: io::Error,
+}
+
+/// How far the sinks have come.
+#[derive(Debug, Default)]
+struct Progress {
+    events: AtomicU64,
+    /// Bytes of output in those events.
+    bytes: AtomicU64,
+    /// The sink that is writing, counted from 1; 0 if none is.
+    writing: AtomicUsize,
 }
 
 /// Makes events of what happens and hands them to the sinks.
@@ -31,7 +47,18 @@ pub struct Recorder {
     sequence: u64,
     /// Events that the queue has no room for yet.
     pending: VecDeque<Event>,
-    queue: mpsc::Sender<Event>,
+    /// Bytes of output among them.
+    waiting: usize,
+    /// Bytes of output in all events.
+    recorded: u64,
+    /// Bytes of output that became no event.
+    dropped: u64,
+    /// Whether output that finds no room is dropped.
+    impatient: bool,
+    /// `None` when the last event was handed over.
+    queue: Option<mpsc::Sender<Event>>,
+    names: Vec<String>,
+    progress: Arc<Progress>,
     failures: oneshot::Receiver<Vec<SinkFailure>>,
     closed: watch::Receiver<bool>,
 }
@@ -43,8 +70,11 @@ impl Recorder {
         let (queue, events) = mpsc::channel(QUEUE);
         let (report, failures) = oneshot::channel();
         let (close, closed) = watch::channel(false);
+        let names = sinks.iter().map(|sink| sink.name()).collect();
+        let progress = Arc::new(Progress::default());
+        let theirs = Arc::clone(&progress);
         thread::spawn(move || {
-            let _ = report.send(feed(sinks, events, &close));
+            let _ = report.send(feed(sinks, events, &close, &theirs));
         });
         Self {
             output: Redactor::new(secrets.clone()),
@@ -52,7 +82,13 @@ impl Recorder {
             secrets,
             sequence: 0,
             pending: VecDeque::new(),
-            queue,
+            waiting: 0,
+            recorded: 0,
+            dropped: 0,
+            impatient: false,
+            queue: Some(queue),
+            names,
+            progress,
             failures,
             closed,
         }
@@ -80,6 +116,13 @@ impl Recorder {
 
     /// Records output of the build. Never waits.
     pub fn output(&mut self, bytes: Vec<u8>) {
+        // Once output is missing, all that follows is: what comes after a gap may be the end of a secret.
+        if self.dropped > 0 || (self.impatient && self.waiting >= ROOM) {
+            self.output = Redactor::new(self.secrets.clone());
+            self.dropped += (bytes.len() + self.half.len()) as u64;
+            self.half.clear();
+            return;
+        }
         let mut bytes = self.output.push(bytes);
         if !self.half.is_empty() {
             let mut whole = std::mem::take(&mut self.half);
@@ -99,12 +142,24 @@ impl Recorder {
         self.pending.is_empty()
     }
 
+    /// Whether output is taken although the sinks are behind.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.impatient || self.waiting < ROOM
+    }
+
+    /// From now on, output that finds no room is dropped and counted.
+    pub fn lose_patience(&mut self) {
+        self.impatient = true;
+    }
+
     /// Waits until the sinks have room. May be dropped and called again.
     pub async fn drain(&mut self) {
-        while !self.pending.is_empty() {
-            match self.queue.reserve().await {
+        while let (Some(queue), false) = (&self.queue, self.pending.is_empty()) {
+            match queue.reserve().await {
                 Ok(permit) => {
                     if let Some(event) = self.pending.pop_front() {
+                        self.waiting -= output_bytes(&event);
                         permit.send(event);
                     }
                 }
@@ -114,15 +169,60 @@ impl Recorder {
         }
     }
 
-    /// Waits until the sinks have written everything. Returns those that could not.
-    pub async fn finish(mut self) -> Vec<SinkFailure> {
+    /// Waits until the sinks have written everything, but no longer than `limit`. Returns those that could not.
+    pub async fn finish(mut self, limit: impl Future<Output = ()>) -> Vec<SinkFailure> {
+        let (mut failures, written) = tokio::select! {
+            failures = self.all_written() => (failures, true),
+            () = limit => (Vec::new(), false),
+        };
+        failures.extend(self.unwritten(written));
+        failures
+    }
+
+    async fn all_written(&mut self) -> Vec<SinkFailure> {
         self.drain().await;
-        drop(self.queue);
+        self.queue = None;
         let gone = || SinkFailure {
             sink: "the log".to_owned(),
             error: io::Error::other("its thread panicked"),
         };
-        self.failures.await.unwrap_or_else(|_| vec![gone()])
+        (&mut self.failures).await.unwrap_or_else(|_| vec![gone()])
+    }
+
+    /// What nobody took (LOG-19).
+    fn unwritten(&self, all_written: bool) -> Option<SinkFailure> {
+        let of = |number: u64, what: &str| match number {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            _ => Some(format!("{number} {what}s")),
+        };
+        let (mut events, mut bytes) = (0, self.dropped);
+        if !all_written {
+            events = self.sequence - self.progress.events.load(Ordering::Acquire);
+            bytes += self.recorded - self.progress.bytes.load(Ordering::Acquire);
+        }
+        let mut missing: Vec<String> = of(events, "event")
+            .into_iter()
+            .chain(of(bytes, "byte").map(|bytes| format!("{bytes} of output")))
+            .collect();
+        if missing.is_empty() {
+            if all_written {
+                return None;
+            }
+            // Every event was taken, but not what the sink itself held back.
+            missing.push("the last of it".to_owned());
+        }
+        let name = (self.progress.writing.load(Ordering::Acquire).checked_sub(1))
+            .and_then(|sink| self.names.get(sink))
+            .map_or("the log", String::as_str);
+        let mut message = format!("nobody took {} in time", missing.join(" with "));
+        if self.names.len() > 1 {
+            message.push_str(", and they are missing in the other logs too");
+        }
+        Some(SinkFailure {
+            sink: name.to_owned(),
+            error: io::Error::other(message),
+        })
     }
 
     fn push(&mut self, kind: EventKind) -> &Event {
@@ -132,6 +232,9 @@ impl Recorder {
             kind,
         };
         self.sequence += 1;
+        let bytes = output_bytes(&event);
+        self.waiting += bytes;
+        self.recorded += bytes as u64;
         self.pending.push_back(event);
         self.pending
             .back()
@@ -139,8 +242,10 @@ impl Recorder {
     }
 
     fn hand_over(&mut self) {
-        while let (Some(_), Ok(permit)) = (self.pending.front(), self.queue.try_reserve()) {
+        let Some(queue) = &self.queue else { return };
+        while let (Some(_), Ok(permit)) = (self.pending.front(), queue.try_reserve()) {
             if let Some(event) = self.pending.pop_front() {
+                self.waiting -= output_bytes(&event);
                 permit.send(event);
             }
         }
@@ -227,6 +332,13 @@ impl Recorder {
     }
 }
 
+fn output_bytes(event: &Event) -> usize {
+    match &event.kind {
+        EventKind::Output { bytes } => bytes.len(),
+        _ => 0,
+    }
+}
+
 /// How many bytes at the end are the beginning of a character that is not complete.
 fn half_a_character(bytes: &[u8]) -> usize {
     let tail = &bytes[bytes.len().saturating_sub(3)..];
@@ -247,8 +359,9 @@ fn feed(
     sinks: Vec<Box<dyn Sink>>,
     mut events: mpsc::Receiver<Event>,
     close: &watch::Sender<bool>,
+    progress: &Progress,
 ) -> Vec<SinkFailure> {
-    let mut working: Vec<Box<dyn Sink>> = sinks;
+    let mut working: Vec<(usize, Box<dyn Sink>)> = (1..).zip(sinks).collect();
     let mut failures = Vec::new();
     let mut attempt = |sink: &mut Box<dyn Sink>, result: io::Result<()>| match result {
         Ok(()) => true,
@@ -266,15 +379,22 @@ fn feed(
         }
     };
     while let Some(event) = events.blocking_recv() {
-        working.retain_mut(|sink| {
+        working.retain_mut(|(number, sink)| {
+            progress.writing.store(*number, Ordering::Release);
             let result = sink.event(&event);
             attempt(sink, result)
         });
+        progress.writing.store(0, Ordering::Release);
+        let bytes = output_bytes(&event) as u64;
+        progress.bytes.fetch_add(bytes, Ordering::AcqRel);
+        progress.events.fetch_add(1, Ordering::AcqRel);
     }
-    for sink in &mut working {
+    for (number, sink) in &mut working {
+        progress.writing.store(*number, Ordering::Release);
         let result = sink.finish();
         attempt(sink, result);
     }
+    progress.writing.store(0, Ordering::Release);
     failures
 }
 
@@ -301,7 +421,7 @@ mod tests {
             recorder.record(EventKind::PhaseStarted {
                 phase: crate::phase::Phase::Build,
             });
-            assert!(recorder.finish().await.is_empty());
+            assert!(recorder.finish(std::future::pending()).await.is_empty());
         });
         let events = events.lock().unwrap();
         let bytes = events.iter().filter_map(|event| match &event.kind {
@@ -359,7 +479,7 @@ mod tests {
                     phase: crate::phase::Phase::Build,
                 });
             }
-            recorder.finish().await
+            recorder.finish(std::future::pending()).await
         });
         assert_eq!(failures.len(), 1);
         assert_eq!(failures[0].sink, "a full disk");
@@ -376,7 +496,60 @@ mod tests {
                 phase: crate::phase::Phase::Build,
             });
             closed.wait_for(|closed| *closed).await.unwrap();
-            assert!(recorder.finish().await.is_empty());
+            assert!(recorder.finish(std::future::pending()).await.is_empty());
         });
+    }
+
+    /// A reader that never reads.
+    struct Stalled(std::sync::mpsc::Receiver<()>);
+
+    impl Sink for Stalled {
+        fn event(&mut self, _event: &Event) -> io::Result<()> {
+            let _ = self.0.recv();
+            Ok(())
+        }
+
+        fn finish(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn name(&self) -> String {
+            "a stalled reader".to_owned()
+        }
+    }
+
+    #[test]
+    fn what_nobody_takes_is_counted() {
+        let (go_on, stalled) = std::sync::mpsc::channel();
+        let megabyte = vec![b'x'; 1024 * 1024];
+        let failures = runtime().block_on(async {
+            let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Stalled(stalled))];
+            let mut recorder = Recorder::start(sinks, Secrets::default());
+            recorder.output(b"x".to_vec());
+            while recorder.progress.writing.load(Ordering::Acquire) == 0 {
+                thread::yield_now();
+            }
+            // Until the queue is full, and one event more.
+            while recorder.is_drained() {
+                recorder.output(b"x".to_vec());
+            }
+            let before = recorder.sequence;
+            recorder.lose_patience();
+            for _ in 0..10 {
+                recorder.output(megabyte.clone());
+            }
+            assert_eq!(recorder.sequence, before + 4);
+            assert_eq!(recorder.dropped, 6 * 1024 * 1024);
+            recorder.finish(std::future::ready(())).await
+        });
+        drop(go_on);
+        let failure = &failures[0];
+        assert_eq!(failure.sink, "a stalled reader");
+        let expected = format!(
+            "nobody took {} events with {} bytes of output in time",
+            QUEUE + 2 + 4,
+            10 * 1024 * 1024 + QUEUE + 2
+        );
+        assert_eq!(failure.error.to_string(), expected);
     }
 }
