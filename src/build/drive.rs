@@ -334,7 +334,11 @@ impl Driver {
         if let Some(mut open) = session.take() {
             let output = self.output.clone();
             let mut cancel = self.cancel.subscribe();
-            self.attend(open.close(&output, &mut cancel)).await?;
+            let ended = self.attend(open.close(&output, &mut cancel)).await?;
+            // Whoever stops a build wants all of it to end.
+            if ended > 0 && self.outcome.stopped_by.is_none() {
+                self.record(EventKind::Warning(left_behind(ended)));
+            }
         }
         Some(())
     }
@@ -484,6 +488,16 @@ async fn at(instant: Option<Instant>) {
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,
     }
+}
+
+fn left_behind(processes: usize) -> Warning {
+    let message = match processes {
+        1 => "1 process that a command left in the background was ended with the build".to_owned(),
+        _ => format!(
+            "{processes} processes that commands left in the background were ended with the build"
+        ),
+    };
+    Warning::new(message)
 }
 
 fn describe(plan: &Plan) -> BuildspecRead {

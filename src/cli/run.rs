@@ -83,7 +83,6 @@ async fn build(args: RunArgs, loaded: Loaded, started_at: Instant) -> ExitCode {
             leave_terminal: process::has_terminal()
                 .then(std::env::current_exe)
                 .and_then(Result::ok),
-            owns_descendants: true,
         },
         store: Arc::new(store(&args.request, &loaded)),
         workspace: workspace(&args, &loaded),

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
-use super::process::{self, Group, Process, Start};
+use super::process::{self, Process, Start};
 use super::shell::{self, StateFiles};
 use super::{
     Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Output, Session,
@@ -29,13 +29,17 @@ const MAX_VARIABLE: usize = 128 * 1024 - 1;
 /// Bytes read from a command at once.
 const CHUNK: usize = 64 * 1024;
 
+/// Longest that processes have to end by themselves when the build they were left behind by is over (CMD-16).
+const LEFT_BEHIND: Duration = Duration::from_secs(2);
+
 /// How long a killed process may take to be gone; one that hangs in the kernel longer is left behind.
 const AFTER_KILL: Duration = Duration::from_secs(5);
 
 /// How many chunks of background output wait for a reader before the background process has to wait too.
 const BACKGROUND_CHUNKS: usize = 16;
 
-/// Runs commands on this machine, as the user who runs this program.
+/// Runs commands on this machine, as the user who runs this program. Every process that comes from this one belongs to the
+/// build and ends with it: one build a process.
 #[derive(Clone, Debug)]
 pub struct HostExecutor {
     /// Where the state directory is made: a directory that only this user can read what is in.
@@ -44,8 +48,6 @@ pub struct HostExecutor {
     pub path: Option<OsString>,
     /// This program, where there is a terminal that commands must not have (CMD-10).
     pub leave_terminal: Option<PathBuf>,
-    /// Whether every descendant of this process belongs to the build, so that all of them end with it.
-    pub owns_descendants: bool,
 }
 
 /// One build on this machine.
@@ -54,7 +56,6 @@ pub struct HostSession {
     environment: Environment,
     program: PathBuf,
     leave_terminal: Option<PathBuf>,
-    owns_descendants: bool,
     state: PathBuf,
     script: PathBuf,
     env: PathBuf,
@@ -66,9 +67,8 @@ pub struct HostSession {
     /// Where the last command left.
     directory: OsString,
     succeeding: bool,
-    /// Groups that had living processes when their command ended.
-    leaked: Vec<Group>,
     background: (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>),
+    closed: bool,
 }
 
 impl Executor for HostExecutor {
@@ -83,9 +83,7 @@ impl Executor for HostExecutor {
             path: environment.source_directory.clone(),
             source,
         })?;
-        if self.owns_descendants {
-            process::adopt_orphans();
-        }
+        process::adopt_orphans();
         let state = self
             .temporary_directory
             .join(format!("runner-{}", uuid::Uuid::new_v4().simple()));
@@ -93,7 +91,6 @@ impl Executor for HostExecutor {
         let session = HostSession {
             program,
             leave_terminal: self.leave_terminal.clone(),
-            owns_descendants: self.owns_descendants,
             script: state.join(shell::script_name(&environment.shell)),
             env: state.join("env.sh"),
             next_env: state.join("env.sh.next"),
@@ -102,8 +99,8 @@ impl Executor for HostExecutor {
             saved_env: Vec::new(),
             directory: environment.source_directory.clone().into_os_string(),
             succeeding: true,
-            leaked: Vec::new(),
             background: mpsc::channel(BACKGROUND_CHUNKS),
+            closed: false,
             state,
             environment,
         };
@@ -258,31 +255,16 @@ impl Session for HostSession {
     }
 
     async fn close(&mut self, output: &Output, cancel: &mut Cancel) -> usize {
-        let owns = self.owns_descendants;
-        let grace = self.environment.grace;
-        let left = || {
-            // Looking for descendants reads about every process of the system, and most builds leave none.
-            if owns && process::clear_ended_orphans() {
-                process::descendants()
-            } else {
-                Vec::new()
-            }
-        };
-        let leaked = std::mem::take(&mut self.leaked);
-        let ended = {
-            let hurry = || *cancel.borrow() == Escalation::Kill;
-            let ending = process::end_all(&leaked, grace, hurry, left);
-            tokio::pin!(ending);
-            // Whoever is asked to end may have something to say first.
-            loop {
-                tokio::select! {
-                    ended = &mut ending => break ended,
-                    Some(chunk) = self.background.1.recv() => { let _ = output.send(chunk).await; }
-                }
-            }
+        let grace = self.environment.grace.min(LEFT_BEHIND);
+        let hurry = || *cancel.borrow() == Escalation::Kill;
+        // Whoever is asked to end may have something to say first.
+        let ended = tokio::select! {
+            ended = process::end_descendants(grace, hurry) => ended,
+            never = forward(&mut self.background.1, output) => match never {},
         };
         self.drain_background(output).await;
         let _ = fs::remove_dir_all(&self.state);
+        self.closed = true;
         ended
     }
 }
@@ -290,8 +272,10 @@ impl Session for HostSession {
 impl Drop for HostSession {
     /// The last resort, where a build ends without [`Session::close`]: a panic, or a third signal.
     fn drop(&mut self) {
-        self.leaked.iter().for_each(|group| group.kill());
-        let _ = fs::remove_dir_all(&self.state);
+        if !self.closed {
+            process::kill_descendants();
+            let _ = fs::remove_dir_all(&self.state);
+        }
     }
 }
 
@@ -355,9 +339,6 @@ impl HostSession {
         let exit = self.wait(&mut process, &mut running, output, cancel).await;
         running.drain(output).await;
         let leaked = process.group().is_alive();
-        if leaked {
-            self.leaked.push(process.group());
-        }
         if let Some(reader) = running.reader {
             tokio::spawn(read_in_background(reader, self.background.0.clone()));
         }

@@ -41,7 +41,7 @@ pub struct Environment {
     pub version: Version,
     /// The variables of the first command.
     pub variables: Vec<(OsString, OsString)>,
-    /// How long processes that a build left behind have to end by themselves.
+    /// How long whoever is asked to end has at most.
     pub grace: Duration,
 }
 

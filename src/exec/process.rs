@@ -40,11 +40,12 @@ pub struct Start<'a> {
     pub leave_terminal: Option<&'a Path>,
 }
 
-/// A started process, the leader of its group.
+/// A started process, the leader of its group. Dropped before its end was awaited, it is ended by force with its group.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
     group: Group,
+    ended: bool,
 }
 
 /// A process group.
@@ -72,6 +73,7 @@ pub fn start(start: &Start<'_>) -> io::Result<(Process, pipe::Receiver)> {
         Process {
             child,
             group: Group(pid),
+            ended: false,
         },
         reader,
     ))
@@ -119,7 +121,18 @@ impl Process {
 
     /// Waits for its end. May be dropped and called again.
     pub async fn wait(&mut self) -> io::Result<Exit> {
-        self.child.wait().await.map(exit)
+        let status = self.child.wait().await;
+        self.ended = true;
+        status.map(exit)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The number is this process's until its end was awaited.
+        if !self.ended {
+            self.group.kill();
+        }
     }
 }
 
@@ -166,7 +179,7 @@ pub fn adopt_orphans() {
 /// Clears away adopted processes that have ended. False if this process has no children after that: with
 /// [`adopt_orphans`], there are no descendants either.
 #[must_use]
-pub fn clear_ended_orphans() -> bool {
+fn clear_ended_orphans() -> bool {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some(_)) => {}
@@ -178,7 +191,7 @@ pub fn clear_ended_orphans() -> bool {
 
 /// Every living process that comes from this one, to any depth.
 #[must_use]
-pub fn descendants() -> Vec<i32> {
+fn descendants() -> Vec<i32> {
     let parents = parents();
     let mut found = vec![rustix::process::getpid().as_raw_nonzero().get()];
     let mut next = 0;
@@ -217,39 +230,31 @@ fn parents() -> Vec<(i32, i32)> {
         .collect()
 }
 
-/// Asks, then forces, processes to end, and waits until they have: those of the given groups, and what `still_there`
-/// finds. With `hurry`, force comes at once. Returns how many were there at first.
-pub async fn end_all(
-    groups: &[Group],
-    grace: Duration,
-    hurry: impl Fn() -> bool,
-    still_there: impl Fn() -> Vec<i32>,
-) -> usize {
-    let alive = || {
-        groups
-            .iter()
-            .copied()
-            .filter(|group| group.is_alive())
-            .collect::<Vec<_>>()
+/// Asks, then forces, every process that comes from this one to end, and waits until they have. With `hurry`, force comes
+/// at once. Returns how many were there at first.
+///
+/// Only what is found at the moment is signalled: a number that was remembered may be another process's by now.
+pub async fn end_descendants(grace: Duration, hurry: impl Fn() -> bool) -> usize {
+    let still_there = || {
+        // Looking for descendants reads about every process of the system, and most builds leave none.
+        if clear_ended_orphans() {
+            descendants()
+        } else {
+            Vec::new()
+        }
     };
     let mut found = still_there();
-    let mut left = alive();
-    let count = found.len().max(left.len());
+    let count = found.len();
     let mut waited = Duration::ZERO;
     let mut pause = Duration::from_millis(1);
     let mut asked = false;
     let mut forced = Duration::ZERO;
     // A killed process needs a moment to go; one that hangs in the kernel may never.
-    while !(found.is_empty() && left.is_empty()) && forced < Duration::from_secs(1) {
+    while !found.is_empty() && forced < Duration::from_secs(1) {
         let force = waited >= grace || hurry();
         if force || !asked {
             let signal = if force { Signal::KILL } else { Signal::TERM };
-            for group in &left {
-                group.signal(signal);
-            }
-            for pid in found.iter().copied().filter_map(Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, signal);
-            }
+            signal_all(&found, signal);
             asked = true;
         }
         tokio::time::sleep(pause).await;
@@ -257,9 +262,19 @@ pub async fn end_all(
         forced += if force { pause } else { Duration::ZERO };
         pause = (pause * 2).min(Duration::from_millis(50));
         found = still_there();
-        left = alive();
     }
     count
+}
+
+/// Ends every process that comes from this one by force, without waiting.
+pub fn kill_descendants() {
+    signal_all(&descendants(), Signal::KILL);
+}
+
+fn signal_all(processes: &[i32], signal: Signal) {
+    for pid in processes.iter().copied().filter_map(Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
 }
 
 /// Leaves the terminal and becomes another program: what this program does when it is started as [`SESSION_NAME`].
