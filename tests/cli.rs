@@ -759,6 +759,7 @@ fn the_first_signal_asks_the_whole_group_to_end() {
         (2, Signal::INT, 130),
         (15, Signal::TERM, 143),
         (1, Signal::HUP, 129),
+        (3, Signal::QUIT, 131),
     ] {
         let sandbox = Sandbox::with_buildspec(
             "\
@@ -885,6 +886,36 @@ fn a_reader_that_does_not_read_does_not_keep_a_build_from_its_end() {
         let pid = sandbox.source().join("pid");
         assert!(!pid.exists() || is_gone(&pid));
         assert!(sandbox.leftovers().is_empty());
+    }
+}
+
+// PHASE-9: a FIFO is waited for before anything has begun, and whoever does not want to wait leaves as from any program.
+#[test]
+fn a_file_for_the_log_that_nobody_reads_can_be_left() {
+    for flag in ["--log-file", "--events"] {
+        let sandbox = Sandbox::with_commands(&["touch ran"]);
+        let made = Command::new("mkfifo")
+            .arg(sandbox.path("fifo"))
+            .bounded_output();
+        assert!(made.expect("mkfifo(1) is there").status.success());
+        let other = if flag == "--events" {
+            "--log-file"
+        } else {
+            "--events"
+        };
+        // The log file is opened first; with the other order it is the FIFO itself that has to be noticed.
+        let mut command = sandbox.command(["run", other, "../other", flag, "../fifo"]);
+        let child = Sandbox::spawn(&mut command);
+        let status = format!("/proc/{}/status", child.id());
+        let other = sandbox.path("other");
+        wait::until("the program to wait", move || {
+            let sleeps = fs::read_to_string(&status).is_ok_and(|text| text.contains("State:\tS"));
+            sleeps && (flag == "--log-file" || other.exists())
+        });
+        signal(&child, Signal::INT);
+        let ran = sandbox.finish(&wait::output(child));
+        ran.expect(130);
+        assert!(!sandbox.source().join("ran").exists());
     }
 }
 

@@ -106,8 +106,9 @@ pub(super) fn stop_signals() -> Vec<i32> {
     const INTERRUPT: i32 = 2;
     const TERMINATE: i32 = 15;
     const HANG_UP: i32 = 1;
+    const QUIT: i32 = 3;
     let ignored = ignored_signals();
-    [INTERRUPT, TERMINATE, HANG_UP]
+    [INTERRUPT, TERMINATE, HANG_UP, QUIT]
         .into_iter()
         .filter(|signal| ignored & (1 << (signal - 1)) == 0)
         .collect()

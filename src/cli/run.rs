@@ -58,11 +58,7 @@ fn dry_run(loaded: &Loaded) -> ExitCode {
 }
 
 async fn build(args: RunArgs, loaded: Loaded, started_at: Instant) -> ExitCode {
-    let (signals, stop_signals) = mpsc::unbounded_channel();
-    if let Err(error) = machine::listen_for_signals(&signals) {
-        complain(&format!("error: could not listen for signals: {error}\n"));
-        return ExitCode::Fault;
-    }
+    // A FIFO is opened when somebody reads it. Until then a signal does what it does to any program (PHASE-9).
     let sinks = match sinks(&args, &loaded.name) {
         Ok(sinks) => sinks,
         Err(complaint) => {
@@ -74,6 +70,11 @@ async fn build(args: RunArgs, loaded: Loaded, started_at: Instant) -> ExitCode {
         Err(refusal) => complain(&refusal.complaint),
         Ok(_) if args.verbose => complain(&loaded.secrets().redact(&plan::text(&loaded))),
         Ok(_) => {}
+    }
+    let (signals, stop_signals) = mpsc::unbounded_channel();
+    if let Err(error) = machine::listen_for_signals(&signals) {
+        complain(&format!("error: could not listen for signals: {error}\n"));
+        return ExitCode::Fault;
     }
     let recorder = Recorder::start(sinks, loaded.secrets());
     let world = World {
