@@ -1022,6 +1022,45 @@ fn nothing_survives_the_end_of_a_build() {
     }
 }
 
+// CMD-4: what bash alone may assign is no state, whoever exports it: the caller or a command.
+#[test]
+fn variables_of_bash_itself_do_not_disturb_later_items() {
+    if Command::new("bash")
+        .arg("-c")
+        .arg(":")
+        .bounded_output()
+        .is_err()
+    {
+        return skipped("variables of bash itself", "no bash");
+    }
+    let sandbox = Sandbox::with_commands(&[
+        "export UID SHELLOPTS BASHOPTS PPID; A='x y'",
+        "echo \"[$A] [$(env | grep -c '^UID=')]\"",
+    ]);
+    let bash = wait::within("bash", || {
+        Command::new("sh")
+            .args(["-c", "command -v bash"])
+            .bounded_output()
+    });
+    let bash = String::from_utf8(bash.expect("a shell can be started").stdout).expect("a path");
+    fs::create_dir(sandbox.path("bin")).expect("a directory can be made");
+    std::os::unix::fs::symlink(bash.trim(), sandbox.path("bin/sh")).expect("a link can be made");
+    let path = std::env::var("PATH").expect("PATH is text");
+    for shell in ["bash", "sh"] {
+        let mut command = sandbox.command(["run", "--shell", shell]);
+        command
+            .env("PATH", format!("{}:{path}", sandbox.path("bin").display()))
+            .env("SHELLOPTS", "braceexpand")
+            .env("BASHOPTS", "cmdhist");
+        let output = command.bounded_output();
+        let ran = sandbox
+            .finish(&output.expect("the program can be started"))
+            .expect(0)
+            .stdout_has("\n[x y] [1]\n");
+        assert!(!ran.stdout.contains("readonly"), "{}", ran.stdout);
+    }
+}
+
 // CMD-8, PHASE-11: a file system of a few kilobytes, for this process only.
 #[test]
 fn a_full_disk_is_a_fault_and_loses_nothing_in_silence() {

@@ -433,7 +433,12 @@ impl HostSession {
             return Err(lost());
         };
         let directory = OsString::from_vec(directory.to_vec());
-        self.saved_env = fs::read(&self.next_env).map_err(|_| lost())?;
+        let saved = fs::read(&self.next_env).map_err(|_| lost())?;
+        let before = saved.len();
+        self.saved_env = shell::without_own_variables(saved);
+        if self.saved_env.len() != before {
+            write_file(&self.next_env, &self.saved_env)?;
+        }
         fs::rename(&self.next_env, &self.env).map_err(|_| lost())?;
         fs::remove_file(&self.next_dir).map_err(|_| lost())?;
         self.directory = directory;

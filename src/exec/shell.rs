@@ -201,6 +201,82 @@ fn double_quoted(text: &str) -> String {
     out
 }
 
+/// Variables that bash makes itself and lets nobody assign. Exported, they are among what `export -p` prints.
+const OWN_VARIABLES: &[&[u8]] = &[
+    b"BASHOPTS",
+    b"BASH_VERSINFO",
+    b"EUID",
+    b"PPID",
+    b"SHELLOPTS",
+    b"UID",
+];
+
+/// Saved variables without assignments that bash refuses: a message each, and as `sh` it would leave at the first.
+///
+/// Numbers of users stay exported, as a name without a value; the rest belongs to the shell that printed it (CMD-4).
+#[must_use]
+pub fn without_own_variables(saved: Vec<u8>) -> Vec<u8> {
+    // Only bash quotes values like this.
+    let suspects: [&[u8]; 4] = [b"OPTS=\"", b"ID=\"", b"_VERSINFO=(", b"OPTS=$"];
+    let suspect = |at: usize| suspects.iter().any(|name| saved[at..].starts_with(name));
+    if !(0..saved.len()).any(suspect) {
+        return saved;
+    }
+    let mut kept = Vec::with_capacity(saved.len());
+    for statement in statements(&saved) {
+        match own_variable(statement) {
+            None => kept.extend_from_slice(statement),
+            Some(name @ (b"EUID" | b"UID")) => {
+                kept.extend_from_slice(&[b"export ", name, b"\n"].concat());
+            }
+            Some(_) => {}
+        }
+    }
+    kept
+}
+
+/// The name of the variable of bash's own that a statement of `export -p` assigns.
+fn own_variable(statement: &[u8]) -> Option<&[u8]> {
+    let assigned = statement.split(|byte| *byte == b'=').next()?;
+    let mut words = assigned.split(|byte| *byte == b' ');
+    let printed_by_bash = match words.next()? {
+        b"declare" => true,
+        // dash and others print `export NAME='value'`, and to them these names are like any other.
+        b"export" => statement.get(assigned.len() + 1) != Some(&b'\''),
+        _ => false,
+    };
+    let name = words.next_back()?;
+    (printed_by_bash && statement.len() > assigned.len() && OWN_VARIABLES.contains(&name))
+        .then_some(name)
+}
+
+/// The statements of what `export -p` prints, each with its line end. A value may have line ends of its own.
+fn statements(saved: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    let (mut from, mut at) = (0, 0);
+    let mut quote = None;
+    while let Some(&byte) = saved.get(at) {
+        at += 1;
+        match (quote, byte) {
+            (None, b'\n') => {
+                found.push(&saved[from..at]);
+                from = at;
+            }
+            (None | Some(b'"' | b'$'), b'\\') => at += 1,
+            (None, b'$') if saved.get(at) == Some(&b'\'') => {
+                at += 1;
+                quote = Some(b'$');
+            }
+            (None, b'\'' | b'"') => quote = Some(byte),
+            (Some(b'$'), b'\'') => quote = None,
+            (Some(open), _) if open == byte && open != b'$' => quote = None,
+            _ => {}
+        }
+    }
+    found.push(&saved[from..]);
+    found
+}
+
 /// A path or text as one word of a shell.
 fn quote(text: impl AsRef<OsStr>) -> Vec<u8> {
     let bytes = text.as_ref().as_bytes();
@@ -392,6 +468,45 @@ mod tests {
         ];
         for (from, to) in table {
             assert_eq!(double_quoted(from), to, "{from}");
+        }
+    }
+
+    #[test]
+    fn variables_of_bash_itself_are_no_state() {
+        let table = [
+            (
+                "declare -x A=\"1\"\ndeclare -rx SHELLOPTS=\"braceexpand\"\ndeclare -x B\n",
+                "declare -x A=\"1\"\ndeclare -x B\n",
+            ),
+            (
+                "export BASHOPTS=\"x\"\nexport -a BASH_VERSINFO=([0]=\"5\")\nexport C=\"1\"\n",
+                "export C=\"1\"\n",
+            ),
+            (
+                "declare -irx UID=\"0\"\ndeclare -irx PPID=\"7\"\n",
+                "export UID\n",
+            ),
+            // A value that looks like a statement.
+            (
+                "declare -rx SHELLOPTS=\"a\"\ndeclare -x X=\"1\ndeclare -rx UID=\\\"2\\\"\n3\"\n",
+                "declare -x X=\"1\ndeclare -rx UID=\\\"2\\\"\n3\"\n",
+            ),
+            (
+                "export SHELLOPTS=\"a\"\nexport X=$'it\\'s\\nexport UID=\"1\"'\n",
+                "export X=$'it\\'s\\nexport UID=\"1\"'\n",
+            ),
+            // dash.
+            (
+                "export SHELLOPTS='a'\nexport UID='5'\nexport X='\nexport UID=\"1\"\n'\n",
+                "export SHELLOPTS='a'\nexport UID='5'\nexport X='\nexport UID=\"1\"\n'\n",
+            ),
+            (
+                "declare -x MY_UID=\"1\"\ndeclare -x SHELLOPTSX=\"2\"\n",
+                "declare -x MY_UID=\"1\"\ndeclare -x SHELLOPTSX=\"2\"\n",
+            ),
+        ];
+        for (saved, kept) in table {
+            assert_eq!(text(without_own_variables(saved.into())), kept);
         }
     }
 
