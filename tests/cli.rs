@@ -1022,6 +1022,20 @@ fn nothing_survives_the_end_of_a_build() {
     }
 }
 
+// CMD-10: an update, or a build of this very program, takes away the file that runs.
+#[test]
+fn a_program_that_is_replaced_while_it_runs_goes_on() {
+    let sandbox = Sandbox::with_commands(&[
+        "rm ../copy; echo '#!/bin/false' > ../copy; chmod +x ../copy",
+        "echo went on",
+    ]);
+    fs::copy(RUNNER, sandbox.path("copy")).expect("the program can be copied");
+    let Some(shown) = at_terminal(&sandbox, "../copy run --log-format codebuild", &[]) else {
+        return;
+    };
+    assert!(shown.contains("\nwent on\n"), "{shown}");
+}
+
 // CMD-4: what bash alone may assign is no state, whoever exports it: the caller or a command.
 #[test]
 fn variables_of_bash_itself_do_not_disturb_later_items() {

@@ -82,8 +82,8 @@ async fn build(args: RunArgs, loaded: Loaded, started_at: Instant) -> ExitCode {
             temporary_directory: machine::private_directory(),
             path: machine::variable("PATH"),
             leave_terminal: process::has_terminal()
-                .then(std::env::current_exe)
-                .and_then(Result::ok),
+                .then(process::this_program)
+                .flatten(),
         },
         store: Arc::new(store(&args.request, &loaded)),
         workspace: workspace(&args, &loaded),

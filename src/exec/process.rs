@@ -277,6 +277,18 @@ fn signal_all(processes: &[i32], signal: Signal) {
     }
 }
 
+/// This program, as something to start as [`SESSION_NAME`]. A path of its own may be another program's before the build
+/// is over: an update, or a build that makes this program.
+#[must_use]
+pub fn this_program() -> Option<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() {
+        Some(running)
+    } else {
+        std::env::current_exe().ok()
+    }
+}
+
 /// Leaves the terminal and becomes another program: what this program does when it is started as [`SESSION_NAME`].
 /// Returns only if that fails.
 #[must_use]
