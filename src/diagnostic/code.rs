@@ -59,7 +59,7 @@ codes! {
         "Tags such as `!Sub` belong to templates; CodeBuild does not resolve them.";
     LimitExceeded "BS012" "limit-exceeded" Error
         "Size, nesting and alias expansion are bounded so that no file can exhaust the machine.";
-    Configuration "BS013" "configuration" Error
+    Configuration "BS014" "configuration" Error
         "A `runner.toml` that is half understood would hide findings or fail builds for reasons nobody sees.";
     VersionMissing "BS101" "version-missing" Error
         "CodeBuild needs the version to know how commands share their shell state.";
