@@ -133,15 +133,22 @@ pub fn expand_script(
         Version::V0_2 => posix_prologue(directory, succeeding, files),
     };
     script.extend(lines(&[b"set +a"]));
+    if texts.iter().any(|text| text.contains('"')) {
+        script.extend(QUOTE_FUNCTION.as_bytes());
+    }
     for text in texts {
-        script.extend(lines(&[
-            &[b"runner_text=\"", double_quoted(text).as_bytes(), b"\""].concat(),
-            &[
-                b"printf '%s\\0%s\\0' \"$?\" \"$runner_text\" >> ",
-                &quote(files.expanded)[..],
-            ]
-            .concat(),
-        ]));
+        let assignment = if text.contains('"') {
+            let quoted = [b"runner_quote ", &quote(text)[..]].concat();
+            lines(&[&quoted, br#"eval "runner_text=\"$runner_text\"""#])
+        } else {
+            lines(&[&[b"runner_text=\"", text.as_bytes(), b"\""].concat()])
+        };
+        script.extend(assignment);
+        script.extend(lines(&[&[
+            b"printf '%s\\0%s\\0' \"$?\" \"$runner_text\" >> ",
+            &quote(files.expanded)[..],
+        ]
+        .concat()]));
     }
     script
 }
@@ -155,51 +162,23 @@ pub fn needs_expansion(shell: &Shell, text: &str) -> bool {
     }
 }
 
-/// A text for between double quotes: its own double quotes stand for themselves, except inside `$(…)`, `${…}` and
-/// backquotes, where they are the shell's (ART-8).
-fn double_quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 8);
-    let mut nesting: Vec<char> = Vec::new();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => {
-                out.push(c);
-                out.extend(chars.next());
-                continue;
-            }
-            '$' if matches!(chars.peek(), Some('(' | '{')) => {
-                let open = chars.next().unwrap_or('(');
-                nesting.push(if open == '(' { ')' } else { '}' });
-                out.extend([c, open]);
-                continue;
-            }
-            // A plain parenthesis inside `$(…)`: a subshell, or arithmetic.
-            '(' if nesting.last() == Some(&')') => nesting.push(')'),
-            '`' if nesting.last() == Some(&'`') => {
-                nesting.pop();
-            }
-            '`' => nesting.push('`'),
-            '\'' if matches!(nesting.last(), Some(')' | '`')) => {
-                out.push(c);
-                for quoted in chars.by_ref() {
-                    out.push(quoted);
-                    if quoted == '\'' {
-                        break;
-                    }
-                }
-                continue;
-            }
-            '"' if nesting.is_empty() => out.push('\\'),
-            _ if nesting.last() == Some(&c) => {
-                nesting.pop();
-            }
-            _ => {}
-        }
-        out.push(c);
-    }
-    out
+/// Escapes the double quotes of a text that stand outside of `$(…)`, `${…}` and backquotes, for between double quotes
+/// (ART-8).
+///
+/// Where such a construct ends, only the shell itself knows: it may hold quotes, comments, `case`. So the shell is asked.
+/// What stands before a double quote, with another one behind it, is a whole text only if the quote stands outside: inside
+/// of a construct, that construct would never end. A function that nobody calls has it read without running it.
+const QUOTE_FUNCTION: &str = r#"runner_quote() {
+runner_text= runner_rest=$1
+while case $runner_rest in *\"*) ;; *) ! : ;; esac; do
+runner_text=$runner_text${runner_rest%%\"*}
+runner_rest=${runner_rest#*\"}
+if (eval "runner_never() { runner_text=\"$runner_text\"; }") >/dev/null 2>&1; then runner_text=$runner_text\\; fi
+runner_text=$runner_text\"
+done
+runner_text=$runner_text$runner_rest
 }
+"#;
 
 /// Variables that bash makes itself and lets nobody assign. Exported, they are among what `export -p` prints.
 const OWN_VARIABLES: &[&[u8]] = &[
@@ -451,24 +430,6 @@ mod tests {
             &files(),
         ));
         assert_eq!(made, "x\n");
-    }
-
-    #[test]
-    fn double_quotes_stand_for_themselves_outside_substitutions_only() {
-        let table = [
-            (r#"a"b"#, r#"a\"b"#),
-            (r#"v-$(date +"%Y")"#, r#"v-$(date +"%Y")"#),
-            (r#"$(a (b) "c")"d""#, r#"$(a (b) "c")\"d\""#),
-            (r#"${X:-"y"}"z""#, r#"${X:-"y"}\"z\""#),
-            (r#"`a "b"`"c""#, r#"`a "b"`\"c\""#),
-            (r#"$(echo ')"')"x""#, r#"$(echo ')"')\"x\""#),
-            (r#"\"x""#, r#"\"x\""#),
-            ("it's", "it's"),
-            ("a)b}c", "a)b}c"),
-        ];
-        for (from, to) in table {
-            assert_eq!(double_quoted(from), to, "{from}");
-        }
     }
 
     #[test]
