@@ -9,6 +9,7 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -1136,6 +1137,42 @@ fn no_room_for_artifacts_is_a_fault_and_leaves_nothing() {
             .stdout_has("Phase complete: UPLOAD_ARTIFACTS State: FAULT")
             .stderr_has("No space left on device");
         assert!(!ran.stdout.contains("../out/"), "{}", ran.stdout);
+    }
+}
+
+// ART-17
+#[test]
+fn paths_that_are_not_utf_8_never_become_one() {
+    let make = r#"mkdir -p out; cd out; echo > x%FE; for byte in 376 377; do echo $byte > "$(printf "x\\$byte")"; done"#;
+    let sandbox = Sandbox::with_commands(&[make]);
+    let path = sandbox.source().join("buildspec.yml");
+    let text = fs::read_to_string(&path).expect("a buildspec can be read");
+    let artifacts = "artifacts:\n  base-directory: out\n  files: ['*']\n  name: app\n";
+    fs::write(&path, format!("{text}{artifacts}")).expect("a file can be written");
+
+    let ran = sandbox.run(["run"]).expect(0).stderr_has("stored: x%FE% (");
+    assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
+    let entries = fs::read_dir(sandbox.source().join(".runner/artifacts/app"));
+    let mut names: Vec<Vec<u8>> = entries
+        .expect("the artifact is there")
+        .flatten()
+        .map(|entry| entry.file_name().as_bytes().to_vec())
+        .collect();
+    names.sort();
+    assert_eq!(names, [&b"x%FE"[..], b"x\xfe", b"x\xff"]);
+
+    sandbox
+        .run(["run", "--packaging", "zip", "--artifacts", "../zip"])
+        .expect(0)
+        .stderr_has("is not UTF-8: it is stored as `x%FE%`")
+        .stderr_has("is not UTF-8: it is stored as `x%FF`");
+    let archive = fs::File::open(sandbox.path("zip/app")).expect("the archive is there");
+    let mut archive = zip::ZipArchive::new(archive).expect("it is an archive");
+    for (name, content) in [("x%FE", "\n"), ("x%FE%", "376\n"), ("x%FF", "377\n")] {
+        let mut found = String::new();
+        let mut file = archive.by_name(name).expect("the file is in it");
+        file.read_to_string(&mut found).expect("it can be read");
+        assert_eq!(found, content, "{name}");
     }
 }
 

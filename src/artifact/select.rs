@@ -1,7 +1,7 @@
 //! Which files an artifact consists of, and under which paths (ART-3 to ART-7).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -47,6 +47,8 @@ pub struct Manifest {
     paths: Vec<u8>,
     entries: Vec<Entry>,
     discard_paths: bool,
+    /// Stored paths that are not UTF-8, by place in `entries`, as text that no other file has.
+    written: BTreeMap<usize, String>,
 }
 
 /// Where a walk began, and what stands before the walked paths in the artifact.
@@ -71,6 +73,7 @@ pub struct ManifestFile<'m> {
     root: &'m Root,
     path: &'m [u8],
     discard_paths: bool,
+    written: Option<&'m str>,
     /// Whether it is stored as a symlink.
     pub symlink: bool,
 }
@@ -82,13 +85,24 @@ impl<'m> ManifestFile<'m> {
         self.root.directory.join(OsStr::from_bytes(self.path))
     }
 
-    /// Its path in the artifact: relative, with `/`, never empty, without `.` and `..`.
+    /// Its path in the artifact: relative, with `/`, never empty, without `.` and `..`. Where the path is not UTF-8, this
+    /// is what is written in its place (ART-17); no two files have the same.
     #[must_use]
     pub fn stored(&self) -> Cow<'m, str> {
+        if let Some(written) = self.written {
+            return Cow::Borrowed(written);
+        }
         match self.stored_bytes() {
             Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
             Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
         }
+    }
+
+    /// The path in the artifact as it is, if it is not UTF-8.
+    #[must_use]
+    pub fn stored_raw(&self) -> Option<OsString> {
+        self.written
+            .map(|_| OsString::from_vec(self.stored_bytes().into_owned()))
     }
 
     fn stored_bytes(&self) -> Cow<'m, [u8]> {
@@ -119,22 +133,57 @@ impl Manifest {
     /// The file at this place.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<ManifestFile<'_>> {
-        self.entries.get(index).map(|entry| self.file(entry))
+        self.entries.get(index).map(|entry| self.file(index, entry))
     }
 
     /// All files, in order.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = ManifestFile<'_>> {
-        self.entries.iter().map(|entry| self.file(entry))
+        let entries = self.entries.iter().enumerate();
+        entries.map(|(index, entry)| self.file(index, entry))
     }
 
-    fn file(&self, entry: &Entry) -> ManifestFile<'_> {
+    /// The files whose paths are not UTF-8.
+    #[must_use]
+    pub fn not_text(&self) -> impl ExactSizeIterator<Item = ManifestFile<'_>> {
+        let indexes = self.written.keys();
+        indexes.map(|&index| self.file(index, &self.entries[index]))
+    }
+
+    /// Finds a text for every path that is not UTF-8: `%` and two digits for each byte that is no character, and more
+    /// `%` behind it while another file has that path.
+    fn write_paths(&mut self) {
+        let raw: Vec<(usize, Vec<u8>)> = self
+            .iter()
+            .enumerate()
+            .filter(|(_, file)| std::str::from_utf8(file.path).is_err() || !file.root.is_text())
+            .map(|(index, file)| (index, file.stored_bytes().into_owned()))
+            .filter(|(_, path)| std::str::from_utf8(path).is_err())
+            .collect();
+        if raw.is_empty() {
+            return;
+        }
+        let mut taken: HashSet<Vec<u8>> = self
+            .iter()
+            .map(|file| file.stored_bytes().into_owned())
+            .collect();
+        for (index, path) in raw {
+            let mut written = percent(&path);
+            while !taken.insert(written.clone().into_bytes()) {
+                written.push('%');
+            }
+            self.written.insert(index, written);
+        }
+    }
+
+    fn file(&self, index: usize, entry: &Entry) -> ManifestFile<'_> {
         let path = &self.paths[entry.start as usize..(entry.start + entry.length) as usize];
         let root = &self.roots[entry.root as usize];
         ManifestFile {
             root,
             path,
             discard_paths: self.discard_paths,
+            written: self.written.get(&index).map(String::as_str),
             symlink: entry.symlink,
         }
     }
@@ -149,6 +198,22 @@ impl Manifest {
             symlink,
         });
     }
+}
+
+impl Root {
+    fn is_text(&self) -> bool {
+        std::str::from_utf8(&self.prefix).is_ok()
+    }
+}
+
+fn percent(path: &[u8]) -> String {
+    path.utf8_chunks().fold(String::new(), |mut text, chunk| {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+        text
+    })
 }
 
 /// Offsets have 32 bits: 4 GiB of paths are more than any artifact has.
@@ -221,6 +286,7 @@ pub fn select(selection: &Selection, workspace: &Workspace) -> Selected {
         },
     };
     let result = selector.run(base);
+    selector.manifest.write_paths();
     let Selector {
         mut summary,
         warnings,
@@ -383,7 +449,10 @@ impl Selector<'_> {
         for (index, file) in self.manifest.iter().enumerate() {
             if let Some(earlier) = places.insert(file.stored_bytes().into_owned(), index) {
                 kept[earlier] = false;
-                let first = self.manifest.file(&self.manifest.entries[earlier]).source();
+                let first = self
+                    .manifest
+                    .file(earlier, &self.manifest.entries[earlier])
+                    .source();
                 let second = file.source();
                 if first != second {
                     lost.push((

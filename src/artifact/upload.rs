@@ -84,7 +84,13 @@ pub async fn upload(
     reports: &ReportSender,
     stop: &Stop,
 ) -> Result<ArtifactStored, Error> {
-    for warning in check_deploy_files(&manifest) {
+    let keeps_bytes = artifact.packaging == Packaging::None && !store.wants_text();
+    let renamed = if keeps_bytes {
+        Vec::new()
+    } else {
+        say_renamed(&manifest)
+    };
+    for warning in check_deploy_files(&manifest).into_iter().chain(renamed) {
         let _ = reports.send(Report::Warning(warning));
     }
     match artifact.packaging {
@@ -106,6 +112,9 @@ async fn upload_files(
             let path = file.stored().into_owned();
             Upload {
                 key: place::below(&artifact.key, &path),
+                raw_key: file
+                    .stored_raw()
+                    .map(|raw| Path::new(&artifact.key).join(raw).into_os_string()),
                 source: file.source(),
                 path,
                 consume: false,
@@ -177,6 +186,7 @@ async fn upload_archive(
     };
     let upload = Upload {
         key: artifact.key.clone(),
+        raw_key: None,
         source: path,
         path: artifact.key.clone(),
         consume: true,
@@ -340,6 +350,31 @@ async fn put(
     }
     result?;
     Ok(stored)
+}
+
+/// Most files with another path than their own that are named one by one.
+const MAX_RENAMED: usize = 10;
+
+/// What is said of files whose paths are not UTF-8, where paths have to be (ART-17).
+fn say_renamed(manifest: &Manifest) -> Vec<Warning> {
+    let files = manifest.not_text();
+    let more = files.len().saturating_sub(MAX_RENAMED);
+    let mut warnings: Vec<Warning> = files
+        .take(MAX_RENAMED)
+        .map(|file| {
+            Warning::new(format!(
+                "the path of {} is not UTF-8: it is stored as `{}`",
+                file.source().display(),
+                file.stored()
+            ))
+        })
+        .collect();
+    if more > 0 {
+        warnings.push(Warning::new(format!(
+            "{more} more files have paths that are not UTF-8"
+        )));
+    }
+    warnings
 }
 
 /// Looks at the files that a deploy action will read (ART-15).

@@ -290,11 +290,14 @@ impl Walker<'_, '_> {
     }
 
     /// Whether a symlink is relative and leads to something below the root: only then it means the same thing after
-    /// the artifact was unpacked somewhere else (ART-7).
+    /// the artifact was unpacked somewhere else (ART-7). An archive cannot write down a target that is not UTF-8.
     fn stays_inside(&self, link: &Path) -> bool {
         let Ok(target) = fs::read_link(link) else {
             return false;
         };
+        if target.to_str().is_none() {
+            return false;
+        }
         let mut depth = self.path.iter().filter(|byte| **byte == b'/').count();
         for component in target.components() {
             match component {

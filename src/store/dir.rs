@@ -48,7 +48,7 @@ impl DirectoryStore {
         self.path(key).display().to_string()
     }
 
-    fn path(&self, key: &str) -> PathBuf {
+    fn path(&self, key: impl AsRef<Path>) -> PathBuf {
         self.root.join(key)
     }
 
@@ -101,11 +101,14 @@ impl DirectoryStore {
         }
         let mut made = HashSet::new();
         for (upload, (temporary, bytes, sha256)) in uploads.iter().zip(staged) {
-            let path = self.path(&upload.key);
+            let path = match &upload.raw_key {
+                Some(raw) => self.path(raw),
+                None => self.path(&upload.key),
+            };
             self.make_parent(&path, &mut made)?;
             move_into_place(&temporary, &path)?;
             verify(&path, bytes)?;
-            let location = path.display().to_string();
+            let location = self.location(&upload.key);
             let _ = progress.send(Progress::Stored(Stored {
                 path: upload.path.clone(),
                 location,
@@ -224,6 +227,7 @@ mod tests {
     fn upload(source: &Path, key: &str) -> Upload {
         Upload {
             key: key.to_owned(),
+            raw_key: None,
             source: source.to_owned(),
             path: key.to_owned(),
             consume: false,

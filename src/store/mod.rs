@@ -14,6 +14,7 @@ mod s3;
 pub use dir::DirectoryStore;
 pub use s3::{S3Settings, S3Store};
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use tokio::sync::{Notify, mpsc};
 pub struct Upload {
     /// Where it goes: segments with `/`, relative to the store.
     pub key: String,
+    /// The same as it really is, where that is not UTF-8, for a place that can keep it.
+    pub raw_key: Option<OsString>,
     /// The file.
     pub source: PathBuf,
     /// Its path in the artifact, for reports.
@@ -201,6 +204,12 @@ impl Store {
             Self::Directory(store) => store.location(key),
             Self::S3(store) => store.location(key),
         }
+    }
+
+    /// Whether keys have to be UTF-8.
+    #[must_use]
+    pub const fn wants_text(&self) -> bool {
+        matches!(self, Self::S3(_))
     }
 
     /// A directory in which an archive is best made before it is stored: on the file system it goes to, where there is
