@@ -24,7 +24,7 @@ fn main() -> Result<(), String> {
         source_directory: directory.into(),
         hidden: Vec::new(),
     };
-    let manifest = select(&selection, &workspace)
+    let manifest = select(&selection, &workspace, &|| false)
         .manifest
         .map_err(|error| format!("could not select: {error:?}"))?;
     writeln!(std::io::stdout(), "{}", manifest.len()).map_err(|error| error.to_string())

@@ -352,6 +352,7 @@ mod tests {
                 source_directory: tree.to_owned(),
                 hidden: Vec::new(),
             },
+            &|| false,
         )
         .manifest
         .unwrap()

@@ -191,6 +191,13 @@ impl Pattern {
         })
     }
 
+    /// Whether a file of this name matches by more than a `*` that takes everything.
+    #[must_use]
+    pub fn spells(&self, state: State, name: &[u8]) -> bool {
+        let last = self.segments.last();
+        !matches!(last, Some(Segment::Globstar | Segment::Any)) && self.accepts(state, name)
+    }
+
     /// Whether a file of this name matches, in a directory with `state`.
     #[must_use]
     pub fn accepts(&self, state: State, name: &[u8]) -> bool {

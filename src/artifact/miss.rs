@@ -26,7 +26,49 @@ pub(super) fn explain(base: &Path, text: &OsStr, hidden: &[PathBuf]) -> Option<S
             "`{directory}` is a directory: write `{directory}/**/*` for the files in it"
         ));
     }
-    missing_directory(base, text).or_else(|| same_name_elsewhere(base, text, hidden))
+    missing_directory(base, text)
+        .or_else(|| empty_directory(base, text, hidden))
+        .or_else(|| same_name_elsewhere(base, text, hidden))
+}
+
+/// The directory in which a pattern looks for anything, if there is nothing in it.
+fn empty_directory(base: &Path, text: &OsStr, hidden: &[PathBuf]) -> Option<String> {
+    let wild = |segment: &&[u8]| {
+        segment
+            .iter()
+            .any(|byte| matches!(byte, b'*' | b'?' | b'['))
+    };
+    let bytes = text.as_bytes();
+    let segments: Vec<&[u8]> = bytes.split(|byte| *byte == b'/').collect();
+    let literal = segments.iter().position(wild)?;
+    let directory = OsStr::from_bytes(&bytes[..segments[..literal].join(&b'/').len()]);
+    if directory.is_empty() && literal > 0 {
+        return None;
+    }
+    let place = if literal == 0 {
+        "the base directory".to_owned()
+    } else {
+        format!("`{}`", directory.to_string_lossy())
+    };
+    let path = base.join(directory);
+    if fs::read_dir(&path).ok()?.next().is_none() {
+        return Some(format!("{place} is empty"));
+    }
+    let real = path.canonicalize().ok()?;
+    if hidden.iter().any(|hidden| hidden.starts_with(&real)) {
+        return None;
+    }
+    let anything = segments[literal..]
+        .iter()
+        .all(|segment| segment.iter().all(|byte| *byte == b'*'));
+    let everywhere = segments[literal..].iter().any(|segment| segment.len() > 1);
+    match (anything, everywhere) {
+        (true, true) => Some(format!("there is no file in {place}")),
+        (true, false) => Some(format!(
+            "there is no file directly in {place}: write `**/*` for those further down"
+        )),
+        (false, _) => None,
+    }
 }
 
 /// The first directory on the way that is not there, and one that is called much the same.

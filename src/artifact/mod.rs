@@ -12,5 +12,5 @@ pub mod upload;
 mod walk;
 
 pub use select::{
-    Error as SelectError, Manifest, ManifestFile, Selected, Selection, Workspace, select,
+    Error as SelectError, Manifest, ManifestFile, Selected, Selection, Workspace, select, visit,
 };

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use super::glob::{self, Pattern, PatternError};
-use super::walk::{Oddity, Walk};
+use super::walk::{Hidden, Oddity, Walk, WalkError};
 use crate::event::{ArtifactSelected, DirectorySelection, Warning};
 use crate::source::LineColumn;
 
@@ -230,9 +230,15 @@ pub enum Error {
         /// `base-directory` after expansion.
         text: String,
     },
-    /// No pattern matched anything.
+    /// No pattern matched anything, or everything is excluded.
     #[error("no matching artifact paths found")]
-    NothingMatched,
+    NothingMatched {
+        /// What was matched and is excluded.
+        excluded: Option<String>,
+    },
+    /// Somebody asked for the end.
+    #[error("stopped")]
+    Stopped,
     /// A pattern that cannot be used.
     #[error("the pattern `{pattern}` cannot be used: {reason}")]
     Pattern {
@@ -262,9 +268,13 @@ pub struct Selected {
     pub warnings: Vec<Warning>,
 }
 
-/// Selects the files of one artifact.
+/// Selects the files of one artifact, unless `stopped` says that nobody wants them any more.
 #[must_use]
-pub fn select(selection: &Selection, workspace: &Workspace) -> Selected {
+pub fn select(
+    selection: &Selection,
+    workspace: &Workspace,
+    stopped: &dyn Fn() -> bool,
+) -> Selected {
     let base = selection
         .base_directory
         .as_deref()
@@ -273,6 +283,8 @@ pub fn select(selection: &Selection, workspace: &Workspace) -> Selected {
     let mut selector = Selector {
         selection,
         workspace,
+        stopped,
+        excluded: Vec::new(),
         summary: ArtifactSelected {
             identifier: selection.identifier.clone(),
             base_directory: base.to_string_lossy().into_owned(),
@@ -304,9 +316,35 @@ pub fn select(selection: &Selection, workspace: &Workspace) -> Selected {
     }
 }
 
+/// Hands every file of the source that a pattern matches to `found`, as it is met, until `stopped`.
+pub fn visit(
+    workspace: &Workspace,
+    pattern: &OsStr,
+    stopped: &dyn Fn() -> bool,
+    found: &mut dyn FnMut(&Path),
+) {
+    let place = LineColumn { line: 1, column: 1 };
+    let wanted = Wanted::new(pattern, place, &workspace.source_directory);
+    let start = wanted.start.directory;
+    let walk = Walk {
+        patterns: &[wanted.alternatives],
+        excludes: &[],
+        hidden: &workspace.hidden,
+        keep_symlinks: false,
+        stopped,
+    };
+    // Whoever looks for what may be there can do without what cannot be read.
+    let _ = walk.run(&start, &mut |file| {
+        found(&start.join(OsStr::from_bytes(file.path)));
+    });
+}
+
 struct Selector<'s> {
     selection: &'s Selection,
     workspace: &'s Workspace,
+    stopped: &'s dyn Fn() -> bool,
+    /// Patterns whose matches are excluded, with their number.
+    excluded: Vec<String>,
     summary: ArtifactSelected,
     warnings: Vec<Warning>,
     manifest: Manifest,
@@ -314,7 +352,7 @@ struct Selector<'s> {
 
 impl Selector<'_> {
     fn run(&mut self, base: &OsStr) -> Result<(), Error> {
-        let directories = expand_directories(&self.workspace.source_directory, base)?;
+        let directories = expand_directories(&self.workspace.source_directory, base, self.stopped)?;
         if directories.is_empty() {
             return Err(Error::NoBaseDirectory {
                 text: base.to_string_lossy().into_owned(),
@@ -328,7 +366,8 @@ impl Selector<'_> {
             self.resolve_collisions();
         }
         if self.manifest.is_empty() {
-            return Err(Error::NothingMatched);
+            let excluded = (!self.excluded.is_empty()).then(|| self.excluded.join(", "));
+            return Err(Error::NothingMatched { excluded });
         }
         Ok(())
     }
@@ -341,15 +380,27 @@ impl Selector<'_> {
             .map(|(text, place)| Wanted::new(text, *place, directory));
         let patterns: Vec<Wanted> = patterns.collect();
         let excludes = self.excludes(directory)?;
-        let mut counts = vec![0; patterns.len()];
+        let mut seen = Seen {
+            counts: vec![0; patterns.len()],
+            pruned: vec![false; patterns.len()],
+            hidden: Vec::new(),
+        };
         for (start, group) in group_by_start(&patterns) {
-            self.walk(directory, &start, &group, &patterns, &excludes, &mut counts)?;
+            self.walk(directory, &start, &group, &patterns, &excludes, &mut seen)?;
         }
-        for (wanted, count) in patterns.iter().zip(&counts) {
-            if *count == 0 {
-                self.explain_miss(wanted, directory);
+        self.say_hidden(&seen);
+        for (index, wanted) in patterns.iter().enumerate() {
+            match (seen.counts[index], seen.pruned[index]) {
+                (0, _) => self.explain_miss(index, wanted, directory, &seen)?,
+                (count, pruned) => {
+                    let least = if pruned { "at least " } else { "" };
+                    let files = if count == 1 { "file" } else { "files" };
+                    let text = format!("`{}` matched {least}{count} {files}", wanted.shown);
+                    self.excluded.push(text);
+                }
             }
         }
+        let counts = seen.counts;
         let patterns = patterns
             .iter()
             .map(|wanted| wanted.shown.clone())
@@ -370,7 +421,7 @@ impl Selector<'_> {
         group: &[usize],
         patterns: &[Wanted],
         excludes: &[Pattern],
-        counts: &mut [usize],
+        seen: &mut Seen,
     ) -> Result<(), Error> {
         if !start.directory.is_dir() {
             return Ok(());
@@ -391,6 +442,7 @@ impl Selector<'_> {
             hidden: &self.workspace.hidden,
             // A link without its path leads somewhere else.
             keep_symlinks: self.selection.keep_symlinks && !self.selection.discard_paths,
+            stopped: self.stopped,
         };
         let root = bounded(self.manifest.roots.len());
         self.manifest.roots.push(start.clone());
@@ -401,16 +453,24 @@ impl Selector<'_> {
             manifest.push(root, found.path, found.symlink);
             matched_by.push(bounded(found.pattern));
         });
-        let walked = walked.map_err(|error| Error::Read {
-            path: error.path,
-            source: error.source,
+        let walked = walked.map_err(|error| match error {
+            WalkError::Read { path, source } => Error::Read { path, source },
+            WalkError::Stopped => Error::Stopped,
         })?;
         if group.len() > 1 {
             in_order_of_patterns(&mut self.manifest.entries[before..], &matched_by);
         }
-        for (&index, count) in group.iter().zip(walked.counts) {
-            counts[index] = count;
+        for (place, &index) in group.iter().enumerate() {
+            seen.counts[index] = walked.counts[place];
+            seen.pruned[index] = walked.pruned[place];
         }
+        seen.hidden
+            .extend(walked.hidden.into_iter().map(|mut hidden| {
+                for place in hidden.patterns.iter_mut().chain(&mut hidden.named) {
+                    *place = group[*place];
+                }
+                hidden
+            }));
         self.warnings
             .extend(walked.oddities.iter().map(warning_about));
         Ok(())
@@ -488,13 +548,59 @@ impl Selector<'_> {
             .to_string()
     }
 
+    /// Says what a pattern names and does not get (ART-16). A pattern that gets nothing at all has its own words.
+    fn say_hidden(&mut self, seen: &Seen) {
+        for hidden in &seen.hidden {
+            let gets_nothing = |&index: &usize| seen.counts[index] == 0;
+            if !hidden.named.is_empty() && !hidden.named.iter().any(gets_nothing) {
+                let message = self.about_hidden(hidden);
+                self.warnings.push(Warning::new(message));
+            }
+        }
+    }
+
+    fn about_hidden(&self, hidden: &Hidden) -> String {
+        let path = self.shown(&hidden.path);
+        if hidden.path.is_dir() {
+            format!("artifacts are stored in `{path}`: nothing in there is selected")
+        } else {
+            format!("this build writes to `{path}`: it is not selected")
+        }
+    }
+
     /// Says why a pattern matched nothing, and what it may have been meant to match (ART-9).
-    fn explain_miss(&mut self, wanted: &Wanted, directory: &Path) {
+    fn explain_miss(
+        &mut self,
+        index: usize,
+        wanted: &Wanted,
+        directory: &Path,
+        seen: &Seen,
+    ) -> Result<(), Error> {
+        if (self.stopped)() {
+            return Err(Error::Stopped);
+        }
         let message = format!("`{}` matched no file", wanted.shown);
         let mut warning = Warning::new(message).at(wanted.place);
-        warning.help = super::miss::explain(directory, &wanted.text, &self.workspace.hidden);
+        let named = |hidden: &&Hidden| hidden.named.contains(&index);
+        let reached = |hidden: &&Hidden| hidden.patterns.contains(&index);
+        let about = |hidden: &Hidden| self.about_hidden(hidden);
+        warning.help = seen
+            .hidden
+            .iter()
+            .find(named)
+            .map(about)
+            .or_else(|| super::miss::explain(directory, &wanted.text, &self.workspace.hidden))
+            .or_else(|| seen.hidden.iter().find(reached).map(about));
         self.warnings.push(warning);
+        Ok(())
     }
+}
+
+/// What the walks of one base directory saw, by pattern.
+struct Seen {
+    counts: Vec<usize>,
+    pruned: Vec<bool>,
+    hidden: Vec<Hidden>,
 }
 
 /// Most lost files that are named one by one.
@@ -655,7 +761,11 @@ fn warning_about(oddity: &Oddity) -> Warning {
 }
 
 /// The directories that `base-directory` stands for, as they are shown and as they are, in order (ART-2).
-fn expand_directories(source: &Path, base: &OsStr) -> Result<Vec<(String, PathBuf)>, Error> {
+fn expand_directories(
+    source: &Path,
+    base: &OsStr,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Vec<(String, PathBuf)>, Error> {
     let text = base.as_bytes();
     let wild = text.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
     if !wild {
@@ -677,7 +787,7 @@ fn expand_directories(source: &Path, base: &OsStr) -> Result<Vec<(String, PathBu
     {
         let mut next = Vec::new();
         for directory in &found {
-            one_level(directory, segment, &mut next)?;
+            one_level(directory, segment, stopped, &mut next)?;
         }
         next.dedup();
         found = next;
@@ -692,7 +802,15 @@ fn expand_directories(source: &Path, base: &OsStr) -> Result<Vec<(String, PathBu
 }
 
 /// The directories below one directory that a segment stands for.
-fn one_level(directory: &Path, segment: &[u8], found: &mut Vec<PathBuf>) -> Result<(), Error> {
+fn one_level(
+    directory: &Path,
+    segment: &[u8],
+    stopped: &dyn Fn() -> bool,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), Error> {
+    if stopped() {
+        return Err(Error::Stopped);
+    }
     let wild = segment
         .iter()
         .any(|byte| matches!(byte, b'*' | b'?' | b'['));
@@ -728,7 +846,7 @@ fn one_level(directory: &Path, segment: &[u8], found: &mut Vec<PathBuf>) -> Resu
         }
         if any_depth {
             if !below.is_symlink() {
-                one_level(&below, segment, found)?;
+                one_level(&below, segment, stopped, found)?;
             }
         } else {
             found.push(below);
@@ -829,7 +947,7 @@ mod tests {
                 discard_paths,
                 ..selection(base, files)
             };
-            let selected = select(&selection, &workspace(&tree));
+            let selected = select(&selection, &workspace(&tree), &|| false);
             assert_eq!(stored(&selected), expected, "{base} {files:?}");
             assert_eq!(selected.summary.files, expected.len());
         }
@@ -853,7 +971,7 @@ mod tests {
             exclude_paths: exclude,
             ..selection("", &["**/*"])
         };
-        let selected = select(&selection, &workspace(&tree));
+        let selected = select(&selection, &workspace(&tree), &|| false);
         assert_eq!(stored(&selected), ["a.js", "lib/b.js"]);
     }
 
@@ -875,7 +993,7 @@ mod tests {
             (absolute("src/sub/**/*"), "sub/c".to_owned()),
         ];
         for (pattern, expected) in table {
-            let selected = select(&selection("", &[&pattern]), &workspace);
+            let selected = select(&selection("", &[&pattern]), &workspace, &|| false);
             assert_eq!(stored(&selected), [expected], "{pattern}");
             let manifest = selected.manifest.unwrap();
             assert!(manifest.get(0).unwrap().source().is_file(), "{pattern}");
@@ -889,7 +1007,7 @@ mod tests {
             discard_paths: true,
             ..selection("", &["**/*"])
         };
-        let selected = select(&selection, &workspace(&tree));
+        let selected = select(&selection, &workspace(&tree), &|| false);
         assert_eq!(stored(&selected), ["app", "other"]);
         let manifest = selected.manifest.as_ref().unwrap();
         assert!(manifest.get(0).unwrap().source().ends_with("b/app"));
@@ -909,7 +1027,7 @@ mod tests {
         symlink("..", at("d/up")).unwrap();
         symlink("../real", at("d/again")).unwrap();
 
-        let followed = select(&selection("", &["**/*"]), &workspace(&tree));
+        let followed = select(&selection("", &["**/*"]), &workspace(&tree), &|| false);
         assert_eq!(stored(&followed), ["d/again/f", "d/x", "f", "real/f"]);
         let said: Vec<_> = messages(&followed)
             .into_iter()
@@ -924,7 +1042,11 @@ mod tests {
             ]
         );
 
-        let named = select(&selection("", &["link/*", "d/again/*"]), &workspace(&tree));
+        let named = select(
+            &selection("", &["link/*", "d/again/*"]),
+            &workspace(&tree),
+            &|| false,
+        );
         assert_eq!(stored(&named), ["link/f", "d/again/f"]);
 
         symlink(tree.path().join("real/f"), at("d/absolute")).unwrap();
@@ -933,7 +1055,7 @@ mod tests {
             keep_symlinks: true,
             ..selection("", &["**/*"])
         };
-        let kept = select(&kept, &workspace(&tree));
+        let kept = select(&kept, &workspace(&tree), &|| false);
         assert_eq!(
             stored(&kept),
             [
@@ -968,16 +1090,48 @@ mod tests {
             hidden,
         };
         assert_eq!(
-            stored(&select(&selection("", &["**/*"]), &workspace)),
+            stored(&select(&selection("", &["**/*"]), &workspace, &|| false)),
             ["a"]
         );
         assert_eq!(
             stored(&select(
                 &selection(".", &["*", ".runner/**/*", "a"]),
-                &workspace
+                &workspace,
+                &|| false
             )),
             ["a"]
         );
+        for (pattern, said) in [
+            ("*", None),
+            ("**/*", None),
+            (
+                "*.log",
+                Some("this build writes to `build.log`: it is not selected"),
+            ),
+            (
+                ".runner/*/*",
+                Some("artifacts are stored in `.runner/artifacts`: nothing in there is selected"),
+            ),
+        ] {
+            let selected = select(&selection("", &[pattern]), &workspace, &|| false);
+            let help = selected.warnings.first().and_then(|w| w.help.as_deref());
+            assert_eq!(help, said, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_stop_ends_the_selection_wherever_it_is() {
+        let tree = tree(&["a/1", "b/2", "c/3"]);
+        for allowed in 0..3 {
+            let asked = std::cell::Cell::new(0);
+            let stopped = || asked.replace(asked.get() + 1) >= allowed;
+            let selected = select(&selection("", &["**/*"]), &workspace(&tree), &stopped);
+            assert!(
+                matches!(selected.manifest, Err(Error::Stopped)),
+                "{allowed}"
+            );
+            assert_eq!(asked.get(), allowed + 1);
+        }
     }
 
     #[test]
@@ -1010,15 +1164,15 @@ mod tests {
             ("", "zzz", None),
         ];
         for (base, pattern, help) in table {
-            let selected = select(&selection(base, &[pattern]), &workspace(&tree));
+            let selected = select(&selection(base, &[pattern]), &workspace(&tree), &|| false);
             assert!(
-                matches!(selected.manifest, Err(Error::NothingMatched)),
+                matches!(selected.manifest, Err(Error::NothingMatched { .. })),
                 "{pattern}"
             );
             assert_eq!(selected.warnings.len(), 1, "{pattern}");
             assert_eq!(selected.warnings[0].help.as_deref(), help, "{pattern}");
         }
-        let selected = select(&selection("nope", &["*"]), &workspace(&tree));
+        let selected = select(&selection("nope", &["*"]), &workspace(&tree), &|| false);
         let error = selected.manifest.unwrap_err().to_string();
         assert_eq!(error, "no matching base directory path found for nope");
     }
@@ -1031,12 +1185,13 @@ mod tests {
             excludes: &[],
             hidden: &[],
             keep_symlinks: false,
+            stopped: &|| false,
         };
         let error = walk
             .run(&tree.path().join("gone"), &mut |_| {})
             .err()
             .unwrap();
-        assert!(error.path.ends_with("gone"));
+        assert!(matches!(error, WalkError::Read { path, .. } if path.ends_with("gone")));
     }
 
     proptest::proptest! {
@@ -1051,8 +1206,8 @@ mod tests {
                 .filter(|file| !files.iter().any(|other| other.starts_with(&format!("{file}/")))).collect();
             let tree = tree(&whole);
             let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
-            let first = select(&selection("", &patterns), &workspace(&tree));
-            let second = select(&selection("", &patterns), &workspace(&tree));
+            let first = select(&selection("", &patterns), &workspace(&tree), &|| false);
+            let second = select(&selection("", &patterns), &workspace(&tree), &|| false);
             if let (Ok(a), Ok(b)) = (&first.manifest, &second.manifest) {
                 let stored_a: Vec<_> = a.iter().map(|file| file.stored().into_owned()).collect();
                 let stored_b: Vec<_> = b.iter().map(|file| file.stored().into_owned()).collect();

@@ -84,48 +84,30 @@ pub async fn upload(
     reports: &ReportSender,
     stop: &Stop,
 ) -> Result<ArtifactStored, Error> {
+    let (manifest, warnings) = look_at_deploy_files(manifest, stop.clone()).await?;
     let keeps_bytes = artifact.packaging == Packaging::None && !store.wants_text();
     let renamed = if keeps_bytes {
         Vec::new()
     } else {
         say_renamed(&manifest)
     };
-    for warning in check_deploy_files(&manifest).into_iter().chain(renamed) {
+    for warning in warnings.into_iter().chain(renamed) {
         let _ = reports.send(Report::Warning(warning));
     }
     match artifact.packaging {
         Packaging::Zip => upload_archive(artifact, manifest, store, reports, stop).await,
-        Packaging::None => upload_files(artifact, &manifest, store, reports, stop).await,
+        Packaging::None => upload_files(artifact, manifest, store, reports, stop).await,
     }
 }
 
 async fn upload_files(
     artifact: &Artifact,
-    manifest: &Manifest,
+    manifest: Manifest,
     store: &Store,
     reports: &ReportSender,
     stop: &Stop,
 ) -> Result<ArtifactStored, Error> {
-    let uploads: Vec<Upload> = manifest
-        .iter()
-        .map(|file| {
-            let path = file.stored().into_owned();
-            Upload {
-                key: place::below(&artifact.key, &path),
-                raw_key: file
-                    .stored_raw()
-                    .map(|raw| Path::new(&artifact.key).join(raw).into_os_string()),
-                source: file.source(),
-                path,
-                consume: false,
-            }
-        })
-        .collect();
-    let bytes = uploads
-        .iter()
-        .filter_map(|upload| std::fs::metadata(&upload.source).ok())
-        .map(|m| m.len())
-        .sum();
+    let (uploads, bytes) = list_uploads(artifact.key.clone(), manifest, stop.clone()).await?;
     let files = uploads.len();
     let total = Total {
         identifier: artifact.identifier.clone(),
@@ -153,6 +135,37 @@ async fn upload_files(
     })
 }
 
+/// The files of a manifest as they go to a store, and their size in all.
+async fn list_uploads(
+    key: String,
+    manifest: Manifest,
+    stop: Stop,
+) -> Result<(Vec<Upload>, u64), Error> {
+    let work = tokio::task::spawn_blocking(move || {
+        let mut uploads = Vec::with_capacity(manifest.len());
+        let mut bytes = 0;
+        for file in manifest.iter() {
+            if stop.is_requested() {
+                return Err(archive::Error::Cancelled);
+            }
+            let path = file.stored().into_owned();
+            let source = file.source();
+            bytes += std::fs::metadata(&source).map_or(0, |metadata| metadata.len());
+            uploads.push(Upload {
+                key: place::below(&key, &path),
+                raw_key: file
+                    .stored_raw()
+                    .map(|raw| Path::new(&key).join(raw).into_os_string()),
+                source,
+                path,
+                consume: false,
+            });
+        }
+        Ok((uploads, bytes))
+    });
+    Ok(work.await.map_err(broke_off)??)
+}
+
 async fn upload_archive(
     artifact: &Artifact,
     manifest: Manifest,
@@ -175,7 +188,7 @@ async fn upload_archive(
         stop.clone(),
     )
     .await?;
-    let digests = digest(path.clone()).await?;
+    let digests = digest(path.clone(), stop.clone()).await?;
     let metadata = ObjectMetadata {
         entries: vec![
             ("codebuild-content-md5", digests.md5.clone()),
@@ -231,6 +244,7 @@ async fn pack(
         let files = manifest.len();
         let bytes = manifest
             .iter()
+            .take_while(|_| !stop.is_requested())
             .filter_map(|file| std::fs::metadata(file.source()).ok())
             .map(|m| m.len())
             .sum();
@@ -258,20 +272,20 @@ struct Digests {
     sha256: String,
 }
 
-async fn digest(path: PathBuf) -> Result<Digests, Error> {
-    let unreadable = {
-        let path = path.clone();
-        move |source| archive::Error::Read {
+async fn digest(path: PathBuf, stop: Stop) -> Result<Digests, Error> {
+    let work = tokio::task::spawn_blocking(move || {
+        let unreadable = |source| archive::Error::Read {
             path: path.clone(),
             source,
-        }
-    };
-    let work = tokio::task::spawn_blocking(move || -> std::io::Result<Digests> {
-        let mut file = File::open(path)?;
+        };
+        let mut file = File::open(&path).map_err(unreadable)?;
         let (mut md5, mut sha256, mut bytes) = (Md5::new(), Sha256::new(), 0);
         let mut buffer = vec![0; 256 * 1024];
         loop {
-            let read = file.read(&mut buffer)?;
+            if stop.is_requested() {
+                return Err(archive::Error::Cancelled);
+            }
+            let read = file.read(&mut buffer).map_err(unreadable)?;
             if read == 0 {
                 return Ok(Digests {
                     bytes,
@@ -284,7 +298,7 @@ async fn digest(path: PathBuf) -> Result<Digests, Error> {
             bytes += read as u64;
         }
     });
-    Ok(work.await.map_err(broke_off)?.map_err(unreadable)?)
+    Ok(work.await.map_err(broke_off)??)
 }
 
 fn broke_off(error: tokio::task::JoinError) -> Error {
@@ -377,10 +391,21 @@ fn say_renamed(manifest: &Manifest) -> Vec<Warning> {
     warnings
 }
 
-/// Looks at the files that a deploy action will read (ART-15).
-fn check_deploy_files(manifest: &Manifest) -> Vec<Warning> {
+/// Looks at the files that a deploy action will read (ART-15), and gives the manifest back.
+async fn look_at_deploy_files(
+    manifest: Manifest,
+    stop: Stop,
+) -> Result<(Manifest, Vec<Warning>), Error> {
+    let work = tokio::task::spawn_blocking(move || {
+        let warnings = check_deploy_files(&manifest, &stop);
+        (manifest, warnings)
+    });
+    work.await.map_err(broke_off)
+}
+
+fn check_deploy_files(manifest: &Manifest, stop: &Stop) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    for file in manifest.iter() {
+    for file in manifest.iter().take_while(|_| !stop.is_requested()) {
         let path = file.stored();
         let Some(deploy_file) = DeployFile::of_path(&path) else {
             continue;
@@ -395,4 +420,47 @@ fn check_deploy_files(manifest: &Manifest) -> Vec<Warning> {
         }
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::select::{Selection, Workspace, select};
+    use super::*;
+    use crate::source::LineColumn;
+
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(work)
+    }
+
+    // ART-13
+    #[test]
+    fn a_stop_ends_listing_and_digesting() {
+        let tree = tempfile::tempdir().unwrap();
+        let path = tree.path().join("a");
+        std::fs::write(&path, "abc").unwrap();
+        let selection = Selection {
+            identifier: None,
+            base_directory: None,
+            files: vec![("a".into(), LineColumn { line: 1, column: 1 })],
+            exclude_paths: Vec::new(),
+            discard_paths: false,
+            keep_symlinks: false,
+        };
+        let workspace = Workspace {
+            source_directory: tree.path().to_owned(),
+            hidden: Vec::new(),
+        };
+        let manifest = select(&selection, &workspace, &|| false).manifest.unwrap();
+        let listed =
+            |stop: &Stop| block_on(list_uploads("k".into(), manifest.clone(), stop.clone()));
+        let digested = |stop: &Stop| block_on(digest(path.clone(), stop.clone()));
+        let stop = Stop::default();
+        let (uploads, bytes) = listed(&stop).unwrap();
+        assert_eq!((uploads[0].key.as_str(), bytes), ("k/a", 3));
+        assert_eq!(digested(&stop).unwrap().bytes, 3);
+        stop.request();
+        assert!(listed(&stop).is_err_and(|error| error.is_stopped()));
+        assert!(digested(&stop).is_err_and(|error| error.is_stopped()));
+    }
 }

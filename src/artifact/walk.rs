@@ -44,11 +44,23 @@ pub(super) enum Oddity {
     Special(PathBuf),
 }
 
-/// A directory or file that could not be read.
-#[derive(Debug)]
-pub(super) struct WalkError {
+/// A hidden file or directory that patterns lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hidden {
     pub path: PathBuf,
-    pub source: io::Error,
+    /// Indexes of the patterns that match it, or may match something in it.
+    pub patterns: Vec<usize>,
+    /// Those of them that go there by name or wildcard, and not just by a `**` that goes everywhere.
+    pub named: Vec<usize>,
+}
+
+/// Why a walk did not come to its end.
+#[derive(Debug)]
+pub(super) enum WalkError {
+    /// A directory or file that could not be read.
+    Read { path: PathBuf, source: io::Error },
+    /// Somebody asked for the end.
+    Stopped,
 }
 
 /// What to look for, and what not.
@@ -61,7 +73,12 @@ pub(super) struct Walk<'w> {
     pub hidden: &'w [PathBuf],
     /// Whether symlinks are kept as symlinks.
     pub keep_symlinks: bool,
+    /// Whether the end was asked for; looked at for every directory and every [`BATCH`] entries.
+    pub stopped: &'w dyn Fn() -> bool,
 }
+
+/// Entries of a directory that are read or looked at without asking whether to go on.
+const BATCH: usize = 1024;
 
 /// How the patterns stand in one directory: first the alternatives of all patterns, then the excludes.
 type States = Vec<State>;
@@ -80,7 +97,9 @@ struct Walker<'w, 'f> {
     linked: Vec<(u64, u64)>,
     found: &'f mut dyn FnMut(&Found<'_>),
     oddities: Vec<Oddity>,
+    hides: Vec<Hidden>,
     counts: Vec<usize>,
+    pruned: Vec<bool>,
     pool: Vec<Listing>,
 }
 
@@ -89,7 +108,10 @@ struct Walker<'w, 'f> {
 pub(super) struct Walked {
     /// How many files each pattern matched, before excludes took some away.
     pub counts: Vec<usize>,
+    /// Whether a pattern may have matched more: directories that are excluded as a whole are not read.
+    pub pruned: Vec<bool>,
     pub oddities: Vec<Oddity>,
+    pub hidden: Vec<Hidden>,
 }
 
 impl Walk<'_> {
@@ -123,13 +145,17 @@ impl Walk<'_> {
             linked: Vec::new(),
             found,
             oddities: Vec::new(),
+            hides: Vec::new(),
             counts: vec![0; self.patterns.len()],
+            pruned: vec![false; self.patterns.len()],
             pool: Vec::new(),
         };
         walker.directory(&states)?;
         Ok(Walked {
             counts: walker.counts,
+            pruned: walker.pruned,
             oddities: walker.oddities,
+            hidden: walker.hides,
         })
     }
 }
@@ -142,11 +168,18 @@ impl Walker<'_, '_> {
     fn directory(&mut self, states: &States) -> Result<(), WalkError> {
         let mut listing = self.pool.pop().unwrap_or_default();
         let directory = self.here();
-        listing.read(&directory).map_err(|source| WalkError {
+        let read = listing.read(&directory, self.walk.stopped);
+        let complete = read.map_err(|source| WalkError::Read {
             path: directory,
             source,
         })?;
+        if !complete {
+            return Err(WalkError::Stopped);
+        }
         for index in 0..listing.entries.len() {
+            if index % BATCH == BATCH - 1 && (self.walk.stopped)() {
+                return Err(WalkError::Stopped);
+            }
             let (name, kind) = listing.entry(index);
             self.entry(states, name, kind)?;
         }
@@ -185,6 +218,9 @@ impl Walker<'_, '_> {
 
     fn file(&mut self, states: &States, name: &[u8], symlink: bool) {
         if self.is_hidden() {
+            let matches = |pattern: &Pattern, state| pattern.accepts(state, name);
+            let names = |pattern: &Pattern, state| pattern.spells(state, name);
+            self.note_hidden(states, &matches, &names);
             return;
         }
         let mut first = None;
@@ -218,10 +254,38 @@ impl Walker<'_, '_> {
             return Ok(());
         };
         if self.is_hidden() {
+            let leads = |pattern: &Pattern, state| pattern.step(state, name) != 0;
+            self.note_hidden(states, &leads, &|pattern, state| pattern.names(state, name));
             return Ok(());
         }
         self.path.push(b'/');
         self.directory(&below)
+    }
+
+    fn note_hidden(
+        &mut self,
+        states: &States,
+        leads: &dyn Fn(&Pattern, State) -> bool,
+        spells: &dyn Fn(&Pattern, State) -> bool,
+    ) {
+        let of = |chosen: &dyn Fn(&Pattern, State) -> bool| {
+            let alternatives = self.alternatives.iter().zip(states).zip(&self.owner);
+            let mut patterns: Vec<usize> = alternatives
+                .filter(|((pattern, state), _)| chosen(pattern, **state))
+                .map(|(_, owner)| *owner)
+                .collect();
+            patterns.dedup();
+            patterns
+        };
+        let (patterns, named) = (of(leads), of(spells));
+        if !patterns.is_empty() {
+            let path = self.here();
+            self.hides.push(Hidden {
+                path,
+                patterns,
+                named,
+            });
+        }
     }
 
     /// The states one level down; `None` if nothing below can be selected.
@@ -247,6 +311,7 @@ impl Walker<'_, '_> {
             // Whether these patterns would have matched something in there is not worth reading it for.
             for (owner, state) in self.owner.iter().zip(&below) {
                 self.counts[*owner] += usize::from(*state != 0);
+                self.pruned[*owner] |= *state != 0;
             }
             return None;
         }
@@ -380,15 +445,23 @@ impl Listing {
         self.entries.sort_unstable_by(|a, b| name(a).cmp(name(b)));
     }
 
-    fn read(&mut self, directory: &Path) -> io::Result<()> {
+    /// False if the end was asked for before all entries were there.
+    fn read(&mut self, directory: &Path, stopped: &dyn Fn() -> bool) -> io::Result<bool> {
         self.clear();
-        self.read_entries(directory)?;
+        if !self.read_entries(directory, stopped)? {
+            return Ok(false);
+        }
         self.sort();
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether to go on with another entry.
+    fn may_go_on(&self, stopped: &dyn Fn() -> bool) -> bool {
+        !self.entries.len().is_multiple_of(BATCH) || !stopped()
     }
 
     #[cfg(target_os = "linux")]
-    fn read_entries(&mut self, directory: &Path) -> io::Result<()> {
+    fn read_entries(&mut self, directory: &Path, stopped: &dyn Fn() -> bool) -> io::Result<bool> {
         use rustix::fs::{FileType, Mode, OFlags, RawDir};
 
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -396,6 +469,9 @@ impl Listing {
         let mut buffer = Vec::with_capacity(32 * 1024);
         let mut entries = RawDir::new(descriptor, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
+            if !self.may_go_on(stopped) {
+                return Ok(false);
+            }
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
@@ -411,17 +487,20 @@ impl Listing {
             };
             self.push(name, kind);
         }
-        Ok(())
+        Ok(true)
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn read_entries(&mut self, directory: &Path) -> io::Result<()> {
+    fn read_entries(&mut self, directory: &Path, stopped: &dyn Fn() -> bool) -> io::Result<bool> {
         for entry in fs::read_dir(directory)? {
+            if !self.may_go_on(stopped) {
+                return Ok(false);
+            }
             let entry = entry?;
             let kind = kind_of(&entry.path())?;
             self.push(entry.file_name().as_bytes(), kind);
         }
-        Ok(())
+        Ok(true)
     }
 }
 

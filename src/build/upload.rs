@@ -70,7 +70,10 @@ impl Driver {
         };
         let workspace = self.workspace.clone();
         let selection = expanded.selection.clone();
-        let selecting = tokio::task::spawn_blocking(move || select(&selection, &workspace));
+        let stop = self.stop.clone();
+        let selecting = tokio::task::spawn_blocking(move || {
+            select(&selection, &workspace, &|| stop.is_requested())
+        });
         let Ok(Selected {
             summary,
             manifest,
@@ -251,9 +254,14 @@ impl Driver {
                 );
                 failure
             }
-            SelectError::NothingMatched | SelectError::Pattern { .. } => {
-                Failure::build(error.to_string())
+            SelectError::NothingMatched { excluded } => {
+                let mut failure = Failure::build(error.to_string());
+                failure.context.help = excluded
+                    .as_ref()
+                    .map(|matched| format!("`exclude-paths` takes everything away: {matched}"));
+                failure
             }
+            SelectError::Pattern { .. } | SelectError::Stopped => Failure::build(error.to_string()),
             SelectError::Read { source, .. } => Failure::build(format!("{error}: {source}")),
         }
     }
@@ -326,7 +334,10 @@ impl Driver {
             self.workspace.clone(),
             pattern.to_string_lossy().into_owned(),
         );
-        let looking = tokio::task::spawn_blocking(move || report::discover(&workspace, &pattern));
+        let stop = self.stop.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            report::discover(&workspace, &pattern, &|| stop.is_requested())
+        });
         if let Ok(found) = self.attend(looking).await? {
             let (files, duration) = (found.files, found.duration);
             self.record(EventKind::ReportsDiscovered {

@@ -6,8 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::artifact::{Manifest, Selection, Workspace, select};
-use crate::source::LineColumn;
+use crate::artifact::{Workspace, visit};
 
 /// How long looking may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -36,44 +35,44 @@ pub struct Discovery {
     pub duration: Duration,
 }
 
-/// Looks below the source directory for reports under a pattern.
+/// Looks below the source directory for reports under a pattern, until the limit or until `stopped`.
 #[must_use]
-pub fn discover(workspace: &Workspace, pattern: &OsStr) -> Discovery {
+pub fn discover(workspace: &Workspace, pattern: &OsStr, stopped: &dyn Fn() -> bool) -> Discovery {
     let started = Instant::now();
-    let selection = Selection {
-        identifier: None,
-        base_directory: None,
-        files: vec![(pattern.to_owned(), LineColumn { line: 1, column: 1 })],
-        exclude_paths: Vec::new(),
-        discard_paths: false,
-        keep_symlinks: false,
-    };
-    let manifest = select(&selection, workspace).manifest;
-    let files = manifest
-        .iter()
-        .flat_map(Manifest::iter)
-        .take_while(|_| started.elapsed() < LIMIT);
-    let files = files.filter(|file| is_report(&file.source())).count();
+    let files = count(workspace, pattern, &|| {
+        started.elapsed() >= LIMIT || stopped()
+    });
     Discovery {
         files,
         duration: started.elapsed(),
     }
 }
 
-fn is_report(path: &Path) -> bool {
-    let extension = path
-        .extension()
+fn count(workspace: &Workspace, pattern: &OsStr, over: &dyn Fn() -> bool) -> usize {
+    let mut files = 0;
+    visit(workspace, pattern, over, &mut |path| {
+        files += usize::from(may_be_report(path) && !over() && is_report(path));
+    });
+    files
+}
+
+fn extension(path: &Path) -> String {
+    path.extension()
         .and_then(OsStr::to_str)
         .unwrap_or_default()
-        .to_ascii_lowercase();
-    if !matches!(extension.as_str(), "xml" | "trx" | "json") {
-        return false;
-    }
+        .to_ascii_lowercase()
+}
+
+fn may_be_report(path: &Path) -> bool {
+    matches!(extension(path).as_str(), "xml" | "trx" | "json")
+}
+
+fn is_report(path: &Path) -> bool {
     let mut head = Vec::with_capacity(HEAD);
     let read = File::open(path).and_then(|file| file.take(HEAD as u64).read_to_end(&mut head));
     let text = String::from_utf8_lossy(&head);
     read.is_ok()
-        && if extension == "json" {
+        && if extension(path) == "json" {
             is_json_report(path, &text)
         } else {
             is_xml_report(&text)
@@ -115,6 +114,8 @@ fn is_json_report(path: &Path, head: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -147,8 +148,30 @@ mod tests {
                 source_directory: place.path().to_owned(),
                 hidden: Vec::new(),
             };
-            let found = discover(&workspace, OsStr::new("**/*")).files;
+            let found = count(&workspace, OsStr::new("**/*"), &|| false);
             assert_eq!(found == 1, expected, "{name}: {content}");
         }
+    }
+
+    #[test]
+    fn the_end_of_the_time_ends_the_walk_too() {
+        let place = tempfile::tempdir().unwrap();
+        for number in 0..9 {
+            let directory = place.path().join(number.to_string());
+            std::fs::create_dir(&directory).unwrap();
+            std::fs::write(directory.join("a.xml"), "<testsuite/>").unwrap();
+        }
+        let workspace = Workspace {
+            source_directory: place.path().to_owned(),
+            hidden: Vec::new(),
+        };
+        let asked = Cell::new(0);
+        let over = || {
+            asked.set(asked.get() + 1);
+            asked.get() > 8
+        };
+        let found = count(&workspace, OsStr::new("**/*"), &over);
+        assert!((1..9).contains(&found), "{found}");
+        assert!(asked.get() < 12, "{}", asked.get());
     }
 }

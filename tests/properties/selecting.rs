@@ -172,7 +172,7 @@ fn selected(directory: &Path, files: &[String], excludes: &[String]) -> Vec<Stri
         source_directory: directory.to_owned(),
         hidden: Vec::new(),
     };
-    match select(&selection, &workspace).manifest {
+    match select(&selection, &workspace, &|| false).manifest {
         Ok(manifest) => manifest
             .iter()
             .map(|file| {
@@ -182,7 +182,7 @@ fn selected(directory: &Path, files: &[String], excludes: &[String]) -> Vec<Stri
                 stored
             })
             .collect(),
-        Err(SelectError::NothingMatched) => Vec::new(),
+        Err(SelectError::NothingMatched { .. }) => Vec::new(),
         Err(error) => panic!("{error}"),
     }
 }
