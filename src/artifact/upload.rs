@@ -14,7 +14,7 @@ use super::place;
 use super::select::Manifest;
 use crate::event::{ArtifactProgress, ArtifactStage, ArtifactStored, Warning};
 use crate::plan::Packaging;
-use crate::store::{self, ObjectMetadata, Progress, Stop, Store, Stored, Upload, hex};
+use crate::store::{self, ObjectMetadata, Progress, Staging, Stop, Store, Stored, Upload, hex};
 
 /// What is stored, and how.
 #[derive(Clone, Debug)]
@@ -64,15 +64,6 @@ impl Error {
             Self::Archive(error) => matches!(error, archive::Error::Cancelled),
             Self::Store(error) => error.kind == store::ErrorKind::Stopped,
         }
-    }
-}
-
-/// A directory that goes away with the work in it.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -178,8 +169,7 @@ async fn upload_archive(
         Some(directory) => directory,
         None => make_scratch_directory(&artifact.temporary_directory)?,
     };
-    let scratch = Scratch(scratch);
-    let path = scratch.0.join("artifact.zip");
+    let path = scratch.path().join("artifact.zip");
     pack(
         artifact,
         manifest,
@@ -221,7 +211,7 @@ async fn upload_archive(
     })
 }
 
-fn make_scratch_directory(parent: &Path) -> Result<PathBuf, Error> {
+fn make_scratch_directory(parent: &Path) -> Result<Staging, Error> {
     use std::os::unix::fs::DirBuilderExt as _;
     let path = parent.join(format!("runner-{}", uuid::Uuid::new_v4().simple()));
     let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
@@ -229,7 +219,7 @@ fn make_scratch_directory(parent: &Path) -> Result<PathBuf, Error> {
         path: path.clone(),
         source,
     })?;
-    Ok(path)
+    Ok(Staging::at(path))
 }
 
 async fn pack(

@@ -22,12 +22,48 @@ pub struct DirectoryStore {
     root: PathBuf,
 }
 
-/// Removes a staging directory when it is no longer needed, whatever happens.
-struct Staging(PathBuf);
+/// A directory for what is not complete yet. It goes away whatever happens, and with it the directories that were made
+/// on the way to it, as far as nothing was stored in them.
+#[derive(Debug)]
+pub struct Staging {
+    path: PathBuf,
+    made: Vec<PathBuf>,
+}
+
+impl Staging {
+    /// Takes charge of a directory.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            made: Vec::new(),
+        }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a directory and those above it.
+    fn make(&mut self, directory: &Path) -> io::Result<()> {
+        let missing = directory
+            .ancestors()
+            .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists());
+        let missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+        self.made.extend(missing.into_iter().rev());
+        fs::create_dir_all(directory)
+    }
+}
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
+        for made in self.made.iter().rev() {
+            // One that holds something stays.
+            let _ = fs::remove_dir(made);
+        }
     }
 }
 
@@ -52,12 +88,15 @@ impl DirectoryStore {
         self.root.join(key)
     }
 
-    pub(super) fn make_staging_directory(&self) -> Result<PathBuf, Error> {
+    pub(super) fn make_staging_directory(&self) -> Result<Staging, Error> {
         let path = self
             .root
             .join(format!(".runner-{}", uuid::Uuid::new_v4().simple()));
-        fs::create_dir_all(&path).map_err(|error| Error::io("make the directory", &path, error))?;
-        Ok(path)
+        let mut staging = Staging::at(path.clone());
+        staging
+            .make(&path)
+            .map_err(|error| Error::io("make the directory", &path, error))?;
+        Ok(staging)
     }
 
     pub(super) async fn put(
@@ -82,13 +121,13 @@ impl DirectoryStore {
         progress: &ProgressSender,
         stop: &Stop,
     ) -> Result<(), Error> {
-        let staging = Staging(self.make_staging_directory()?);
+        let mut staging = self.make_staging_directory()?;
         let mut staged = Vec::with_capacity(uploads.len());
         for (number, upload) in uploads.iter().enumerate() {
             if stop.is_requested() {
                 return Err(Error::stopped());
             }
-            let temporary = staging.0.join(number.to_string());
+            let temporary = staging.path.join(number.to_string());
             let (bytes, sha256) = if upload.consume {
                 let hashed = hash(&upload.source, progress, stop)?;
                 fs::rename(&upload.source, &temporary)
@@ -105,7 +144,7 @@ impl DirectoryStore {
                 Some(raw) => self.path(raw),
                 None => self.path(&upload.key),
             };
-            self.make_parent(&path, &mut made)?;
+            self.make_parent(&path, &mut made, &mut staging)?;
             move_into_place(&temporary, &path)?;
             verify(&path, bytes)?;
             let location = self.location(&upload.key);
@@ -116,13 +155,19 @@ impl DirectoryStore {
                 sha256,
             }));
         }
+        staging.made.clear();
         Ok(())
     }
 
-    fn make_parent(&self, path: &Path, made: &mut HashSet<PathBuf>) -> Result<(), Error> {
+    fn make_parent(
+        &self,
+        path: &Path,
+        made: &mut HashSet<PathBuf>,
+        staging: &mut Staging,
+    ) -> Result<(), Error> {
         let parent = path.parent().unwrap_or(&self.root);
         if made.insert(parent.to_owned()) {
-            fs::create_dir_all(parent).map_err(|error| {
+            staging.make(parent).map_err(|error| {
                 let help = (error.kind() == io::ErrorKind::AlreadyExists || error.kind() == io::ErrorKind::NotADirectory)
                     .then(|| "a file of that name is in the way: remove it, or choose another artifact name".to_owned());
                 Error { help, ..Error::io("make the directory", parent, error) }
@@ -308,13 +353,18 @@ mod tests {
         let (result, stored) = put(&store, &uploads, &Stop::default());
         assert_eq!(result.unwrap_err().kind, ErrorKind::Source);
         assert!(stored.is_empty());
-        assert_eq!(everything_below(store.root()), Vec::<String>::new());
+        assert!(!store.root().exists());
 
         let stop = Stop::default();
         stop.request();
         let (result, _) = put(&store, &uploads[..1], &stop);
         assert_eq!(result.unwrap_err().kind, ErrorKind::Stopped);
-        assert_eq!(everything_below(store.root()), Vec::<String>::new());
+        assert!(!store.root().exists());
+
+        fs::create_dir(store.root()).unwrap();
+        let (result, _) = put(&store, &uploads, &Stop::default());
+        result.unwrap_err();
+        assert!(store.root().is_dir(), "it was there before");
     }
 
     #[test]

@@ -11,7 +11,7 @@
 mod dir;
 mod s3;
 
-pub use dir::DirectoryStore;
+pub use dir::{DirectoryStore, Staging};
 pub use s3::{S3Settings, S3Store};
 
 use std::ffi::OsString;
@@ -214,7 +214,7 @@ impl Store {
 
     /// A directory in which an archive is best made before it is stored: on the file system it goes to, where there is
     /// one.
-    pub fn make_staging_directory(&self) -> Result<Option<PathBuf>, Error> {
+    pub fn make_staging_directory(&self) -> Result<Option<Staging>, Error> {
         match self {
             Self::Directory(store) => store.make_staging_directory().map(Some),
             Self::S3(_) => Ok(None),
