@@ -57,7 +57,9 @@ pub struct Pretty<W> {
     reasons: Vec<String>,
     warnings: usize,
     artifacts: Vec<ArtifactStored>,
+    /// The first of the single files that were stored: no more than are listed.
     files: Vec<(String, u64, String)>,
+    stored: usize,
     bar: Option<ProgressBar>,
     stage: Option<ArtifactStage>,
 }
@@ -86,6 +88,7 @@ impl<W: Write + Send> Pretty<W> {
             warnings: 0,
             artifacts: Vec::new(),
             files: Vec::new(),
+            stored: 0,
             bar: None,
             stage: None,
         }
@@ -302,11 +305,11 @@ impl<W: Write + Send> Pretty<W> {
                 self.line(&text)?;
             }
         }
-        for (path, bytes, sha256) in files.iter().take(MAX_LISTED) {
+        for (path, bytes, sha256) in &files {
             let text = self.paint(Paint::Dim, &format!("  sha256 {sha256}"));
             self.line(&format!("{text}  {path} ({})", render_size(*bytes)))?;
         }
-        match files.len().checked_sub(MAX_LISTED) {
+        match self.stored.checked_sub(MAX_LISTED) {
             Some(more) if more > 0 => {
                 let text = self.paint(Paint::Dim, &format!("  and {}", count(more, "more file")));
                 self.line(&text)
@@ -402,7 +405,10 @@ impl<W: Write + Send> Sink for Pretty<W> {
                 sha256,
                 ..
             } => {
-                self.files.push((path.clone(), *bytes, sha256.clone()));
+                self.stored += 1;
+                if self.files.len() < MAX_LISTED {
+                    self.files.push((path.clone(), *bytes, sha256.clone()));
+                }
             }
             EventKind::ArtifactStored(stored) => {
                 self.clear_bar();
