@@ -167,12 +167,14 @@ fn help_has_the_exit_codes_and_every_subcommand() {
 
 // ── mistakes on the command line ─────────────────────────────────────────────────────────────────────────────────────
 
-// CLI-2, CLI-6, CLI-7, CLI-8
+// CLI-2, CLI-6, CLI-7, CLI-8, CLI-11
 #[test]
 fn mistakes_on_the_command_line_are_told_before_anything_runs() {
     let sandbox = Sandbox::with_commands(&["touch ran"])
         .file("broken.env", "A=1\nB\n")
         .file("a-file", "");
+    std::os::unix::fs::symlink("a-file", sandbox.source().join("linked"))
+        .expect("a link can be made");
     let table: &[(&[&str], &str)] = &[
         (&["--log-fromat", "json"], "--log-format"),
         (
@@ -194,6 +196,29 @@ fn mistakes_on_the_command_line_are_told_before_anything_runs() {
         (&["--project", "x"], "2 to 150"),
         (&["--shell", "fish"], "expected `/bin/sh`"),
         (&["--artifacts", "s3://"], "s3://BUCKET/PREFIX"),
+        (
+            &["--artifacts", "gs://bucket"],
+            "`gs://bucket` is no place for artifacts: write a directory, or s3://BUCKET/PREFIX",
+        ),
+        (&["--artifacts", "S3://bucket"], "s3://BUCKET/PREFIX"),
+        (&["--log-file", "-"], "`--log-format codebuild` writes"),
+        (&["--events", "-"], "`--log-format json` writes"),
+        (
+            &["--log-file", "x", "--events", "./x"],
+            "`--events ./x` would overwrite what `--log-file` writes",
+        ),
+        (
+            &["--log-file", "a-file", "--events", "linked"],
+            "`--events linked` would overwrite what `--log-file` writes",
+        ),
+        (
+            &["--log-file", "buildspec.yml"],
+            "`--log-file buildspec.yml` would overwrite the buildspec",
+        ),
+        (
+            &["-f", "a-file", "--events", "a-file", "--dry-run"],
+            "would overwrite the buildspec",
+        ),
         (&["--packaging", "tar"], "possible values: none, zip"),
         (&["-C", "nowhere"], "nowhere"),
         (&["-C", "a-file"], "a-file"),
@@ -205,6 +230,10 @@ fn mistakes_on_the_command_line_are_told_before_anything_runs() {
         assert!(ran.stdout.is_empty(), "{flags:?}: {}", ran.stdout);
     }
     assert!(!sandbox.source().join("ran").exists());
+    // What is no file can be named twice.
+    sandbox
+        .run(["run", "--log-file", "/dev/null", "--events", "/dev/null"])
+        .expect(0);
 }
 
 // CLI-2
@@ -1137,6 +1166,32 @@ fn no_room_for_artifacts_is_a_fault_and_leaves_nothing() {
             .stdout_has("Phase complete: UPLOAD_ARTIFACTS State: FAULT")
             .stderr_has("No space left on device");
         assert!(!ran.stdout.contains("../out/"), "{}", ran.stdout);
+    }
+}
+
+// ART-14: what keeps S3 from being asked at all is said in words of its own.
+#[test]
+fn a_missing_region_or_profile_is_said() {
+    let sandbox = Sandbox::with_buildspec(
+        "version: 0.2\nphases:\n  build:\n    commands:\n      - touch a\nartifacts:\n  files: [a]\n",
+    );
+    let run = |variables: &[(&str, &str)]| {
+        let mut command = sandbox.command(["run", "--artifacts", "s3://anyone"]);
+        command
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+            .envs(variables.iter().copied());
+        sandbox
+            .finish(&command.output().expect("the program can be started"))
+            .expect(4)
+    };
+    run(&[])
+        .stderr_has("no AWS region is set")
+        .stderr_has("help: pass `--region`, set AWS_REGION");
+    for region in [&[][..], &[("AWS_REGION", "us-east-1")]] {
+        run(&[&[("AWS_PROFILE", "nowhere")], region].concat())
+            .stderr_has("there is no AWS profile `nowhere`")
+            .stderr_has("help: check AWS_PROFILE or `--profile`");
     }
 }
 

@@ -9,7 +9,7 @@ use crate::phase::{PhaseContext, YAML_FILE_ERROR};
 use crate::source::{MAX_BYTES, SourceText, Span};
 
 /// The name that CodeBuild looks for.
-const DEFAULT: &str = "buildspec.yml";
+pub(super) const DEFAULT: &str = "buildspec.yml";
 
 /// A buildspec that was found and read.
 pub(super) struct Found {

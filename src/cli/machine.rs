@@ -144,6 +144,16 @@ pub(super) fn listen_for_signals(
     Ok(())
 }
 
+/// Whether two paths are of one regular file, or would be if something wrote to them.
+pub(super) fn same_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(a), Ok(b)) => a.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        (Err(_), Err(_)) => canonical(one) == canonical(other),
+        _ => false,
+    }
+}
+
 /// A path without links, as far as it exists.
 pub(super) fn canonical(path: &Path) -> PathBuf {
     for ancestor in path.ancestors() {

@@ -103,6 +103,11 @@ fn artifacts(args: &RequestArgs, directory: &Path) -> Result<ArtifactRequest, cl
                     path,
                 }
             }
+            None if has_scheme(text) => {
+                return Err(mistake(format!(
+                    "`{text}` is no place for artifacts: write a directory, or s3://BUCKET/PREFIX"
+                )));
+            }
             None if text.is_empty() => {
                 return Err(mistake(
                     "`--artifacts` needs a directory or s3://BUCKET/PREFIX",
@@ -122,6 +127,18 @@ fn artifacts(args: &RequestArgs, directory: &Path) -> Result<ArtifactRequest, cl
         name: args.artifact_name.clone(),
         encryption_key: args.kms_key.clone(),
     })
+}
+
+/// Whether a text is a URL, and not a directory.
+fn has_scheme(text: &str) -> bool {
+    let letters = |scheme: &str| {
+        !scheme.is_empty()
+            && scheme
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    text.split_once("://")
+        .is_some_and(|(scheme, _)| letters(scheme))
 }
 
 fn project_variables(files: &[PathBuf]) -> Result<Vec<(String, String)>, clap::Error> {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::args::{RequestArgs, RunArgs};
 use super::load::{self, Loaded};
 use super::request::DEFAULT_ARTIFACTS;
-use super::{aws, complain, machine, plan, terminal, usage};
+use super::{aws, buildspec_file, complain, machine, mistake, plan, request, terminal, usage};
 use crate::artifact::Workspace;
 use crate::build::{ExitCode, Finished, Prepared, World, drive};
 use crate::event::BuildStarted;
@@ -38,6 +38,9 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
         }
     };
     let code = runtime.block_on(async {
+        if let Err(mistake) = check_files(&args) {
+            return usage(&mistake);
+        }
         match load::load(&args.request, !args.dry_run).await {
             Err(mistake) => usage(&mistake),
             Ok(loaded) if args.dry_run => dry_run(&loaded),
@@ -47,6 +50,43 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
     // Work that nobody waits for any more must not keep the process.
     runtime.shutdown_background();
     code
+}
+
+/// Refuses files to write that are the same, or the buildspec: one would take the place of the other.
+fn check_files(args: &RunArgs) -> Result<(), clap::Error> {
+    let outputs = [
+        ("--log-file", "codebuild", &args.log_file),
+        ("--events", "json", &args.events),
+    ];
+    let mut taken = Vec::new();
+    if args.request.file.as_deref() != Some(Path::new("-")) {
+        let directory = request::source_directory(&args.request)?;
+        let name = args.request.file.as_deref();
+        let path = directory.join(name.unwrap_or(Path::new(buildspec_file::DEFAULT)));
+        taken.push(("the buildspec", path));
+    }
+    for (flag, format, path) in outputs {
+        let Some(written) = path else { continue };
+        if written.as_os_str() == "-" {
+            return Err(mistake(format!(
+                "`{flag} -` is no file: `--log-format {format}` writes this to standard output"
+            )));
+        }
+        let here = machine::directory()
+            .map_err(|error| mistake(format!("this directory is gone: {error}")))?;
+        let path = here.join(written);
+        if let Some((other, _)) = taken
+            .iter()
+            .find(|(_, other)| machine::same_file(other, &path))
+        {
+            return Err(mistake(format!(
+                "`{flag} {}` would overwrite {other}: name another file",
+                written.display()
+            )));
+        }
+        taken.push(("what `--log-file` writes", path));
+    }
+    Ok(())
 }
 
 fn dry_run(loaded: &Loaded) -> ExitCode {
@@ -161,6 +201,7 @@ fn store(args: &RequestArgs, loaded: &Loaded) -> Store {
             encryption_key: loaded.request.artifacts.encryption_key.clone(),
             region: loaded.request.region.clone(),
             profile: args.profile.clone(),
+            missing_profile: aws::missing_profile(args.profile.as_deref()),
             custom_endpoint: aws::has_custom_endpoint(),
         }))),
     }

@@ -83,6 +83,8 @@ pub struct S3Settings {
     pub region: Option<String>,
     /// The profile, where it was said.
     pub profile: Option<String>,
+    /// The profile that is asked for, if it is known to be nowhere.
+    pub missing_profile: Option<String>,
     /// Whether an endpoint other than AWS's own is set: those want the bucket in the path.
     pub custom_endpoint: bool,
 }
@@ -129,8 +131,12 @@ impl S3Store {
         progress: &ProgressSender,
         stop: &Stop,
     ) -> Result<(), Error> {
+        let client = self.client().await.clone();
+        if client.config().region().is_none() {
+            return Err(no_region(&self.settings));
+        }
         let job = Arc::new(Job {
-            client: self.client().await.clone(),
+            client,
             settings: self.settings.clone(),
             metadata,
             progress: progress.clone(),
@@ -144,6 +150,31 @@ impl S3Store {
         }
         result
     }
+}
+
+/// Without a region no request can even be addressed; the SDK's own words for it are no help.
+fn no_region(settings: &S3Settings) -> Error {
+    let (what, help) = match &settings.missing_profile {
+        Some(profile) => missing_profile(profile),
+        None => (
+            "no AWS region is set".to_owned(),
+            "pass `--region`, set AWS_REGION, or give the profile a region".to_owned(),
+        ),
+    };
+    Error {
+        kind: ErrorKind::Other,
+        message: format!("could not store in s3://{}: {what}", settings.bucket),
+        help: Some(help),
+        source: None,
+    }
+}
+
+fn missing_profile(profile: &str) -> (String, String) {
+    (
+        format!("there is no AWS profile `{profile}`"),
+        "check AWS_PROFILE or `--profile`, and the profiles in ~/.aws/config and ~/.aws/credentials"
+            .to_owned(),
+    )
 }
 
 async fn make_client(settings: &S3Settings) -> Client {
@@ -517,6 +548,7 @@ impl Job {
         let context = ErrorContext {
             bucket: self.settings.bucket.clone(),
             key: key.to_owned(),
+            missing_profile: self.settings.missing_profile.clone(),
         };
         let progress = self.progress.clone();
         async move {
@@ -609,6 +641,7 @@ impl Job {
         ErrorContext {
             bucket: self.settings.bucket.clone(),
             key: key.to_owned(),
+            missing_profile: self.settings.missing_profile.clone(),
         }
     }
 
@@ -635,6 +668,7 @@ impl Job {
 struct ErrorContext {
     bucket: String,
     key: String,
+    missing_profile: Option<String>,
 }
 
 impl ErrorContext {
@@ -649,7 +683,7 @@ impl ErrorContext {
             .raw_response()
             .map(|response| response.status().as_u16())
         else {
-            return unreachable_service(doing, &location, error);
+            return unreachable_service(doing, &location, error, self.missing_profile.as_deref());
         };
         let code = error
             .code()
@@ -684,38 +718,47 @@ impl ErrorContext {
 }
 
 /// No answer came: no credentials, no network, no service.
-fn unreachable_service<E>(doing: &str, location: &str, error: SdkError<E, HttpResponse>) -> Error
+fn unreachable_service<E>(
+    doing: &str,
+    location: &str,
+    error: SdkError<E, HttpResponse>,
+    profile: Option<&str>,
+) -> Error
 where
     E: std::error::Error + Send + Sync + 'static,
 {
-    let causes = causes(&error);
-    let (kind, why, help) = if finds_no_credentials(&error) {
-        (
+    let (kind, (why, help)) = match (credentials_error(&error), profile) {
+        (Some(_), Some(profile)) => (ErrorKind::Forbidden, missing_profile(profile)),
+        (Some(CredentialsError::CredentialsNotLoaded(_)), None) => (
             ErrorKind::Forbidden,
-            "no AWS credentials were found".to_owned(),
-            "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with `--profile`",
-        )
-    } else {
-        (
+            (
+                "no AWS credentials were found".to_owned(),
+                "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with `--profile`".to_owned(),
+            ),
+        ),
+        _ => (
             ErrorKind::Unreachable,
-            causes.join(": "),
-            "check the network, the region and AWS_ENDPOINT_URL",
-        )
+            (
+                causes(&error).join(": "),
+                "check the network, the region and AWS_ENDPOINT_URL".to_owned(),
+            ),
+        ),
     };
     let message = format!("could not {doing} {location}: {why}");
     Error {
         kind,
         message,
-        help: Some(help.to_owned()),
+        help: Some(help),
         source: Some(Box::new(error)),
     }
 }
 
-/// Whether every place for credentials was looked at, and none had any.
-fn finds_no_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+/// What the search for credentials came to, if it is to blame.
+fn credentials_error<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e CredentialsError> {
     std::iter::successors(Some(error), |error| error.source())
-        .filter_map(|error| error.downcast_ref::<CredentialsError>())
-        .any(|error| matches!(error, CredentialsError::CredentialsNotLoaded(_)))
+        .find_map(|error| error.downcast_ref::<CredentialsError>())
 }
 
 /// The words of an error and of all below it, each once.
