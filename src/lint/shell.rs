@@ -19,6 +19,8 @@ pub struct Script {
     pub assigned: Vec<Assignment>,
     /// Variables that are read, by `$NAME` or `${NAME…}`.
     pub read: Vec<VariableUse>,
+    /// Files that are written or read by `>`, `<` and the like, in the order of the text.
+    pub redirections: Vec<Redirection>,
     /// Places that are no shell.
     pub errors: Vec<SyntaxError>,
 }
@@ -94,6 +96,30 @@ pub struct VariableUse {
     pub name: String,
 }
 
+/// Where the input of commands comes from, or where their output goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirection {
+    /// Where.
+    pub range: Range<usize>,
+    /// `>`, `>>`, `<`, `&>`, `<<` and so on.
+    pub operator: String,
+    /// The file; what ends the text behind `<<`.
+    pub target: Word,
+    /// The commands it is for.
+    pub of: Range<usize>,
+    /// The text behind `<<`.
+    pub text: Option<Range<usize>>,
+}
+
+/// A part of a text that a shell puts together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Characters as the program sees them: quotes taken off, escapes resolved.
+    Text(String),
+    /// What the shell puts in at run time, as written.
+    Expansion(String),
+}
+
 /// A place that is no shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
@@ -127,6 +153,7 @@ impl Script {
             commands: Vec::new(),
             assigned: Vec::new(),
             read: Vec::new(),
+            redirections: Vec::new(),
             errors: Vec::new(),
         };
         if let Some(tree) = &tree {
@@ -158,6 +185,80 @@ impl Script {
         found
     }
 
+    /// What a program sees of a word or of the text behind `<<`, as far as it is written out.
+    #[must_use]
+    pub fn pieces(&self, range: &Range<usize>) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let root = self.tree.as_ref().map(Tree::root_node);
+        if let Some(node) =
+            root.and_then(|root| root.descendant_for_byte_range(range.start, range.end))
+        {
+            self.take_apart(node, &mut pieces);
+        }
+        pieces
+    }
+
+    fn take_apart(&self, node: Node<'_>, pieces: &mut Vec<Piece>) {
+        let written = self.slice(node);
+        match node.kind() {
+            "raw_string" => {
+                let inner = written.strip_prefix('\'').unwrap_or(written);
+                let inner = inner.strip_suffix('\'').unwrap_or(inner);
+                pieces.push(Piece::Text(inner.to_owned()));
+            }
+            "string" | "concatenation" | "command_name" | "heredoc_body" => {
+                let escapes = match node.kind() {
+                    "string" => "\"\\$`\n",
+                    "heredoc_body" if self.is_raw(node) => "",
+                    "heredoc_body" => "\\$`\n",
+                    _ => return self.take_children_apart(node, None, pieces),
+                };
+                self.take_children_apart(node, Some(escapes), pieces);
+            }
+            "simple_expansion"
+            | "expansion"
+            | "command_substitution"
+            | "process_substitution"
+            | "arithmetic_expansion"
+            | "brace_expression"
+            | "ansi_c_string"
+            | "translated_string" => pieces.push(Piece::Expansion(written.to_owned())),
+            _ => pieces.push(Piece::Text(unescaped(written, None))),
+        }
+    }
+
+    /// The children of a node and what stands between them, where these characters may follow a backslash.
+    fn take_children_apart(&self, node: Node<'_>, escapes: Option<&str>, pieces: &mut Vec<Piece>) {
+        let mut cursor = node.walk();
+        let mut at = node.start_byte();
+        let text = |from: usize, to: usize| Piece::Text(unescaped(&self.text[from..to], escapes));
+        for child in node.children(&mut cursor) {
+            if child.start_byte() > at {
+                pieces.push(text(at, child.start_byte()));
+            }
+            at = child.end_byte();
+            match child.kind() {
+                "\"" => {}
+                "string_content" | "heredoc_content" => {
+                    pieces.push(text(child.start_byte(), child.end_byte()));
+                }
+                _ => self.take_apart(child, pieces),
+            }
+        }
+        if node.end_byte() > at {
+            pieces.push(text(at, node.end_byte()));
+        }
+    }
+
+    /// Whether the text behind `<<` is taken as it is, because the word that ends it is in quotes.
+    fn is_raw(&self, body: Node<'_>) -> bool {
+        let start = body
+            .parent()
+            .and_then(|parent| parent.named_child(0))
+            .filter(|start| start.kind() == "heredoc_start");
+        start.is_some_and(|start| self.slice(start).contains(['\'', '"', '\\']))
+    }
+
     fn slice(&self, node: Node<'_>) -> &str {
         &self.text[node.byte_range()]
     }
@@ -173,6 +274,15 @@ impl Script {
             "command" | "declaration_command" | "unset_command" => self.command(node, place),
             "variable_assignment" => self.assign(node, place),
             "simple_expansion" | "expansion" => self.variable(node, place),
+            "redirected_statement" => {
+                let of = node
+                    .child_by_field_name("body")
+                    .map_or(node.start_byte()..node.start_byte(), |body| {
+                        body.byte_range()
+                    });
+                self.redirections(node, &of);
+                self.children(node, place);
+            }
             "pipeline" => self.pipeline(node, place),
             "list" => self.list(node, place),
             "if_statement" | "elif_clause" | "while_statement" => self.conditional(node, place),
@@ -243,6 +353,7 @@ impl Script {
         let mut cursor = node.walk();
         let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
         let declares = node.kind() != "command";
+        self.redirections(node, &node.byte_range());
         for child in &children {
             match child.kind() {
                 "variable_assignment" if declares => {
@@ -284,6 +395,36 @@ impl Script {
                 .commands
                 .partition_point(|other| other.range.start < command.range.start);
             self.commands.insert(at, command);
+        }
+    }
+
+    /// Notes the redirections among the children of a node, which are for these commands.
+    fn redirections(&mut self, node: Node<'_>, of: &Range<usize>) {
+        let mut cursor = node.walk();
+        let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
+        for child in children {
+            if !["file_redirect", "heredoc_redirect"].contains(&child.kind()) {
+                continue;
+            }
+            // `<< END > file` is one node in the other.
+            self.redirections(child, of);
+            let mut cursor = child.walk();
+            let parts: Vec<Node<'_>> = child.children(&mut cursor).collect();
+            let find = |kinds: &[&str]| parts.iter().find(|part| kinds.contains(&part.kind()));
+            let operator = parts.iter().find(|part| !part.is_named());
+            let target = child
+                .child_by_field_name("destination")
+                .or_else(|| find(&["heredoc_start"]).copied());
+            if let (Some(operator), Some(target)) = (operator, target) {
+                let redirection = Redirection {
+                    range: child.byte_range(),
+                    operator: self.slice(*operator).to_owned(),
+                    target: self.word(target),
+                    of: of.clone(),
+                    text: find(&["heredoc_body"]).map(Node::byte_range),
+                };
+                self.redirections.push(redirection);
+            }
         }
     }
 
@@ -457,6 +598,26 @@ impl Script {
     }
 }
 
+/// A text without the backslashes that the shell takes off: in front of these characters, or of any.
+fn unescaped(written: &str, escapes: Option<&str>) -> String {
+    let mut text = String::with_capacity(written.len());
+    let mut characters = written.chars().peekable();
+    while let Some(character) = characters.next() {
+        let next = characters.peek().copied();
+        let escaped = next.filter(|next| escapes.is_none_or(|escapes| escapes.contains(*next)));
+        match (character, escaped) {
+            // An escaped line break is nothing.
+            ('\\', Some('\n')) => _ = characters.next(),
+            ('\\', Some(next)) => {
+                text.push(next);
+                characters.next();
+            }
+            _ => text.push(character),
+        }
+    }
+    text
+}
+
 impl SimpleCommand {
     /// The name of the program, if it is written out: `docker` for `/usr/bin/docker` too.
     #[must_use]
@@ -618,5 +779,58 @@ mod tests {
             command.option_value(&["-u", "--username"]).as_deref(),
             Some("AWS")
         );
+    }
+
+    #[test]
+    fn redirections_are_known_with_what_they_are_for() {
+        let shown = |text: &str| -> Vec<String> {
+            let script = Script::parse(text);
+            let redirections = script.redirections.iter();
+            redirections
+                .map(|one| {
+                    let of = &text[one.of.clone()];
+                    format!("{of} {} {}", one.operator, one.target.text)
+                })
+                .collect()
+        };
+        for (text, expected) in [
+            (
+                "echo a > \"$D/f\" 2>&1",
+                vec!["echo a > $D/f", "echo a >& 1"],
+            ),
+            ("(a; b) >> f", vec!["(a; b) >> f"]),
+            ("if x; then y > f; fi", vec!["y > f"]),
+            ("cat <<EOF > f\na\nEOF\n", vec!["cat > f", "cat << EOF"]),
+            ("A=$(cat < f)", vec!["cat < f"]),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_come_in_pieces_as_a_program_sees_them() {
+        let show = |script: &Script, range: &Range<usize>| -> String {
+            let pieces = script.pieces(range).into_iter();
+            pieces
+                .map(|piece| match piece {
+                    Piece::Text(text) => text,
+                    Piece::Expansion(written) => format!("<{written}>"),
+                })
+                .collect()
+        };
+        for (written, expected) in [
+            ("'[{\"a\":\"$x\"}]'", "[{\"a\":\"$x\"}]"),
+            ("\"{\\\"a\\\": $B c\\n}\"", "{\"a\": <$B> c\\n}"),
+            ("[{\"a\":\\\"b\\\"}]", "[{a:\"b\"}]"),
+            ("$A:${B}'c d'$(date)", "<$A>:<${B}>c d<$(date)>"),
+        ] {
+            let script = Script::parse(&format!("echo {written}"));
+            assert_eq!(show(&script, &script.commands[0].words[1].range), expected);
+        }
+        for (start, expected) in [("EOF", "{\"a\": <$B>}\n"), ("'EOF'", "{\"a\": $B}\n")] {
+            let script = Script::parse(&format!("cat > f <<{start}\n{{\"a\": $B}}\nEOF\n"));
+            let text = script.redirections[1].text.clone().expect("it has a text");
+            assert_eq!(show(&script, &text), expected);
+        }
     }
 }
