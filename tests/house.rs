@@ -239,6 +239,17 @@ fn every_statement_says_how_sure_it_is() {
     );
 }
 
+/// The file that a case is about: the buildspec, or the first of those it has instead.
+fn main_file(folder: &Path) -> PathBuf {
+    let buildspec = folder.join("buildspec.yml");
+    let mut files = tree::files(folder).into_iter().map(PathBuf::from);
+    let other = files.find(|file| !file.starts_with("expected") && file != Path::new("case.toml"));
+    match other {
+        Some(other) if !buildspec.is_file() => folder.join(other),
+        _ => buildspec,
+    }
+}
+
 /// The shortest case whose expectations show a finding: its name, its buildspec and what is said.
 fn example_of(code: Code) -> Option<(String, String, String)> {
     let heads = ["error", "warning", "info"].map(|kind| format!("{kind}[{}]", code.name()));
@@ -249,7 +260,7 @@ fn example_of(code: Code) -> Option<(String, String, String)> {
                 continue;
             };
             if heads.iter().any(|head| text.contains(head.as_str())) {
-                let bytes = fs::read(folder.join("buildspec.yml")).unwrap_or_default();
+                let bytes = fs::read(main_file(&folder)).unwrap_or_default();
                 let buildspec =
                     String::from_utf8(bytes).unwrap_or_else(|_| "(a file in UTF-16)\n".to_owned());
                 let buildspec = buildspec.trim_start_matches('\u{feff}').to_owned();

@@ -10,6 +10,7 @@ use clap_complete::Shell as CompletionShell;
 use crate::buildspec::model::Shell;
 use crate::diagnostic::Code;
 use crate::diagnostic::format::Format;
+use crate::lint::FileKind;
 use crate::lint::config::Level;
 use crate::plan::{NamespaceType, Packaging, ProjectName};
 use crate::units::parse_duration;
@@ -216,7 +217,8 @@ pub(super) struct PlanArgs {
     reason = "each is a flag of its own on the command line"
 )]
 pub(super) struct ValidateArgs {
-    /// Files, folders, or `-` for standard input. In a folder: every `*buildspec*.yml` that is not ignored by git
+    /// Files, folders, or `-` for standard input. In a folder: every `*buildspec*.yml`, and the files
+    /// of the deploy stage by their names, that are not ignored by git
     #[arg(value_name = "PATH", default_value = "buildspec.yml", value_hint = ValueHint::AnyPath)]
     pub(super) paths: Vec<PathBuf>,
 
@@ -308,6 +310,26 @@ impl From<FormatArg> for Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum KindArg {
     Buildspec,
+    #[value(name = "imagedefinitions")]
+    ImageDefinitions,
+    #[value(name = "imagedetail", alias = "imageDetail")]
+    ImageDetail,
+    #[value(name = "appspec")]
+    AppSpec,
+    #[value(name = "taskdef")]
+    TaskDefinition,
+}
+
+impl From<KindArg> for FileKind {
+    fn from(kind: KindArg) -> Self {
+        match kind {
+            KindArg::Buildspec => Self::Buildspec,
+            KindArg::ImageDefinitions => Self::ImageDefinitions,
+            KindArg::ImageDetail => Self::ImageDetail,
+            KindArg::AppSpec => Self::AppSpec,
+            KindArg::TaskDefinition => Self::TaskDefinition,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::args::{KindArg, ValidateArgs};
+use super::args::ValidateArgs;
 use super::config::Configuration;
 use super::{complain, mistake, print, terminal, usage};
 use crate::build::ExitCode;
-use crate::diagnostic::{Code, Diagnostic, Severity, format, nearest};
-use crate::lint::{FileKind, Settings, SourceTree, check};
+use crate::diagnostic::{self, Code, Diagnostic, Severity, format, nearest};
+use crate::lint::{FileKind, Settings, SourceTree, check, deploy};
 use crate::source::{MAX_BYTES, SourceText, Span};
 
 /// The page of findings, for `--explain`.
@@ -24,6 +24,8 @@ pub(super) struct Checked {
     pub(super) source: SourceText,
     /// What was found, sorted by place.
     pub(super) findings: Vec<Diagnostic>,
+    /// What it was taken for.
+    pub(super) kind: FileKind,
 }
 
 /// A file that could not be read, and why.
@@ -42,8 +44,10 @@ pub(super) fn validate(args: &ValidateArgs) -> ExitCode {
         Err(code) => return code,
     };
     let (files, mut unreadable) = find(&args.paths, &config);
+    let mut results = check_all(&files, args, &config);
+    fit_together(&mut results, &config);
     let mut checked = Vec::new();
-    for result in check_all(&files, args, &config) {
+    for result in results {
         match result {
             Ok(file) => checked.push(file),
             Err(why) => unreadable.push(why),
@@ -130,7 +134,7 @@ fn find(paths: &[PathBuf], config: &Configuration) -> (Vec<PathBuf>, Vec<Unreada
         for entry in ignore::WalkBuilder::new(path).hidden(false).build() {
             match entry {
                 Ok(entry)
-                    if is_buildspec(entry.path())
+                    if is_looked_for(entry.path())
                         && !entry.path().is_dir()
                         && !config.excludes(entry.path()) =>
                 {
@@ -147,7 +151,7 @@ fn find(paths: &[PathBuf], config: &Configuration) -> (Vec<PathBuf>, Vec<Unreada
         files.extend(found);
         if files.len() == before {
             unreadable.push(format!(
-                "error: there is no buildspec below {}\n  help: files named `*buildspec*.yml` or `.yaml` are looked for; name a file to check it whatever its name is\n",
+                "error: there is no buildspec below {}\n  help: files named `*buildspec*.yml` or `.yaml`, and those of the deploy stage, are looked for; name a file to check it whatever its name is\n",
                 path.display()
             ));
         }
@@ -155,14 +159,27 @@ fn find(paths: &[PathBuf], config: &Configuration) -> (Vec<PathBuf>, Vec<Unreada
     (files, unreadable)
 }
 
-pub(super) fn is_buildspec(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default();
-    let name = name.to_string_lossy().to_lowercase();
-    let is_yaml = path
-        .extension()
-        .is_some_and(|kind| kind.eq_ignore_ascii_case("yml") || kind.eq_ignore_ascii_case("yaml"));
+pub(super) fn is_looked_for(path: &Path) -> bool {
     let in_git = path.components().any(|part| part.as_os_str() == ".git");
-    name.contains("buildspec") && is_yaml && !in_git
+    FileKind::in_folder(path).is_some() && !in_git
+}
+
+/// Adds what is wrong with files of the deploy stage only when they are seen together.
+fn fit_together(results: &mut [Result<Checked, Unreadable>], config: &Configuration) {
+    let mut readable: Vec<&mut Checked> = results
+        .iter_mut()
+        .filter_map(|result| result.as_mut().ok())
+        .collect();
+    let files: Vec<(FileKind, &SourceText)> = readable
+        .iter()
+        .map(|checked| (checked.kind, &checked.source))
+        .collect();
+    for (index, finding) in deploy::check_together(&files) {
+        let mut found = vec![finding];
+        config.apply(Path::new(readable[index].source.name()), &mut found);
+        readable[index].findings.extend(found);
+        diagnostic::sort(&mut readable[index].findings);
+    }
 }
 
 /// Checks all files, as many at a time as there are processors.
@@ -216,11 +233,15 @@ fn check_one(
         File::open(file).and_then(bounded)
     };
     let bytes = bytes.map_err(|error| unreadable(&name, &error))?;
+    let kind = args.kind.map_or_else(|| FileKind::of(file), FileKind::from);
     let source = match SourceText::from_bytes(name, bytes) {
         Ok(source) => source,
         Err(error) => {
             let message = match error.looks_like {
-                Some(encoding) => format!("the file is {encoding}, and a buildspec is UTF-8"),
+                Some(encoding) if kind == FileKind::Buildspec => {
+                    format!("the file is {encoding}, and a buildspec is UTF-8")
+                }
+                Some(encoding) => format!("the file is {encoding}, and has to be UTF-8"),
                 None => "a byte here is not UTF-8".to_owned(),
             };
             let finding = Diagnostic::new(Code::Encoding, Span::at(error.offset), message)
@@ -228,6 +249,7 @@ fn check_one(
             return Ok(Checked {
                 source: error.source,
                 findings: vec![finding],
+                kind,
             });
         }
     };
@@ -237,13 +259,13 @@ fn check_one(
         tree: tree.as_ref(),
         directives: !args.no_ignores,
     };
-    let kind = match args.kind {
-        Some(KindArg::Buildspec) => FileKind::Buildspec,
-        None => FileKind::of(file),
-    };
     let mut findings = check(&source, kind, &settings);
     config.apply(file, &mut findings);
-    Ok(Checked { source, findings })
+    Ok(Checked {
+        source,
+        findings,
+        kind,
+    })
 }
 
 pub(super) fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {

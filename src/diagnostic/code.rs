@@ -177,6 +177,16 @@ codes! {
         "All builds of a fan-out run the same commands; only `codebuild-tests-run` gives each of them its share of the tests.";
     EnvShadowing "BS713" "env-shadowing" Info
         "The variables of a build of a batch win over those that the buildspec itself sets.";
+    ImageDefinitions "BS820" "image-definitions" Error
+        "The ECS deploy action reads an array of objects with `name` and `imageUri`, and fails the stage over anything else.";
+    ImageDetail "BS821" "image-detail" Error
+        "A blue/green deployment reads one object with `ImageURI`, and fails the stage over anything else.";
+    AppSpec "BS822" "appspec" Error
+        "CodeDeploy refuses an AppSpec without the parts it needs, a whole build after it was written.";
+    TaskDefinition "BS823" "task-definition" Error
+        "ECS refuses to register such a task definition, and the deployment ends before it began.";
+    DeployFilesDoNotFit "BS824" "deploy-files-do-not-fit" Error
+        "The files of a deployment name each other's containers, ports and placeholders; what is not there cannot be deployed.";
     UnsupportedHere "BS901" "unsupported-here" Warning
         "The key is CodeBuild's, and this version of the runner does not do what it asks for.";
 }

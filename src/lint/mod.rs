@@ -8,6 +8,8 @@
 //! why it matters is a row of [`crate::diagnostic::Code`].
 
 pub mod config;
+
+pub mod deploy;
 pub mod directive;
 mod kind;
 pub mod paths;
@@ -64,6 +66,10 @@ pub struct Settings<'a> {
 pub fn check(source: &SourceText, kind: FileKind, settings: &Settings<'_>) -> Vec<Diagnostic> {
     match kind {
         FileKind::Buildspec => check_buildspec(source, settings),
+        FileKind::ImageDefinitions
+        | FileKind::ImageDetail
+        | FileKind::AppSpec
+        | FileKind::TaskDefinition => finish(source, settings, deploy::check(source, kind)),
     }
 }
 
@@ -74,6 +80,15 @@ fn check_buildspec(source: &SourceText, settings: &Settings<'_>) -> Vec<Diagnost
         let subject = Subject::new(source, &ast, settings);
         rules::check(&subject, &mut diagnostics);
     }
+    finish(source, settings, diagnostics)
+}
+
+/// Takes away what comments ask for, and puts the rest in order.
+fn finish(
+    source: &SourceText,
+    settings: &Settings<'_>,
+    mut diagnostics: Vec<Diagnostic>,
+) -> Vec<Diagnostic> {
     if settings.directives {
         directive::apply(source, &mut diagnostics);
     }

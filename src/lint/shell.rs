@@ -604,8 +604,8 @@ fn unescaped(written: &str, escapes: Option<&str>) -> String {
     let mut characters = written.chars().peekable();
     while let Some(character) = characters.next() {
         let next = characters.peek().copied();
-        let escaped = next.filter(|next| escapes.is_none_or(|escapes| escapes.contains(*next)));
-        match (character, escaped) {
+        let taken = next.filter(|next| escapes.is_none_or(|escapes| escapes.contains(*next)));
+        match (character, taken) {
             // An escaped line break is nothing.
             ('\\', Some('\n')) => _ = characters.next(),
             ('\\', Some(next)) => {

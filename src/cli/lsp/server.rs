@@ -15,7 +15,6 @@ use super::transport::{self, Garbage};
 use super::{actions, help};
 use crate::build::ExitCode;
 use crate::cli::config::Configuration;
-use crate::cli::validate::is_buildspec;
 use crate::diagnostic::format::{url_of, whole_message};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::lint::{self, FileKind, Settings, SourceTree};
@@ -141,7 +140,9 @@ impl<W: Write> Server<W> {
     /// Asks about a place; null where nothing is known.
     fn at(&self, at: &At, ask: fn(&SourceText, Position) -> Value) -> Value {
         let document = self.documents.get(&at.text_document.uri);
-        let document = document.filter(|open| open.path.is_some());
+        // Keys are known of buildspecs only.
+        let is_buildspec = |path: &PathBuf| FileKind::of(path) == FileKind::Buildspec;
+        let document = document.filter(|open| open.path.as_ref().is_some_and(is_buildspec));
         document.map_or(Value::Null, |open| ask(&open.source, at.position))
     }
 
@@ -183,7 +184,7 @@ impl<W: Write> Server<W> {
     }
 
     fn open(&mut self, uri: String, version: i64, text: String) {
-        let path = protocol::path(&uri).filter(|path| is_buildspec(path));
+        let path = protocol::path(&uri).filter(|path| FileKind::in_folder(path).is_some());
         let name = path
             .as_ref()
             .map_or_else(|| uri.clone(), |path| path.display().to_string());
