@@ -3,6 +3,7 @@
 //! The grammar is tree-sitter's for Bash. It goes on after an error, so half a command still tells what it can; what
 //! only it calls an error is never more than a warning.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -142,11 +143,36 @@ fn new_parser() -> Option<Parser> {
     Some(parser)
 }
 
+/// A text of the same length for the parser, which ends a word too early at `$B.` in `$A.b.$B.c` and takes what follows for
+/// another word, even for a program. With a colon in place of what follows the variable it does not; only places are taken
+/// from the tree, so nobody sees the colon.
+fn masked(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    let mut masked: Option<Vec<u8>> = None;
+    for (at, _) in text.match_indices('$') {
+        let is_name = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
+        let end = at + 1 + bytes[at + 1..].iter().take_while(is_name).count();
+        let before = at.checked_sub(1).map_or(b' ', |before| bytes[before]);
+        let glued = before.is_ascii_alphanumeric() || b"./-_,:+@%^~".contains(&before);
+        let follows = bytes.get(end).is_some_and(|next| b"./-,+^~".contains(next));
+        // There they would be operators.
+        let in_arithmetic = text[..at].rfind("((") > text[..at].rfind("))");
+        if end > at + 1 && glued && follows && !in_arithmetic {
+            masked.get_or_insert_with(|| bytes.to_vec())[end] = b':';
+        }
+    }
+    match masked.map(String::from_utf8) {
+        Some(Ok(masked)) => Cow::Owned(masked),
+        _ => Cow::Borrowed(text),
+    }
+}
+
 impl Script {
     /// Reads a text. Never fails: what cannot be read is in `errors`.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let tree = PARSER.with_borrow_mut(|parser| parser.as_mut()?.parse(text, None));
+        let tree =
+            PARSER.with_borrow_mut(|parser| parser.as_mut()?.parse(masked(text).as_ref(), None));
         let mut script = Self {
             text: text.to_owned(),
             tree: None,
@@ -711,6 +737,14 @@ mod tests {
             ("f() { rm x; }\nf", vec!["rm x", "f"]),
             ("sh -c \"cd $X && y\" > out 2>&1", vec!["sh -c cd $X && y"]),
             ("export A=1 B", vec!["export A=1 B"]),
+            (
+                "X=$A.b.$C.d x $A.b.${C}-$C.d.e/$F/$G/\"$H-$I-\" h",
+                vec!["x $A.b.${C}-$C.d.e/$F/$G/$H-$I- h"],
+            ),
+            (
+                "x $((a-$A-$B-1)) ${A:-b$B/c}",
+                vec!["x $((a-$A-$B-1)) ${A:-b$B/c}"],
+            ),
         ] {
             assert_eq!(programs(text), expected, "{text}");
         }
@@ -755,6 +789,15 @@ mod tests {
         assert_eq!(names(read), "A D");
         assert_eq!(script.commands[1].environment[0].name, "C");
         assert_eq!(script.assigned[1].value, "$A x");
+    }
+
+    #[test]
+    fn a_variable_in_the_middle_of_a_word_does_not_end_it() {
+        let script = Script::parse("R=$A.ecr.$B.com/$C; x");
+        let read: Vec<&str> = script.read.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(read, ["A", "B", "C"]);
+        assert_eq!(script.assigned[0].value, "$A.ecr.$B.com/$C");
+        assert_eq!(script.commands.len(), 1);
     }
 
     #[test]
