@@ -177,6 +177,26 @@ codes! {
         "All builds of a fan-out run the same commands; only `codebuild-tests-run` gives each of them its share of the tests.";
     EnvShadowing "BS713" "env-shadowing" Info
         "The variables of a build of a batch win over those that the buildspec itself sets.";
+    PushBeforeLogin "BS802" "push-before-login" Warning
+        "ECR refuses a push by whom it does not know, after the image was built.";
+    LoginRegionMismatch "BS803" "login-region-mismatch" Warning
+        "A login is good for one registry; the one of another region refuses it.";
+    LatestOnly "BS804" "latest-only" Warning
+        "Behind `latest` is another image after every build, so that nobody can tell what runs, nor bring the last one back.";
+    ImagedefinitionsShape "BS805" "imagedefinitions-shape" Warning
+        "The file would be stored as it is, and the ECS deploy action fail over it a stage later.";
+    ImagedefinitionsNotArtifact "BS806" "imagedefinitions-not-artifact" Warning
+        "What is no artifact ends with the build, and the deploy action does not find it.";
+    ImagedefinitionsForBlueGreen "BS807" "imagedefinitions-for-blue-green" Warning
+        "A blue/green deployment takes its image from `imageDetail.json` and fails without that file.";
+    ImagedetailShape "BS808" "imagedetail-shape" Warning
+        "The file would be stored as it is, and the blue/green deploy action fail over it a stage later.";
+    AppspecOrTaskdefMissing "BS809" "appspec-or-taskdef-missing" Warning
+        "A blue/green deployment reads an AppSpec and a task definition; one without the other is of no use.";
+    PlaceholderUnused "BS810" "placeholder-unused" Warning
+        "The deployment succeeds and brings the image that was there before.";
+    MutableTagInDeploy "BS811" "mutable-tag-in-deploy" Warning
+        "When a task is replaced later it gets what `latest` is then, which nobody deployed.";
     ImageDefinitions "BS820" "image-definitions" Error
         "The ECS deploy action reads an array of objects with `name` and `imageUri`, and fails the stage over anything else.";
     ImageDetail "BS821" "image-detail" Error

@@ -8,15 +8,16 @@
 //! why it matters is a row of [`crate::diagnostic::Code`].
 
 pub mod config;
-
 pub mod deploy;
 pub mod directive;
 mod kind;
+pub mod literals;
 pub mod paths;
 pub mod rules;
 pub mod shell;
 mod subject;
 pub mod tree;
+pub mod written;
 
 pub use kind::FileKind;
 pub use subject::{Item, Subject};

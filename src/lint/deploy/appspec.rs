@@ -456,7 +456,7 @@ Hooks:
             (
                 "          ContainerPort: 80\n",
                 "",
-                "3:5 error `LoadBalancerInfo` needs `ContainerPort`",
+                "7:9 error `LoadBalancerInfo` needs `ContainerPort`",
             ),
             ("80", "http", "9:26 error `http` is no port"),
             ("80", "$PORT", ""),

@@ -21,6 +21,12 @@ use crate::source::SourceText;
 /// The largest image definitions that the ECS deploy action reads, in bytes.
 pub const MAX_BYTES: usize = image::MAX_BYTES;
 
+/// Whether an image in a task definition is a placeholder; `None` if it is no task definition.
+#[must_use]
+pub fn has_placeholder(source: &SourceText) -> Option<bool> {
+    task_definition::read(source).map(|definition| definition.has_placeholder())
+}
+
 /// Everything there is to say about one file of the deploy stage; nothing about a buildspec.
 #[must_use]
 pub fn check(source: &SourceText, kind: FileKind) -> Vec<Diagnostic> {

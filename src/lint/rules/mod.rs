@@ -3,6 +3,7 @@
 mod artifacts;
 mod batch;
 mod commands;
+mod deploy_files;
 mod docker;
 mod environment;
 mod file;
@@ -26,6 +27,7 @@ const RULES: &[&[Rule]] = &[
     reports_and_cache::RULES,
     batch::RULES,
     docker::RULES,
+    deploy_files::RULES,
     portability::RULES,
 ];
 
