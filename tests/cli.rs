@@ -1403,4 +1403,20 @@ fn a_file_beyond_all_bounds_is_read_in_part() {
     let ran = run_shell(&sandbox, limited).expect(1);
     let ran = ran.stdout_has("error[limit-exceeded]");
     assert!(ran.stdout.len() < 10_000, "{} bytes", ran.stdout.len());
+
+// LINT-1, LINT-2
+#[test]
+fn the_buildspecs_that_the_readme_shows_have_nothing_to_be_found_in_them() {
+    let sandbox = Sandbox::new();
+    let files = ["ecs", "demo"].map(|name| {
+        let file = support::root().join("testdata").join(name);
+        file.join("buildspec.yml").display().to_string()
+    });
+    let arguments = ["validate", "--fail-on", "info", &files[0], &files[1]];
+    let output = sandbox.command(arguments).output();
+    let ran = sandbox.finish(&output.expect("the program can be started"));
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        (0, "", "")
+    );
 }

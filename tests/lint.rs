@@ -10,8 +10,8 @@ use buildspec_runner::lint::{FileKind, Profile, Settings, check};
 use buildspec_runner::source::SourceText;
 use support::{corpus, root, tree};
 
-/// Every file of the project's cases and of the corpus that is text.
-fn texts() -> Vec<(PathBuf, SourceText)> {
+/// Every file of the project's cases and of the corpus that is text and ends like this.
+fn texts(ends: &[&str]) -> Vec<(PathBuf, SourceText)> {
     let mut directories = vec![root().join("testdata")];
     directories.extend(corpus());
     let files = directories.into_iter().flat_map(|directory| {
@@ -21,7 +21,7 @@ fn texts() -> Vec<(PathBuf, SourceText)> {
     files
         .filter(|path| {
             let kind = path.extension().unwrap_or_default();
-            kind == "yml" || kind == "yaml"
+            ends.iter().any(|end| kind == *end)
         })
         .filter_map(|path| {
             let bytes = fs::read(&path).ok()?;
@@ -39,7 +39,7 @@ fn the_linter_and_a_build_refuse_the_same_files() {
         tree: None,
         directives: true,
     };
-    let texts = texts();
+    let texts = texts(&["yml", "yaml"]);
     assert!(texts.len() > 100, "the files are not found");
     for (path, source) in texts {
         let refused = buildspec::read(&source).is_err();
@@ -52,6 +52,35 @@ fn the_linter_and_a_build_refuse_the_same_files() {
             let labels = std::iter::once(&finding.primary).chain(&finding.secondary);
             for label in labels {
                 assert!(source.slice(label.span).len() == label.span.len());
+            }
+        }
+    }
+}
+
+// LINT-43: whatever is in a file that is taken for one of the deploy stage, places are in it, and findings in order.
+#[test]
+fn any_text_can_be_taken_for_a_file_of_the_deploy_stage() {
+    let kinds = [
+        FileKind::ImageDefinitions,
+        FileKind::ImageDetail,
+        FileKind::AppSpec,
+        FileKind::TaskDefinition,
+    ];
+    let settings = Settings {
+        profile: Profile::Codebuild,
+        tree: None,
+        directives: true,
+    };
+    for (path, source) in texts(&["yml", "yaml", "json"]) {
+        for kind in kinds {
+            let found = check(&source, kind, &settings);
+            let places: Vec<_> = found.iter().map(|finding| finding.primary.span).collect();
+            assert!(places.is_sorted(), "{}: {found:?}", path.display());
+            for finding in &found {
+                let labels = std::iter::once(&finding.primary).chain(&finding.secondary);
+                for label in labels {
+                    assert!(source.slice(label.span).len() == label.span.len());
+                }
             }
         }
     }

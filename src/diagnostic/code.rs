@@ -209,6 +209,20 @@ codes! {
         "The files of a deployment name each other's containers, ports and placeholders; what is not there cannot be deployed.";
     UnsupportedHere "BS901" "unsupported-here" Warning
         "The key is CodeBuild's, and this version of the runner does not do what it asks for.";
+    RuntimeVersionsHost "BS902" "runtime-versions-host" Warning
+        "CodeBuild's images bring the versions along; on one's own machine the tools on PATH are used, whatever their version.";
+    CuratedImageName "BS903" "curated-image-name" Info
+        "CodeBuild's own images are not used here: commands run on the machine itself, with what is installed there.";
+    MetadataEndpoint "BS904" "metadata-endpoint" Warning
+        "These addresses answer on some machines of AWS and nowhere else; a request to them hangs or fails.";
+    AbsoluteCodebuildPath "BS905" "absolute-codebuild-path" Warning
+        "The directory has another name in every build, and does not exist on other machines.";
+    HostMutation "BS908" "host-mutation" Warning
+        "CodeBuild throws its machine away after the build; one's own keeps every change, and needs the rights for it.";
+    CodebuildOnlyCommand "BS909" "codebuild-only-command" Warning
+        "The program is part of CodeBuild's images; elsewhere the shell does not find it and the command fails.";
+    ProxySectionIgnored "BS910" "proxy-section-ignored" Warning
+        "The section is about CodeBuild's own traffic; the runner uses the network settings of its machine.";
 }
 
 impl Code {

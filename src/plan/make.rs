@@ -3,10 +3,10 @@
 use super::environment::plan_environment;
 use super::request::{BuildRequest, NamespaceType};
 use super::types::{ArtifactName, ArtifactPlan, CommandPlan, Expandable, PhasePlan, Plan};
-use super::unsupported;
+use super::unsupported::{self, Given};
 use crate::buildspec::Buildspec;
 use crate::buildspec::model::{self, Variable};
-use crate::diagnostic::{self, Code, Diagnostic};
+use crate::diagnostic::{self, Diagnostic};
 use crate::phase::CommandPhase;
 use crate::source::{SourceText, Spanned};
 
@@ -17,9 +17,11 @@ pub fn plan(
     request: &BuildRequest,
 ) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut diagnostics = Vec::new();
-    runnable(buildspec, &mut diagnostics);
-    unsupported::check(buildspec, request, &mut diagnostics);
-    let artifacts = plan_artifacts(source, buildspec, request, &mut diagnostics);
+    let given = Given {
+        request: Some(request),
+    };
+    unsupported::check(buildspec, given, &mut diagnostics);
+    let artifacts = plan_artifacts(source, buildspec, request);
     diagnostic::sort(&mut diagnostics);
     if diagnostic::has_error(&diagnostics) {
         return Err(diagnostics);
@@ -63,18 +65,17 @@ pub fn plan(
     Ok((plan, diagnostics))
 }
 
+/// What builds of this buildspec would not honour, if nothing is asked for beyond it.
+#[must_use]
+pub fn limits(buildspec: &Buildspec) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    unsupported::check(buildspec, Given::default(), &mut diagnostics);
+    diagnostics
+}
+
 /// `project:uuid`.
 pub(super) fn build_id(request: &BuildRequest) -> String {
     format!("{}:{}", request.project, request.build_uuid)
-}
-
-/// A file that only declares a batch is right, but there is nothing in it that one build could run.
-fn runnable(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnostic>) {
-    if let (true, Some(batch)) = (buildspec.phases.is_empty(), buildspec.batch) {
-        let diagnostic = Diagnostic::new(Code::PhasesMissing, batch, "this file only declares a batch: one build has nothing to run")
-            .with_help("run the buildspec of one of its builds with `--file`; batch builds are not supported yet");
-        diagnostics.push(diagnostic);
-    }
 }
 
 fn plan_phase(source: &SourceText, name: CommandPhase, phase: Option<&model::Phase>) -> PhasePlan {
@@ -107,14 +108,13 @@ fn plan_artifacts(
     source: &SourceText,
     buildspec: &Buildspec,
     request: &BuildRequest,
-    diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<ArtifactPlan> {
     let primary = buildspec
         .artifacts
         .iter()
         .filter_map(|artifacts| artifacts.primary.as_ref());
     primary
-        .map(|artifact| plan_artifact(source, artifact, request, diagnostics))
+        .map(|artifact| plan_artifact(source, artifact, request))
         .collect()
 }
 
@@ -122,7 +122,6 @@ fn plan_artifact(
     source: &SourceText,
     artifact: &model::Artifact,
     request: &BuildRequest,
-    diagnostics: &mut Vec<Diagnostic>,
 ) -> ArtifactPlan {
     let settings = &request.artifacts;
     let expandable = |text: &Spanned<String>| Expandable {
@@ -136,12 +135,6 @@ fn plan_artifact(
         (None, None) => ArtifactName::Fixed(request.project.as_str().to_owned()),
     };
     let with_build_id = settings.namespace_type == NamespaceType::BuildId;
-    if let Some(prefix) = artifact.s3_prefix.as_ref().filter(|_| !with_build_id) {
-        let message = "`s3-prefix` is not used: it needs the namespace type BUILD_ID";
-        let diagnostic = Diagnostic::new(Code::UnsupportedHere, prefix.span, message)
-            .with_help("pass `--artifact-namespace build-id`, or remove it");
-        diagnostics.push(diagnostic);
-    }
     ArtifactPlan {
         identifier: None,
         base_directory: artifact.base_directory.as_ref().map(expandable),

@@ -9,7 +9,7 @@ mod request;
 mod types;
 mod unsupported;
 
-pub use make::plan;
+pub use make::{limits, plan};
 pub use request::{
     ArtifactLocation, ArtifactRequest, BuildRequest, NamespaceType, Packaging, ProjectName, Source,
 };

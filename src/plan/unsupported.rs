@@ -1,26 +1,48 @@
 //! What CodeBuild does and this version does not. Never a silent skip: refused where a build would go wrong without it,
 //! said aloud everywhere else, and with `--strict` refused altogether (SPEC-22).
 
-use super::request::BuildRequest;
+use super::request::{BuildRequest, NamespaceType};
 use crate::buildspec::Buildspec;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::phase::OnFailure;
 use crate::source::{Span, Spanned};
 
+/// What a request changes about that.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Given<'r> {
+    /// The request; without one, nothing is given.
+    pub(super) request: Option<&'r BuildRequest>,
+}
+
+impl Given<'_> {
+    /// Whether a variable of the project or of this start has this name.
+    fn has_variable(self, name: &str) -> bool {
+        self.request.is_some_and(|request| {
+            let project = request.project_variables.iter().map(|(known, _)| known);
+            let start = request.start_build_variables.iter().map(|(known, _)| known);
+            project.chain(start).any(|known| known == name)
+        })
+    }
+
+    /// Whether artifacts are stored with the id of the build in their path.
+    pub(super) fn has_build_id(self) -> bool {
+        self.request
+            .is_some_and(|request| request.artifacts.namespace_type == NamespaceType::BuildId)
+    }
+}
+
 /// Reports everything in a buildspec that a build would not honour.
-pub(super) fn check(
-    buildspec: &Buildspec,
-    request: &BuildRequest,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+pub(super) fn check(buildspec: &Buildspec, given: Given<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let mut report = Report {
-        strict: request.strict,
+        strict: given.request.is_some_and(|request| request.strict),
         diagnostics,
     };
-    report.secrets(buildspec, request);
+    report.batch(buildspec);
+    report.secrets(buildspec, given);
     report.phases(buildspec);
     report.users(buildspec);
     report.results(buildspec);
+    report.prefix(buildspec, given);
     report.surroundings(buildspec);
 }
 
@@ -32,38 +54,47 @@ struct Report<'d> {
 impl Report<'_> {
     /// A build would go wrong without it.
     fn refuse(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        self.say(Severity::Error, span, message.into(), help.into());
+        let diagnostic = Diagnostic::new(Code::UnsupportedHere, span, message)
+            .with_severity(Severity::Error)
+            .with_help(help);
+        self.diagnostics.push(diagnostic);
     }
 
     /// A build can do without it, and its author should know.
     fn warn(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        self.warn_of(Code::UnsupportedHere, span, message, help);
+    }
+
+    /// The same for what has a name of its own.
+    fn warn_of(
+        &mut self,
+        code: Code,
+        span: Span,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         let severity = if self.strict {
             Severity::Error
         } else {
             Severity::Warning
         };
-        self.say(severity, span, message.into(), help.into());
-    }
-
-    fn say(&mut self, severity: Severity, span: Span, message: String, help: String) {
-        let diagnostic = Diagnostic::new(Code::UnsupportedHere, span, message)
+        let diagnostic = Diagnostic::new(code, span, message)
             .with_severity(severity)
             .with_help(help);
         self.diagnostics.push(diagnostic);
     }
 
+    /// A file that only declares a batch is right, but there is nothing in it that one build could run.
+    fn batch(&mut self, buildspec: &Buildspec) {
+        if let (true, Some(batch)) = (buildspec.phases.is_empty(), buildspec.batch) {
+            let diagnostic = Diagnostic::new(Code::PhasesMissing, batch, "this file only declares a batch: one build has nothing to run")
+                .with_help("run the buildspec of one of its builds with `--file`; batch builds are not supported yet");
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
     /// A variable of the project or of this start replaces a secret of the same name (ENV-5), so it needs no fetching.
-    fn secrets(&mut self, buildspec: &Buildspec, request: &BuildRequest) {
-        let replaced = |name: &str| {
-            request
-                .project_variables
-                .iter()
-                .any(|(known, _)| known == name)
-                || request
-                    .start_build_variables
-                    .iter()
-                    .any(|(known, _)| known == name)
-        };
+    fn secrets(&mut self, buildspec: &Buildspec, given: Given<'_>) {
         let maps = [
             ("parameter-store", &buildspec.parameter_store),
             ("secrets-manager", &buildspec.secrets_manager),
@@ -71,7 +102,7 @@ impl Report<'_> {
         for (map, variables) in maps {
             for variable in variables
                 .iter()
-                .filter(|variable| !replaced(&variable.name.value))
+                .filter(|variable| !given.has_variable(&variable.name.value))
             {
                 let name = &variable.name.value;
                 self.refuse(
@@ -101,7 +132,8 @@ impl Report<'_> {
                 .as_ref()
                 .filter(|runtimes| !runtimes.value.is_empty())
             {
-                self.warn(
+                self.warn_of(
+                    Code::RuntimeVersionsHost,
                     runtimes.span,
                     "`runtime-versions` are not installed on a host: the tools on PATH are used",
                     "check that PATH has the versions that are listed",
@@ -159,6 +191,21 @@ impl Report<'_> {
         }
     }
 
+    /// Not a matter of support, so `--strict` changes nothing about it.
+    fn prefix(&mut self, buildspec: &Buildspec, given: Given<'_>) {
+        let artifact = buildspec
+            .artifacts
+            .as_ref()
+            .and_then(|artifacts| artifacts.primary.as_ref());
+        let prefix = artifact.and_then(|artifact| artifact.s3_prefix.as_ref());
+        if let Some(prefix) = prefix.filter(|_| !given.has_build_id()) {
+            let message = "`s3-prefix` is not used: it needs the namespace type BUILD_ID";
+            let diagnostic = Diagnostic::new(Code::UnsupportedHere, prefix.span, message)
+                .with_help("pass `--artifact-namespace build-id`, or remove it");
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
     fn surroundings(&mut self, buildspec: &Buildspec) {
         if let Some(cache) = &buildspec.cache {
             self.warn(
@@ -175,7 +222,8 @@ impl Report<'_> {
             );
         }
         if let Some(span) = buildspec.proxy {
-            self.warn(
+            self.warn_of(
+                Code::ProxySectionIgnored,
                 span,
                 "`proxy` has no effect: the runner uses the machine's own network settings",
                 "set HTTPS_PROXY for the runner itself",
