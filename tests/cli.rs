@@ -1403,6 +1403,7 @@ fn a_file_beyond_all_bounds_is_read_in_part() {
     let ran = run_shell(&sandbox, limited).expect(1);
     let ran = ran.stdout_has("error[limit-exceeded]");
     assert!(ran.stdout.len() < 10_000, "{} bytes", ran.stdout.len());
+}
 
 // LINT-1, LINT-2
 #[test]
