@@ -111,12 +111,20 @@ impl Read {
 
     /// Whether the finding is a fact that `serde_yaml` shows as well.
     fn confirms(&self, error: &Diagnostic) -> bool {
-        let place = self.source.start_of(error.primary.span);
         match (error.code, &self.witness.error) {
-            (Code::YamlSyntax, Some(theirs)) => theirs
-                .location()
-                .is_some_and(|at| (at.line(), at.column()) == (place.line, place.column)),
-            (Code::YamlSyntax, None) => false,
+            (Code::YamlSyntax, Some(theirs)) => {
+                let labels = std::iter::once(&error.primary).chain(&error.secondary);
+                let mut places = labels.map(|label| self.source.start_of(label.span));
+                theirs.location().is_some_and(|at| {
+                    places.any(|place| (at.line(), at.column()) == (place.line, place.column))
+                })
+            }
+            // They stop behind the asterisk; ours is the whole pattern.
+            (Code::GlobWithoutQuotes, Some(theirs)) => theirs.location().is_some_and(|at| {
+                let place = self.source.start_of(error.primary.span);
+                at.line() == place.line && self.slice(error).starts_with('*')
+            }),
+            (Code::YamlSyntax | Code::GlobWithoutQuotes, None) => false,
             // It reads nothing of a file with a key given twice, so it is no witness of what else is wrong there.
             (_, Some(theirs)) if theirs.to_string().contains("duplicate entry with key") => {
                 self.reading.diagnostics.iter().any(|found| {
@@ -161,7 +169,7 @@ impl Read {
                 let version = at(&["version"]);
                 !version.is_null() && !same_text("0.1", version) && !same_text("0.2", version)
             }
-            Code::UnknownPhase => {
+            Code::UnknownPhase | Code::MisplacedSection => {
                 !["install", "pre_build", "build", "post_build"].contains(&written)
                     && !at(&["phases", written]).is_null()
             }
@@ -257,7 +265,61 @@ fn what_others_cannot_read_is_refused() {
     }
 }
 
-// SPEC-8, SPEC-26
+/// The line in which somebody who read the file found the mistake, by the end of its name.
+const MISTAKES: &[(&str, usize)] = &[
+    ("d2d44fa1f3", 1),
+    ("39b6e80dc0", 47),
+    ("f4212acfef", 30),
+    ("1d6d39ea97", 31),
+    ("234996660f", 31),
+    ("8fea748cbf", 31),
+    ("707c6a0602", 23),
+    ("04ece02342", 12),
+    ("607779eb0b", 24),
+    ("ec31badc0c", 24),
+    ("831b0009a4", 14),
+    ("052a49a69e", 1),
+    ("5f41325346", 19),
+    ("4ae2b1b44f", 12),
+    ("c6e0e3b2db", 10),
+    ("b6055ce13e", 1),
+    ("dfa61b504f", 1),
+    ("5c8030f463", 12),
+    ("d02f7b0d9e", 12),
+    ("ed6e9587a3", 11),
+    ("2f30ed79a2", 6),
+    ("df8dc3aff7", 41),
+    ("16f8797587", 6),
+    ("bee1615033", 16),
+    ("51790e48d7", 11),
+    ("662a4323c3", 11),
+    ("b9bf32c6b3", 39),
+    ("e3d16be134", 18),
+    ("8ed62a1f5e", 7),
+    ("c7f78908f6", 3),
+    ("c3dae2d023", 34),
+    ("185a9c708d", 16),
+    ("53018e4b78", 6),
+    ("b06292face", 6),
+    ("b5c1b797ca", 222),
+    ("44aa722f46", 20),
+    ("8ba2ddc559", 74),
+    ("9c018d98b3", 20),
+    ("dbb00df568", 19),
+    ("852dbb2842", 27),
+    ("34b9161aa2", 3),
+    ("27f064adb1", 19),
+    ("341c04ba70", 22),
+    ("31a8410c4d", 17),
+    ("920ab9f4c3", 13),
+    ("aee281492d", 23),
+    ("4cfbe9715b", 1),
+    ("634243ed88", 1),
+    ("82ab91fd93", 1),
+    ("36e48ad80d", 22),
+];
+
+// SPEC-8, SPEC-26, LINT-15, LINT-16
 #[test]
 fn files_that_do_not_parse_are_refused_where_the_mistake_is() {
     let Some(files) = read_all("malformed", all) else {
@@ -269,9 +331,37 @@ fn files_that_do_not_parse_are_refused_where_the_mistake_is() {
             "{} is accepted",
             read.name
         );
-        let syntax = |error: &&Diagnostic| error.code == Code::YamlSyntax;
-        assert_eq!(read.errors().filter(syntax).count(), 1, "{}", read.name);
+        let halts =
+            |error: &&Diagnostic| matches!(error.code, Code::YamlSyntax | Code::GlobWithoutQuotes);
+        let [halt] = read.errors().filter(halts).collect::<Vec<_>>()[..] else {
+            panic!("{}: not one syntax error", read.name);
+        };
         assert_eq!(read.unfounded(), [""; 0], "{}", read.name);
+        let mistake = MISTAKES.iter().find(|(end, _)| read.name.contains(end));
+        if let Some((_, line)) = mistake {
+            let place = read.source.start_of(halt.primary.span);
+            assert_eq!(place.line, *line, "{}: {}", read.name, halt.message);
+        }
+    }
+}
+
+// LINT-13
+#[test]
+fn a_file_of_another_format_has_one_finding_and_no_buildspec_has_it() {
+    let Some(files) = read_all("lookalikes", all) else {
+        return;
+    };
+    for read in files {
+        let [only] = read.reading.diagnostics.as_slice() else {
+            panic!("{}: {:?}", read.name, read.reading.diagnostics);
+        };
+        assert_eq!(only.code, Code::NotABuildspec, "{}", read.name);
+    }
+    for folder in ["buildspecs", "docs"] {
+        for read in read_all(folder, all).unwrap_or_default() {
+            let other = |found: &Diagnostic| found.code == Code::NotABuildspec;
+            assert!(!read.reading.diagnostics.iter().any(other), "{}", read.name);
+        }
     }
 }
 

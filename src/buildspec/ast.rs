@@ -29,6 +29,8 @@ pub struct Buildspec {
     pub cache: Option<Cache>,
     /// Keys that mean nothing, by section, in the order of the file. CodeBuild lists them in the log (LOG-9).
     pub unrecognized: Vec<Unrecognized>,
+    /// Where aliases stand, in the order of the file.
+    pub aliases: Vec<Span>,
     /// Whether the whole file could be read. If not, nothing may be said about what is missing.
     pub complete: bool,
     /// Where the file's mapping stands, for findings about what is missing.
@@ -136,6 +138,8 @@ pub struct Commands {
     pub key: Span,
     /// The commands; items that hold nothing are left out.
     pub items: Vec<Command>,
+    /// Where items that hold nothing stand.
+    pub nothing: Vec<Span>,
 }
 
 /// One command.

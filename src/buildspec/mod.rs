@@ -5,6 +5,8 @@
 
 pub mod ast;
 pub mod keys;
+mod lookalike;
+mod mend;
 pub mod model;
 pub mod parse;
 pub mod rules;
@@ -21,6 +23,10 @@ use crate::source::SourceText;
 #[must_use]
 pub fn check(source: &SourceText) -> (ast::Buildspec, Vec<Diagnostic>) {
     let (document, mut diagnostics) = yaml::read(source);
+    // Whatever else is found in a file of another program is no mistake of its author.
+    if let Some(found) = lookalike::find(&document) {
+        return (ast::Buildspec::default(), vec![found]);
+    }
     let (buildspec, found) = parse::buildspec(source, &document);
     diagnostics.extend(found);
     diagnostics.extend(rules::check(&buildspec));

@@ -8,8 +8,9 @@ use super::ast::{
     Buildspec, Cache, Command, Commands, Env, Phase, Phases, Proxy, Report, RuntimeVersions,
     Unrecognized, Variable,
 };
+use super::mend;
 use super::yaml::{Document, Entry, Node, NodeKind};
-use crate::diagnostic::{Code, Diagnostic, nearest, one_of};
+use crate::diagnostic::{Code, Diagnostic, Fix, Severity, nearest, one_of, slip};
 use crate::phase::CommandPhase;
 use crate::source::{SourceText, Span, Spanned};
 
@@ -29,6 +30,26 @@ const TOP_LEVEL: &[&str] = &[
     "cache",
 ];
 
+/// Those of them that no phase has.
+const NOT_IN_A_PHASE: &[&str] = &[
+    "env",
+    "proxy",
+    "batch",
+    "phases",
+    "reports",
+    "artifacts",
+    "cache",
+];
+
+/// Keys of `env` that are put beside it instead.
+const OF_ENV: &[&str] = &[
+    "variables",
+    "parameter-store",
+    "secrets-manager",
+    "exported-variables",
+    "git-credential-helper",
+];
+
 /// Reads the tree as a buildspec. Never fails: what is wrong with it is in the diagnostics.
 #[must_use]
 pub fn buildspec(source: &SourceText, document: &Document) -> (Buildspec, Vec<Diagnostic>) {
@@ -36,6 +57,9 @@ pub fn buildspec(source: &SourceText, document: &Document) -> (Buildspec, Vec<Di
         source,
         diagnostics: Vec::new(),
         unrecognized: Vec::new(),
+        top_level: Vec::new(),
+        runs_something: false,
+        phases: None,
     };
     let mut buildspec = match &document.root {
         Some(root) if !root.is_null() => parser.buildspec(root),
@@ -55,6 +79,7 @@ pub fn buildspec(source: &SourceText, document: &Document) -> (Buildspec, Vec<Di
     let is_mapping = |root: &Node| matches!(root.kind, NodeKind::Mapping(_));
     buildspec.complete = document.complete && document.root.as_ref().is_some_and(is_mapping);
     buildspec.unrecognized = parser.unrecognized;
+    buildspec.aliases.clone_from(&document.aliases);
     (buildspec, parser.diagnostics)
 }
 
@@ -62,6 +87,12 @@ struct Parser<'s> {
     source: &'s SourceText,
     diagnostics: Vec<Diagnostic>,
     unrecognized: Vec<Unrecognized>,
+    /// Keys of the top level.
+    top_level: Vec<String>,
+    /// Whether `phases` or `batch` is among them.
+    runs_something: bool,
+    /// `phases`: the key, and where what is below it ends.
+    phases: Option<(Span, usize)>,
 }
 
 /// Where a mapping is, for messages about its keys.
@@ -87,7 +118,12 @@ impl Parser<'_> {
             entry.key.value == "version"
                 && scalar_text(&entry.value).is_some_and(|text| text == "0.1")
         });
-        for entry in entries {
+        self.top_level = entries
+            .iter()
+            .map(|entry| entry.key.value.clone())
+            .collect();
+        self.runs_something = has_key(entries, "phases") || has_key(entries, "batch");
+        for (index, entry) in entries.iter().enumerate() {
             match entry.key.value.as_str() {
                 "version" => buildspec.version = self.text(entry),
                 "run-as" => buildspec.run_as = self.text(entry),
@@ -99,25 +135,85 @@ impl Parser<'_> {
                 "reports" => buildspec.reports = self.reports(entry),
                 "artifacts" => buildspec.artifacts = self.artifacts(entry, old),
                 "cache" => buildspec.cache = self.cache(entry),
-                _ => self.unknown_top_level(entry),
+                name if CommandPhase::from_key(name).is_some() => {
+                    self.phase_at_top_level(entries, index);
+                }
+                name if OF_ENV.contains(&name) => self.part_of_env_at_top_level(entry),
+                _ => self.unknown_top_level(entries, entry),
             }
         }
         buildspec
     }
 
-    fn unknown_top_level(&mut self, entry: &Entry) {
+    /// A phase beside `phases` instead of below it: CodeBuild does not look for one there (SPEC-23).
+    fn phase_at_top_level(&mut self, entries: &[Entry], index: usize) {
+        let key = &entries[index].key;
+        self.ignored("buildspec", &key.value);
+        let message = format!(
+            "phase `{}` stands at the top level, and belongs below `phases`",
+            key.value
+        );
+        let mut diagnostic = Diagnostic::new(Code::MisplacedSection, key.span, message)
+            .with_severity(Severity::Warning)
+            .labelled("CodeBuild ignores this")
+            .with_help(format!("indent `{}` under `phases`", key.value));
+        diagnostic.fix = self.indented(entries, index);
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// The change that puts phases right behind `phases` below it.
+    fn indented(&self, entries: &[Entry], index: usize) -> Option<Fix> {
+        let is_phase = |entry: &Entry| CommandPhase::from_key(&entry.key.value).is_some();
+        let parent = entries
+            .iter()
+            .position(|entry| entry.key.value == "phases")?;
+        let behind = entries.get(parent + 1..)?;
+        let run = &behind[..behind.iter().take_while(|entry| is_phase(entry)).count()];
+        let (first, last) = (run.first()?, run.last()?);
+        let own = mend::column(self.source, entries[parent].key.span.start())?;
+        let column = match &entries[parent].value.kind {
+            NodeKind::Mapping(phases)
+                if run.iter().all(|entry| !has_key(phases, &entry.key.value)) =>
+            {
+                mend::column(self.source, phases.first()?.key.span.start())?
+            }
+            NodeKind::Scalar(scalar) if scalar.is_null() => own + 2,
+            _ => return None,
+        };
+        let lines = first.key.span.start()..end_of(last);
+        let edits = mend::indent(self.source, lines, column)?;
+        (index > parent && index <= parent + run.len())
+            .then(|| Fix::new("move the phase below `phases`", edits))
+    }
+
+    fn part_of_env_at_top_level(&mut self, entry: &Entry) {
+        let name = &entry.key.value;
+        self.ignored("buildspec", name);
+        let message = format!("`{name}` stands at the top level, and belongs in `env`");
+        let diagnostic = Diagnostic::new(Code::MisplacedSection, entry.key.span, message)
+            .with_severity(Severity::Warning)
+            .labelled("CodeBuild ignores this")
+            .with_help(format!("indent `{name}` under `env`"));
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn unknown_top_level(&mut self, entries: &[Entry], entry: &Entry) {
         let section = Section {
             place: "at the top level",
             log_name: "buildspec",
             keys: TOP_LEVEL,
         };
-        let help = CommandPhase::from_key(&entry.key.value)
-            .map(|_| format!("indent `{}` under `phases`", entry.key.value))
-            .or_else(|| {
-                (entry.key.value == "environment_variables")
-                    .then(|| "version 0.2 has `env`".to_owned())
-            });
-        self.unknown_key_with(&section, entry, help);
+        let old = entry.key.value == "environment_variables";
+        let help = old.then(|| "version 0.2 has `env`".to_owned());
+        self.unknown_key_with(&section, entries, entry, help);
+        // Without these it may be a file of another program, whose keys have names of their own.
+        let names_one = slip(&entry.key.value, ["phases", "batch"]).is_some();
+        if !self.runs_something
+            && !names_one
+            && let Some(found) = self.diagnostics.last_mut()
+        {
+            found.fix = None;
+        }
     }
 
     // ── env ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,7 +231,8 @@ impl Parser<'_> {
                 "git-credential-helper",
             ],
         };
-        for entry in self.section(entry) {
+        let entries = self.section(entry);
+        for entry in entries {
             match entry.key.value.as_str() {
                 "shell" => env.shell = self.text(entry),
                 "variables" => env.variables = self.variables(entry),
@@ -145,7 +242,7 @@ impl Parser<'_> {
                     env.exported_variables = self.texts(entry).unwrap_or_default();
                 }
                 "git-credential-helper" => env.git_credential_helper = self.flag(entry),
-                _ => self.unknown_key(&section, entry),
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
     }
@@ -157,17 +254,25 @@ impl Parser<'_> {
             log_name: "environment_variables",
             keys: &["plaintext", "parameter-store"],
         };
-        for entry in self.section(entry) {
+        let entries = self.section(entry);
+        for entry in entries {
             match entry.key.value.as_str() {
                 "plaintext" => env.variables = self.variables(entry),
                 "parameter-store" => env.parameter_store = self.variables(entry),
-                _ => self.unknown_key(&section, entry),
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
     }
 
     fn variables(&mut self, entry: &Entry) -> Vec<Variable> {
         let mut variables = Vec::new();
+        if let NodeKind::Sequence(items) = &entry.value.kind {
+            let expected = format!("`{}` has to be a mapping", entry.key.value);
+            let fix = single_pairs(items)
+                .and_then(|pairs| mend::without_dashes(self.source, &pairs, entry.key.span));
+            self.wrong_kind_with(&entry.value, &expected, fix);
+            return variables;
+        }
         for entry in self.section(entry) {
             // A name without a value is an empty variable (SPEC-6).
             let value = if entry.value.is_null() {
@@ -198,11 +303,12 @@ impl Parser<'_> {
             upload_artifacts: None,
             logs: None,
         };
-        for entry in self.optional_section(entry)? {
+        let entries = self.optional_section(entry)?;
+        for entry in entries {
             match entry.key.value.as_str() {
                 "upload-artifacts" => proxy.upload_artifacts = self.flag(entry),
                 "logs" => proxy.logs = self.flag(entry),
-                _ => self.unknown_key(&section, entry),
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
         Some(proxy)
@@ -217,36 +323,80 @@ impl Parser<'_> {
             has_errors: false,
         };
         let before = self.diagnostics.len();
-        for entry in self.section(entry) {
+        self.phases = Some((entry.key.span, end_of(entry)));
+        let entries = self.section(entry);
+        for (index, entry) in entries.iter().enumerate() {
             match CommandPhase::from_key(&entry.key.value) {
                 Some(name) => phases.phases.push(self.phase(entry, name)),
-                None => self.unknown_phase(entry),
+                None if TOP_LEVEL.contains(&entry.key.value.as_str()) => {
+                    self.section_below_phases(&entries[index..]);
+                }
+                None => self.unknown_phase(entries, entry),
             }
         }
         phases.has_errors = self.diagnostics[before..].iter().any(Diagnostic::is_error);
         phases
     }
 
-    fn unknown_phase(&mut self, entry: &Entry) {
+    /// A section of the top level that is indented as a phase. `rest` begins with it.
+    fn section_below_phases(&mut self, rest: &[Entry]) {
+        let [entry, ..] = rest else { return };
+        let name = &entry.key.value;
+        let message = format!("`{name}` stands below `phases`, and belongs at the top level");
+        let mut diagnostic = Diagnostic::new(Code::MisplacedSection, entry.key.span, message)
+            .labelled("CodeBuild takes this for a phase")
+            .with_help(format!("indent `{name}` as far as `phases`"))
+            .with_codebuild_message(no_phase(name));
+        diagnostic.fix = self.dedented(rest, TOP_LEVEL);
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// A section of the top level in a phase: an unknown key to CodeBuild, which ignores it (SPEC-23).
+    fn section_in_phase(&mut self, phase: CommandPhase, rest: &[Entry]) {
+        let [entry, ..] = rest else { return };
+        let name = &entry.key.value;
+        self.ignored(phase.phase().name(), name);
+        let message = format!(
+            "`{name}` stands in phase `{}`, and belongs at the top level",
+            phase.key()
+        );
+        let mut diagnostic = Diagnostic::new(Code::MisplacedSection, entry.key.span, message)
+            .with_severity(Severity::Warning)
+            .labelled("CodeBuild ignores this")
+            .with_help(format!("indent `{name}` as far as `phases`"));
+        diagnostic.fix = self.dedented(rest, NOT_IN_A_PHASE);
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// The change that moves sections to the top level, if nothing stands below `phases` behind them.
+    fn dedented(&self, rest: &[Entry], sections: &[&str]) -> Option<Fix> {
+        let (phases, end) = self.phases?;
+        let may_move = |entry: &Entry| {
+            let name = &entry.key.value;
+            sections.contains(&name.as_str()) && !self.top_level.contains(name)
+        };
+        let (first, last) = (rest.first()?, rest.last()?);
+        let start = first.key.span.start();
+        if !rest.iter().all(may_move) || end_of(last) != end || start < phases.end() {
+            return None;
+        }
+        let column = mend::column(self.source, phases.start())?;
+        let edits = mend::dedent(self.source, start..end, column)?;
+        Some(Fix::new("move the section to the top level", edits))
+    }
+
+    fn unknown_phase(&mut self, entries: &[Entry], entry: &Entry) {
         let name = &entry.key.value;
         let known = CommandPhase::ALL.map(CommandPhase::key);
-        let help = if TOP_LEVEL.contains(&name.as_str()) {
-            Some(format!(
-                "`{name}` belongs at the top level: indent it as far as `phases`"
-            ))
-        } else {
-            nearest(name, known).map(|phase| format!("did you mean `{phase}`?"))
-        };
         let mut diagnostic = Diagnostic::new(
             Code::UnknownPhase,
             entry.key.span,
             format!("unknown phase `{name}`"),
         )
         .labelled(format!("expected {}", one_of(&known)))
-        .with_codebuild_message(format!(
-            "Invalid buildspec phase name: {name}. Expecting: build,install,post_build,pre_build"
-        ));
-        diagnostic.help = help;
+        .with_codebuild_message(no_phase(name));
+        diagnostic.help = nearest(name, known).map(|phase| format!("did you mean `{phase}`?"));
+        diagnostic.fix = self.renamed(entries, entry, &known);
         self.diagnostics.push(diagnostic);
     }
 
@@ -275,14 +425,18 @@ impl Parser<'_> {
             commands: None,
             finally: None,
         };
-        for entry in self.section(entry) {
+        let entries = self.section_or_list(entry, "commands").unwrap_or_default();
+        for (index, entry) in entries.iter().enumerate() {
             match entry.key.value.as_str() {
                 "run-as" => phase.run_as = self.text(entry),
                 "on-failure" => phase.on_failure = self.text(entry),
                 "runtime-versions" => phase.runtime_versions = Some(self.runtime_versions(entry)),
                 "commands" => phase.commands = Some(self.commands(entry, "Commands")),
                 "finally" => phase.finally = Some(self.commands(entry, "Finally")),
-                _ => self.unknown_key(&section, entry),
+                other if NOT_IN_A_PHASE.contains(&other) => {
+                    self.section_in_phase(name, &entries[index..]);
+                }
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
         phase
@@ -297,13 +451,17 @@ impl Parser<'_> {
 
     /// `commands` or `finally`: nothing, one text or a list of texts and nothings (SPEC-12).
     fn commands(&mut self, entry: &Entry, list: &str) -> Commands {
+        let mut nothing = Vec::new();
         let items = match &entry.value.kind {
             NodeKind::Scalar(_) => self.command(&entry.value, 0, list).into_iter().collect(),
-            NodeKind::Sequence(items) => items
-                .iter()
-                .enumerate()
-                .filter_map(|(index, item)| self.command(item, index, list))
-                .collect(),
+            NodeKind::Sequence(items) => {
+                let empty = items.iter().filter(|item| item.is_null());
+                nothing.extend(empty.map(|item| item.span));
+                let commands = items.iter().enumerate();
+                commands
+                    .filter_map(|(index, item)| self.command(item, index, list))
+                    .collect()
+            }
             NodeKind::Mapping(_) => {
                 self.wrong_kind(
                     &entry.value,
@@ -315,6 +473,7 @@ impl Parser<'_> {
         Commands {
             key: entry.key.span,
             items,
+            nothing,
         }
     }
 
@@ -359,7 +518,28 @@ impl Parser<'_> {
         } else {
             diagnostic = diagnostic.with_help("write each command as an item of its own");
         }
+        diagnostic.fix = self.quoted(item);
         self.diagnostics.push(diagnostic);
+    }
+
+    /// The change that quotes an item that was meant as a command: a line of several words in front of a colon, or a test
+    /// in the shell's brackets.
+    fn quoted(&self, item: &Node) -> Option<Fix> {
+        let start = item.span.start();
+        match &item.kind {
+            NodeKind::Mapping(entries) => {
+                let [only] = entries.as_slice() else {
+                    return None;
+                };
+                let written = self.source.slice(only.key.span);
+                let words = only.key.span.start() == start
+                    && written == only.key.value
+                    && written.contains([' ', '\t']);
+                words.then(|| mend::quote_command(self.source, start))?
+            }
+            NodeKind::Sequence(_) => mend::quote_test(self.source, start),
+            NodeKind::Scalar(_) => None,
+        }
     }
 
     // ── reports ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -384,13 +564,14 @@ impl Parser<'_> {
             base_directory: None,
             discard_paths: None,
         };
-        for entry in self.mapping(&entry.value, "a report group has to be a mapping")? {
+        let entries = self.mapping(&entry.value, "a report group has to be a mapping")?;
+        for entry in entries {
             match entry.key.value.as_str() {
                 "files" => report.files = self.texts(entry),
                 "file-format" => report.file_format = self.text(entry),
                 "base-directory" => report.base_directory = self.text(entry),
                 "discard-paths" => report.discard_paths = self.flag(entry),
-                _ => self.unknown_key(&section, entry),
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
         Some(report)
@@ -401,7 +582,7 @@ impl Parser<'_> {
     fn artifacts(&mut self, entry: &Entry, old: bool) -> Option<Artifacts> {
         let mut secondary = Vec::new();
         let key = entry.key.span;
-        let entries = self.optional_section(entry)?;
+        let entries = self.section_or_list(entry, "files")?;
         let mut primary = empty_artifact(key);
         let section = Section {
             place: "in `artifacts`",
@@ -424,7 +605,7 @@ impl Parser<'_> {
                     self.text(entry);
                 }
                 _ if self.artifact_key(entry, &mut primary) => {}
-                _ => self.unknown_key(&section, entry),
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
         Some(Artifacts { primary, secondary })
@@ -454,7 +635,7 @@ impl Parser<'_> {
             };
             for entry in entries {
                 if !self.artifact_key(entry, &mut artifact) {
-                    self.unknown_key(&section, entry);
+                    self.unknown_key(&section, entries, entry);
                 }
             }
             artifacts.push((entry.key.clone(), artifact));
@@ -492,7 +673,8 @@ impl Parser<'_> {
             fallback_keys: None,
             action: None,
         };
-        for entry in self.optional_section(entry)? {
+        let entries = self.section_or_list(entry, "paths")?;
+        for entry in entries {
             match entry.key.value.as_str() {
                 "paths" => cache.paths = self.texts(entry),
                 "key" => cache.key = self.text(entry),
@@ -502,7 +684,7 @@ impl Parser<'_> {
                         .map(|keys| Spanned::new(keys, entry.key.span));
                 }
                 "action" => cache.action = self.text(entry),
-                _ => self.unknown_key(&section, entry),
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
         Some(cache)
@@ -527,7 +709,8 @@ impl Parser<'_> {
             fast_fail: None,
             strategies: Vec::new(),
         };
-        for entry in self.optional_section(entry)? {
+        let entries = self.optional_section(entry)?;
+        for entry in entries {
             let strategy = match entry.key.value.as_str() {
                 "fast-fail" => {
                     batch.fast_fail = self.flag(entry);
@@ -538,7 +721,7 @@ impl Parser<'_> {
                 "build-matrix" => BatchStrategy::Matrix(Box::new(self.batch_matrix(entry))),
                 "build-fanout" => BatchStrategy::Fanout(self.batch_fanout(entry)),
                 _ => {
-                    self.unknown_key(&section, entry);
+                    self.unknown_key(&section, entries, entry);
                     continue;
                 }
             };
@@ -587,7 +770,8 @@ impl Parser<'_> {
             env: BatchEnv::default(),
             ignore_failure: None,
         };
-        for entry in self.mapping(item, "a build of a batch has to be a mapping")? {
+        let entries = self.mapping(item, "a build of a batch has to be a mapping")?;
+        for entry in entries {
             match entry.key.value.as_str() {
                 "identifier" => task.identifier = self.text(entry),
                 "buildspec" => task.buildspec = self.text(entry),
@@ -595,7 +779,7 @@ impl Parser<'_> {
                 "depend-on" => task.depend_on = self.texts(entry).unwrap_or_default(),
                 "env" => task.env = self.batch_env(entry),
                 "ignore-failure" => task.ignore_failure = self.flag(entry),
-                _ => self.unknown_key(&section, entry),
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
         Some(task)
@@ -616,7 +800,8 @@ impl Parser<'_> {
             ],
         };
         let mut env = BatchEnv::default();
-        for entry in self.section(entry) {
+        let entries = self.section(entry);
+        for entry in entries {
             match entry.key.value.as_str() {
                 "compute-type" => env.compute_type = self.text(entry),
                 "fleet" => env.fleet = self.text(entry),
@@ -625,7 +810,7 @@ impl Parser<'_> {
                 "type" => env.environment_type = self.text(entry),
                 "variables" => env.variables = self.variables(entry),
                 "git-credential-helper" => env.git_credential_helper = self.flag(entry),
-                _ => self.unknown_key(&section, entry),
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
         env
@@ -638,11 +823,12 @@ impl Parser<'_> {
             keys: &["static", "dynamic"],
         };
         let mut matrix = BatchMatrix::default();
-        for entry in self.section(entry) {
+        let entries = self.section(entry);
+        for entry in entries {
             match entry.key.value.as_str() {
                 "static" => self.matrix_static(entry, &mut matrix),
                 "dynamic" => self.matrix_dynamic(entry, &mut matrix),
-                _ => self.unknown_key(&section, entry),
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
         matrix
@@ -654,11 +840,12 @@ impl Parser<'_> {
             log_name: "batch",
             keys: &["ignore-failure", "env"],
         };
-        for entry in self.section(entry) {
+        let entries = self.section(entry);
+        for entry in entries {
             match entry.key.value.as_str() {
                 "ignore-failure" => matrix.ignore_failure = self.flag(entry),
                 "env" => matrix.static_env = self.batch_env(entry),
-                _ => self.unknown_key(&section, entry),
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
     }
@@ -669,11 +856,12 @@ impl Parser<'_> {
             log_name: "batch",
             keys: &["buildspec", "env"],
         };
-        for entry in self.section(entry) {
+        let entries = self.section(entry);
+        for entry in entries {
             match entry.key.value.as_str() {
                 "buildspec" => matrix.buildspecs = self.axis(entry, &mut matrix.empty_axes),
                 "env" => self.matrix_dynamic_env(entry, matrix),
-                _ => self.unknown_key(&section, entry),
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
     }
@@ -684,7 +872,8 @@ impl Parser<'_> {
             log_name: "batch",
             keys: &["compute-type", "image", "variables"],
         };
-        for entry in self.section(entry) {
+        let entries = self.section(entry);
+        for entry in entries {
             match entry.key.value.as_str() {
                 "compute-type" => {
                     matrix.compute_types = self.axis(entry, &mut matrix.empty_axes);
@@ -696,7 +885,7 @@ impl Parser<'_> {
                         matrix.variables.push((entry.key.clone(), values));
                     }
                 }
-                _ => self.unknown_key(&section, entry),
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
     }
@@ -720,11 +909,12 @@ impl Parser<'_> {
             parallelism: None,
             ignore_failure: None,
         };
-        for entry in self.section(entry) {
+        let entries = self.section(entry);
+        for entry in entries {
             match entry.key.value.as_str() {
                 "parallelism" => fanout.parallelism = self.text(entry),
                 "ignore-failure" => fanout.ignore_failure = self.flag(entry),
-                _ => self.unknown_key(&section, entry),
+                _ => self.unknown_key(&section, entries, entry),
             }
         }
         fanout
@@ -748,6 +938,19 @@ impl Parser<'_> {
         )
     }
 
+    /// Like [`Self::optional_section`]. A list of texts right below the section can only be meant for this key of it.
+    fn section_or_list<'n>(&mut self, entry: &'n Entry, key: &str) -> Option<&'n [Entry]> {
+        match &entry.value.kind {
+            NodeKind::Sequence(items) if items.iter().all(|item| scalar_text(item).is_some()) => {
+                let expected = format!("`{}` has to be a mapping", entry.key.value);
+                let fix = mend::key_above(self.source, entry.value.span, entry.key.span, key);
+                self.wrong_kind_with(&entry.value, &expected, fix);
+                None
+            }
+            _ => self.optional_section(entry),
+        }
+    }
+
     fn mapping<'n>(&mut self, node: &'n Node, expected: &str) -> Option<&'n [Entry]> {
         match &node.kind {
             NodeKind::Mapping(entries) => Some(entries),
@@ -764,10 +967,10 @@ impl Parser<'_> {
             NodeKind::Scalar(scalar) if scalar.is_null() => None,
             NodeKind::Scalar(scalar) => Some(Spanned::new(scalar.text.clone(), entry.value.span)),
             _ => {
-                self.wrong_kind(
-                    &entry.value,
-                    &format!("`{}` has to be a single value", entry.key.value),
-                );
+                let expected = format!("`{}` has to be a single value", entry.key.value);
+                let fix = only_text(&entry.value)
+                    .and_then(|item| mend::only_item(self.source, entry.value.span, item));
+                self.wrong_kind_with(&entry.value, &expected, fix);
                 None
             }
         }
@@ -828,32 +1031,33 @@ impl Parser<'_> {
     }
 
     fn wrong_kind(&mut self, node: &Node, expected: &str) {
-        let diagnostic = Diagnostic::new(
+        self.wrong_kind_with(node, expected, None);
+    }
+
+    fn wrong_kind_with(&mut self, node: &Node, expected: &str, fix: Option<Fix>) {
+        let mut diagnostic = Diagnostic::new(
             Code::WrongType,
             node.span,
             format!("{expected}, and this is {}", node.describe()),
         )
         .with_codebuild_message(WRONG_NUMBER_OF_TAGS);
+        diagnostic.fix = fix;
         self.diagnostics.push(diagnostic);
     }
 
-    fn unknown_key(&mut self, section: &Section<'_>, entry: &Entry) {
-        self.unknown_key_with(section, entry, None);
+    fn unknown_key(&mut self, section: &Section<'_>, entries: &[Entry], entry: &Entry) {
+        self.unknown_key_with(section, entries, entry, None);
     }
 
-    fn unknown_key_with(&mut self, section: &Section<'_>, entry: &Entry, help: Option<String>) {
+    fn unknown_key_with(
+        &mut self,
+        section: &Section<'_>,
+        entries: &[Entry],
+        entry: &Entry,
+        help: Option<String>,
+    ) {
         let key = &entry.key.value;
-        match self
-            .unrecognized
-            .iter_mut()
-            .find(|known| known.section == section.log_name)
-        {
-            Some(known) => known.keys.push(key.clone()),
-            None => self.unrecognized.push(Unrecognized {
-                section: section.log_name.to_owned(),
-                keys: vec![key.clone()],
-            }),
-        }
+        self.ignored(section.log_name, key);
         let message = format!("unexpected key `{key}` {}", section.place);
         let mut diagnostic = Diagnostic::new(Code::UnknownKey, entry.key.span, message)
             .labelled(format!("expected {}", one_of(section.keys)));
@@ -861,7 +1065,75 @@ impl Parser<'_> {
             nearest(key, section.keys.iter().copied())
                 .map(|known| format!("did you mean `{known}`?"))
         });
+        diagnostic.fix = self.renamed(entries, entry, section.keys);
         self.diagnostics.push(diagnostic);
+    }
+
+    /// The change that gives a misspelt key its name, unless the mapping has that key too.
+    fn renamed(&self, entries: &[Entry], entry: &Entry, known: &[&str]) -> Option<Fix> {
+        let key = &entry.key;
+        let name = slip(&key.value, known.iter().copied())?;
+        let is_plain = self.source.slice(key.span) == key.value;
+        (is_plain && !has_key(entries, name)).then(|| {
+            Fix::new(
+                format!("rename it to `{name}`"),
+                [(key.span, name.to_owned())],
+            )
+        })
+    }
+
+    /// CodeBuild's log lists keys that it does not know (LOG-9).
+    fn ignored(&mut self, section: &str, key: &str) {
+        let mut known = self.unrecognized.iter_mut();
+        match known.find(|known| known.section == section) {
+            Some(known) => known.keys.push(key.to_owned()),
+            None => self.unrecognized.push(Unrecognized {
+                section: section.to_owned(),
+                keys: vec![key.to_owned()],
+            }),
+        }
+    }
+}
+
+/// CodeBuild's sentence for a key below `phases` that is no phase (SPEC-14).
+fn no_phase(name: &str) -> String {
+    format!("Invalid buildspec phase name: {name}. Expecting: build,install,post_build,pre_build")
+}
+
+fn has_key(entries: &[Entry], key: &str) -> bool {
+    entries.iter().any(|entry| entry.key.value == key)
+}
+
+fn end_of(entry: &Entry) -> usize {
+    entry.value.span.end().max(entry.key.span.end())
+}
+
+/// The places of items that are mappings of one name and one text each, no name twice.
+fn single_pairs(items: &[Node]) -> Option<Vec<Span>> {
+    let mut names = Vec::new();
+    for item in items {
+        let NodeKind::Mapping(entries) = &item.kind else {
+            return None;
+        };
+        let [only] = entries.as_slice() else {
+            return None;
+        };
+        scalar_text(&only.value)?;
+        names.push(only.key.value.as_str());
+    }
+    names.sort_unstable();
+    let unique = names.windows(2).all(|pair| pair[0] != pair[1]);
+    unique.then(|| items.iter().map(|item| item.span).collect())
+}
+
+/// The place of the one text in a list.
+fn only_text(list: &Node) -> Option<Span> {
+    match &list.kind {
+        NodeKind::Sequence(items) => match items.as_slice() {
+            [only] if scalar_text(only).is_some() && !only.is_null() => Some(only.span),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -14,7 +14,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use libyaml_safer::{Event, EventData, Mark, Parser, ScalarStyle};
 
-use crate::diagnostic::{Code, Diagnostic};
+use super::mend;
+use crate::diagnostic::{Code, Diagnostic, Fix};
 use crate::source::{MAX_BYTES, SourceText, Span, Spanned};
 
 /// Deepest nesting that is read (SPEC-3). A buildspec needs eight levels.
@@ -96,6 +97,8 @@ pub struct Document {
     /// Whether the tree holds all of the text. After a syntax error it holds what stood before, so that other problems
     /// there are reported in the same run; nothing may be said about what is missing.
     pub complete: bool,
+    /// Where aliases stand, in the order of the file.
+    pub aliases: Vec<Span>,
 }
 
 /// Reads a text. Never fails: what is wrong with it is in the diagnostics.
@@ -108,6 +111,7 @@ pub fn read(source: &SourceText) -> (Document, Vec<Diagnostic>) {
             Document {
                 root: None,
                 complete: false,
+                aliases: Vec::new(),
             },
             vec![diagnostic],
         );
@@ -118,6 +122,7 @@ pub fn read(source: &SourceText) -> (Document, Vec<Diagnostic>) {
         Document {
             root: builder.finish(),
             complete,
+            aliases: std::mem::take(&mut builder.aliases),
         },
         builder.diagnostics,
     )
@@ -155,6 +160,7 @@ struct Builder<'s> {
     root: Option<Node>,
     anchors: HashMap<String, Anchor>,
     aliased_nodes: usize,
+    aliases: Vec<Span>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -164,6 +170,9 @@ struct Halt;
 /// libyaml's words for a colon where no key can be.
 const MISPLACED_COLON: &str = "mapping values are not allowed in this context";
 
+/// libyaml's words for a text that ends inside something.
+const END_OF_STREAM: &str = "found unexpected end of stream";
+
 impl<'s> Builder<'s> {
     fn new(source: &'s SourceText) -> Self {
         Self {
@@ -172,6 +181,7 @@ impl<'s> Builder<'s> {
             root: None,
             anchors: HashMap::new(),
             aliased_nodes: 0,
+            aliases: Vec::new(),
             diagnostics: Vec::new(),
         }
     }
@@ -374,6 +384,7 @@ impl<'s> Builder<'s> {
             return Err(Halt);
         }
         let node = anchor.node.clone();
+        self.aliases.push(span);
         self.place(node);
         Ok(())
     }
@@ -559,23 +570,139 @@ impl<'s> Builder<'s> {
             || self.source.line(at) - 1,
             |mark| usize::try_from(mark.line).unwrap_or(usize::MAX),
         );
-        let span = self.visible(at);
+        let codebuild = codebuild_syntax(problem, line);
+        let context = error
+            .context()
+            .zip(error.context_mark())
+            .map(|(context, mark)| {
+                let at = floor_char_boundary(self.source.text(), offset(mark));
+                (context, at)
+            });
+        if let Some(("while scanning an alias", start)) = context
+            && let Some((pattern, fix)) = mend::quote_glob(self.source, start)
+        {
+            self.glob_without_quotes(pattern, fix, codebuild);
+            return;
+        }
+        let diagnostic = self.explained(problem, at, context);
+        self.diagnostics
+            .push(diagnostic.with_codebuild_message(codebuild));
+    }
+
+    /// A syntax error with what is known of its cause.
+    fn explained(
+        &mut self,
+        problem: &str,
+        at: usize,
+        context: Option<(&str, usize)>,
+    ) -> Diagnostic {
         let glued = (problem == MISPLACED_COLON)
             .then(|| self.forget_scalar_before(at))
             .flatten();
-        let mut diagnostic = Diagnostic::new(Code::YamlSyntax, span, problem)
-            .with_codebuild_message(codebuild_syntax(problem, line));
-        if let (Some(context), Some(mark)) = (error.context(), error.context_mark()) {
-            let context_at = floor_char_boundary(self.source.text(), offset(mark));
-            if self.source.line(context_at) != self.source.line(at) {
-                diagnostic = diagnostic.with_secondary(self.visible(context_at), context);
-            } else if diagnostic.primary.text.is_empty() {
-                diagnostic = diagnostic.labelled(context);
+        let mut diagnostic = match self.cause(problem, at, context, glued) {
+            Some((span, text)) => Diagnostic::new(Code::YamlSyntax, span, problem)
+                .labelled(text)
+                .with_secondary(self.visible(at), "noticed here"),
+            None => self.labelled_syntax_error(problem, at, context),
+        };
+        let made_here = diagnostic.primary.span.start() == at && problem != END_OF_STREAM;
+        diagnostic.fix = made_here
+            .then(|| mend::quote_test(self.source, at))
+            .flatten();
+        diagnostic.help = if diagnostic.fix.is_some() {
+            Some("put the whole command in quotes".to_owned())
+        } else {
+            self.syntax_help(problem, at, glued)
+        };
+        diagnostic
+    }
+
+    fn labelled_syntax_error(
+        &self,
+        problem: &str,
+        at: usize,
+        context: Option<(&str, usize)>,
+    ) -> Diagnostic {
+        let diagnostic = Diagnostic::new(Code::YamlSyntax, self.visible(at), problem);
+        match context {
+            Some((context, start)) if self.source.line(start) != self.source.line(at) => {
+                diagnostic.with_secondary(self.visible(start), context)
             }
+            Some((context, _)) => diagnostic.labelled(context),
+            None => diagnostic,
         }
-        if let Some(help) = self.syntax_help(problem, at, glued) {
-            diagnostic = diagnostic.with_help(help);
-        }
+    }
+
+    /// Where the mistake is, if that is certain and not in the line in which libyaml stops, and what is wrong there.
+    fn cause(
+        &self,
+        problem: &str,
+        at: usize,
+        context: Option<(&str, usize)>,
+        glued: Option<Span>,
+    ) -> Option<(Span, &'static str)> {
+        let (start, text) = match (problem, context) {
+            (END_OF_STREAM, Some(("while scanning a quoted scalar", start))) => {
+                (start, "this quote is never closed")
+            }
+            ("could not find expected ':'", Some((_, start))) => {
+                (start, "no `:` behind this, and no `-` before it")
+            }
+            ("did not find expected <document start>", _) => {
+                let root = self.root.as_ref()?.span.start();
+                (root, "this is indented deeper than what follows")
+            }
+            ("did not find expected key", _) if self.source.text()[at..].starts_with("- ") => {
+                (self.text_above(at)?, "no `-` before this")
+            }
+            // A value that runs on is indented too little or too much: the line that is too much is the one with the colon.
+            (MISPLACED_COLON, _) if self.is_key(glued?) => (glued?.start(), "no `:` behind this"),
+            _ => return None,
+        };
+        let elsewhere = self.source.line(start) != self.source.line(at);
+        elsewhere.then(|| (self.rest_of_line(start), text))
+    }
+
+    /// Whether a text that was forgotten stood where a key stands.
+    fn is_key(&self, text: Span) -> bool {
+        !matches!(
+            self.stack.last().map(|open| &open.content),
+            Some(Content::Mapping { key: Some(key), .. }) if key.span.end() <= text.start()
+        )
+    }
+
+    /// The plain text right above an item of a list that stands in the same column, if it is the value that the list was
+    /// meant to be.
+    fn text_above(&self, at: usize) -> Option<usize> {
+        let Some(Content::Mapping { entries, .. }) = self.stack.last().map(|open| &open.content)
+        else {
+            return None;
+        };
+        let value = &entries.last()?.value;
+        let plain =
+            matches!(&value.kind, NodeKind::Scalar(scalar) if scalar.plain && !scalar.is_null());
+        let start = value.span.start();
+        let same_column = mend::column(self.source, start)
+            .is_some_and(|own| mend::column(self.source, at) == Some(own));
+        (plain && same_column).then_some(start)
+    }
+
+    /// What stands in a line from here on.
+    fn rest_of_line(&self, at: usize) -> Span {
+        let rest = &self.source.text()[at..];
+        let line = rest.split(['\n', '\r']).next().unwrap_or_default();
+        Span::new(at, at + line.trim_end().len())
+    }
+
+    fn glob_without_quotes(&mut self, pattern: Span, fix: Option<Fix>, codebuild: String) {
+        let mut diagnostic = Diagnostic::new(
+            Code::GlobWithoutQuotes,
+            pattern,
+            "a pattern that begins with `*` has to be quoted",
+        )
+        .labelled("to YAML this begins an alias")
+        .with_codebuild_message(codebuild);
+        diagnostic.fix = fix;
         self.diagnostics.push(diagnostic);
     }
 
@@ -609,13 +736,18 @@ impl<'s> Builder<'s> {
             ("found character that cannot start any token", Some(c @ ('%' | '@' | '`'))) => {
                 Some(format!("a value that begins with `{c}` has to be quoted"))
             }
-            ("did not find expected alphabetic or numeric character", _) => Some(
-                "a value that begins with `*` or `&` has to be quoted, as in \"**/*\"".to_owned(),
-            ),
+            ("did not find expected alphabetic or numeric character", _) => {
+                Some("a value that begins with `*` or `&` has to be quoted".to_owned())
+            }
             (MISPLACED_COLON, _)
                 if glued.is_some_and(|text| self.source.slice(text).contains(['\n', '\r'])) =>
             {
-                Some("the line before runs on into this one: give it its colon, or indent this one less".to_owned())
+                let help = if glued.is_some_and(|text| self.is_key(text)) {
+                    "give that line its colon"
+                } else {
+                    "the line before runs on into this one: indent this one less"
+                };
+                Some(help.to_owned())
             }
             (MISPLACED_COLON, _) => Some(
                 "quote a value that contains `: `, or write it as a block after `|`".to_owned(),

@@ -123,7 +123,7 @@ fn refuse(source: &SourceText, diagnostics: &[Diagnostic], colour: Colour) -> Re
             .filter(|diagnostic| diagnostic.is_error())
     };
     let first = errors()
-        .find(|error| error.code == Code::YamlSyntax)
+        .find(|error| matches!(error.code, Code::YamlSyntax | Code::GlobWithoutQuotes))
         .or_else(|| errors().next());
     let context =
         PhaseContext::buildspec(first.map(Diagnostic::context_message).unwrap_or_default());

@@ -53,30 +53,50 @@ codes! {
         "A comment for the runner that it does not understand hides nothing.";
     UnusedIgnore "BS005" "unused-ignore" Warning
         "A comment that hides nothing is left over from something that was mended, and may hide the next mistake.";
+    FileName "BS006" "file-name" Info
+        "CodeBuild looks for `buildspec.yml`; a file of any other name has to be named in the project or by who starts the build.";
+    Yaml11Boolean "BS007" "yaml-1-1-boolean" Warning
+        "CodeBuild documents `yes` and `no`, in a batch `true` and `false`; other words are flags to some readers and plain text to others.";
+    AnchorsAndMerge "BS008" "anchors-and-merge" Info
+        "Aliases and merge keys are resolved here; that CodeBuild does the same with merge keys is documented nowhere.";
     MultiDocument "BS009" "multi-document" Warning
         "Only the first document of a file is used.";
+    FileTooLarge "BS010" "file-too-large" Warning
+        "A buildspec that is part of a project or of a request has to fit into one call to AWS, and nobody can review a file of this size.";
     UnknownTag "BS011" "unknown-tag" Error
         "Tags such as `!Sub` belong to templates; CodeBuild does not resolve them.";
     LimitExceeded "BS012" "limit-exceeded" Error
         "Size, nesting and alias expansion are bounded so that no file can exhaust the machine.";
     Configuration "BS014" "configuration" Error
         "A `runner.toml` that is half understood would hide findings or fail builds for reasons nobody sees.";
+    NotABuildspec "BS013" "not-a-buildspec" Error
+        "Other programs have files of this name or kind; CodeBuild finds nothing to run in them.";
     VersionMissing "BS101" "version-missing" Error
         "CodeBuild needs the version to know how commands share their shell state.";
+    Version01 "BS102" "version-0-1" Warning
+        "In version 0.1 each command has a shell of its own: a directory or a variable that one command sets is gone in the next.";
     UnknownKey "BS103" "unknown-key" Warning
         "CodeBuild ignores the key and goes on, so whatever it was meant to do does not happen.";
     CommandNotString "BS104" "command-not-string" Error
         "CodeBuild fails the build in DOWNLOAD_SOURCE before anything runs.";
+    CommandNull "BS105" "command-null" Info
+        "An item without a text is accepted and does nothing.";
+    CommandNumber "BS106" "command-number" Warning
+        "A bare number is no text to YAML, and no program has such a name.";
     WrongType "BS107" "wrong-type" Error
         "The value cannot be what the key needs.";
     PhasesMissing "BS108" "phases-missing" Error
         "Without `phases` there is nothing to run; a build that runs nothing must not look like a success.";
+    PhaseEmpty "BS109" "phase-empty" Warning
+        "A phase without commands does nothing; the ones that were meant for it may stand elsewhere.";
     UnknownPhase "BS110" "unknown-phase" Error
         "CodeBuild fails the build in DOWNLOAD_SOURCE before anything runs.";
     RuntimeVersionsOutsideInstall "BS111" "runtime-versions-outside-install" Warning
         "CodeBuild reads `runtime-versions` in `install` only.";
     NoCommandsAnywhere "BS112" "no-commands-anywhere" Warning
         "A build that runs nothing ends as a success.";
+    MisplacedSection "BS113" "misplaced-section" Error
+        "Below `phases` CodeBuild takes a section for a phase and fails the build in DOWNLOAD_SOURCE; anywhere else it does not look for one, and ignores it.";
     UnsupportedVersion "BS115" "unsupported-version" Error
         "Only 0.1 and 0.2 exist.";
     ReservedPrefix "BS203" "reserved-prefix" Warning
@@ -117,6 +137,8 @@ codes! {
         "The build's shell evaluates the name of an artifact after the last command, and what it cannot read has no value.";
     TooBroad "BS411" "too-broad" Info
         "Everything below the source directory is stored, also what package managers brought: tens of thousands of files.";
+    GlobWithoutQuotes "BS402" "glob-without-quotes" Error
+        "To YAML a leading `*` begins an alias, so CodeBuild fails the build in DOWNLOAD_SOURCE before anything runs.";
     SecondaryIdShape "BS412" "secondary-id-shape" Error
         "Artifact identifiers are letters, digits and underscores.";
     NothingCanMatch "BS415" "nothing-can-match" Warning

@@ -13,7 +13,7 @@ mod suggest;
 
 pub use code::{Code, CodeInfo};
 pub use render::{Colour, render};
-pub use suggest::{nearest, one_of};
+pub use suggest::{nearest, one_of, slip};
 
 use crate::source::Span;
 
@@ -56,6 +56,18 @@ pub struct Fix {
     pub title: String,
     /// What is replaced by what. Spans do not overlap.
     pub edits: Vec<Edit>,
+}
+
+impl Fix {
+    /// A change that makes these replacements.
+    #[must_use]
+    pub fn new(title: impl Into<String>, edits: impl IntoIterator<Item = (Span, String)>) -> Self {
+        let edits = edits.into_iter();
+        Self {
+            title: title.into(),
+            edits: edits.map(|(span, text)| Edit { span, text }).collect(),
+        }
+    }
 }
 
 /// One replacement.
@@ -148,14 +160,7 @@ impl Diagnostic {
         title: impl Into<String>,
         edits: impl IntoIterator<Item = (Span, String)>,
     ) -> Self {
-        let edits = edits
-            .into_iter()
-            .map(|(span, text)| Edit { span, text })
-            .collect();
-        self.fix = Some(Fix {
-            title: title.into(),
-            edits,
-        });
+        self.fix = Some(Fix::new(title, edits));
         self
     }
 

@@ -17,6 +17,18 @@ pub fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
+/// The one candidate that was certainly meant: only its case or its hyphens differ, or one letter of a name of four or more.
+#[must_use]
+pub fn slip<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let fold = |text: &str| text.to_ascii_lowercase().replace('-', "_");
+    let folded = fold(written);
+    let mut meant = candidates.into_iter().filter(|candidate| {
+        let distance = strsim::osa_distance(&folded, &fold(candidate));
+        distance == 0 || (distance == 1 && candidate.len() > 3)
+    });
+    meant.next().filter(|_| meant.next().is_none())
+}
+
 /// Names as a phrase: `` `a`, `b` or `c` ``.
 #[must_use]
 pub fn one_of(names: &[&str]) -> String {
@@ -46,6 +58,22 @@ mod tests {
         ];
         for (written, expected) in table {
             assert_eq!(nearest(written, keys), expected, "{written}");
+        }
+    }
+
+    #[test]
+    fn only_one_letter_is_certain() {
+        let keys = ["commands", "finally", "key", "paths", "bath"];
+        let table = [
+            ("Commands", Some("commands")),
+            ("command", Some("commands")),
+            ("path", None),
+            ("keys", None),
+            ("comand", None),
+            ("fianlly", Some("finally")),
+        ];
+        for (written, expected) in table {
+            assert_eq!(slip(written, keys), expected, "{written}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use buildspec_runner::diagnostic::{Code, has_error};
 use buildspec_runner::plan::plan;
-use buildspec_runner::source::SourceText;
+use buildspec_runner::source::{LineColumn, SourceText, Span};
 
 use super::support::oracle::{Witness, difference};
 use super::support::{request, sound};
@@ -66,7 +66,7 @@ fn check_with_witness(text: &str) -> Result<(), String> {
     }
 }
 
-/// A syntax error is in the place where others see it.
+/// A syntax error is in the place where others see it, or shows that place beside the one where it was made.
 fn same_place(
     reading: &sound::Reading,
     theirs: &serde_yaml::Error,
@@ -77,8 +77,9 @@ fn same_place(
         .in_tree
         .iter()
         .find(|found| found.code == Code::YamlSyntax)
-        .filter(|found| found.primary.span.start() < source.text().len())
-        .map(|found| source.start_of(found.primary.span));
+        .map(|found| std::iter::once(&found.primary).chain(&found.secondary))
+        .map(|labels| labels.map(|label| label.span).collect::<Vec<Span>>())
+        .filter(|spans| spans.iter().all(|span| span.start() < source.text().len()));
     // The end of a text without a final newline is the beginning of one more line to them.
     // They stop at a key given twice; we go on. They count line breaks that no editor shows, and a character that is
     // not allowed they place by its offset.
@@ -87,10 +88,15 @@ fn same_place(
     let elsewhere = words.iter().any(|words| message.contains(words)) || text.contains('\u{85}');
     match (ours, theirs.location()) {
         (Some(ours), Some(theirs)) if !elsewhere => {
-            if (ours.line, ours.column) == (theirs.line(), theirs.column()) {
+            let places = ours.iter().map(|span| source.start_of(*span));
+            let place = |place: LineColumn| (place.line, place.column);
+            if places
+                .map(place)
+                .any(|ours| ours == (theirs.line(), theirs.column()))
+            {
                 Ok(())
             } else {
-                Err(format!("ours at {ours}, theirs: {message}"))
+                Err(format!("ours at {ours:?}, theirs: {message}"))
             }
         }
         _ => Ok(()),
