@@ -258,6 +258,14 @@ pub(super) struct ValidateArgs {
     #[arg(long, conflicts_with = "config", help_heading = "Rules")]
     pub(super) no_config: bool,
 
+    /// Apply the fixes that are certain, and show what remains
+    #[arg(long, conflicts_with = "diff", help_heading = "Fixing")]
+    pub(super) fix: bool,
+
+    /// Show what `--fix` would change, as a unified diff, and change nothing
+    #[arg(long, help_heading = "Fixing")]
+    pub(super) diff: bool,
+
     /// List every rule and do nothing else
     #[arg(long, exclusive = true, help_heading = "Rules")]
     pub(super) list_rules: bool,

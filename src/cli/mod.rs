@@ -6,6 +6,7 @@ mod args;
 mod aws;
 mod buildspec_file;
 mod config;
+mod fix;
 mod load;
 mod lsp;
 mod machine;

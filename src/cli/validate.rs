@@ -8,10 +8,10 @@ use std::thread;
 
 use super::args::ValidateArgs;
 use super::config::Configuration;
-use super::{complain, mistake, print, terminal, usage};
+use super::{complain, fix, mistake, print, terminal, usage};
 use crate::build::ExitCode;
 use crate::diagnostic::{self, Code, Diagnostic, Severity, format, nearest};
-use crate::lint::{FileKind, Settings, SourceTree, check, deploy};
+use crate::lint::{FileKind, Settings, SourceTree, deploy};
 use crate::source::{MAX_BYTES, SourceText, Span};
 
 /// The page of findings, for `--explain`.
@@ -26,6 +26,10 @@ pub(super) struct Checked {
     pub(super) findings: Vec<Diagnostic>,
     /// What it was taken for.
     pub(super) kind: FileKind,
+    /// How many findings were fixed, or could be.
+    fixed: usize,
+    /// What fixes would change.
+    diff: String,
 }
 
 /// A file that could not be read, and why.
@@ -38,6 +42,11 @@ pub(super) fn validate(args: &ValidateArgs) -> ExitCode {
     }
     if let Some(name) = &args.explain {
         return explain(name);
+    }
+    if args.fix && args.paths.iter().any(|path| path == Path::new("-")) {
+        return usage(&mistake(
+            "`--fix` changes files; for standard input there is `--diff`",
+        ));
     }
     let config = match Configuration::load(args) {
         Ok(config) => config,
@@ -58,6 +67,10 @@ pub(super) fn validate(args: &ValidateArgs) -> ExitCode {
     if printed != ExitCode::Succeeded {
         return printed;
     }
+    let fixed: Vec<usize> = checked.iter().map(|file| file.fixed).collect();
+    if let Some(summary) = fix::summary(args, &fixed) {
+        complain(&summary);
+    }
     let counts = count(&checked);
     if let Some(summary) = summary(&counts, files.len()) {
         complain(&summary);
@@ -73,6 +86,9 @@ pub(super) fn validate(args: &ValidateArgs) -> ExitCode {
 }
 
 fn show(checked: &[Checked], args: &ValidateArgs, gate: Option<Severity>) -> String {
+    if args.diff {
+        return checked.iter().map(|file| file.diff.as_str()).collect();
+    }
     let files: Vec<format::File<'_>> = checked
         .iter()
         .map(|file| format::File {
@@ -117,7 +133,7 @@ fn summary(counts: &[usize; 3], files: usize) -> Option<String> {
     (!counted.is_empty()).then(|| format!("{} in {}\n", counted.join(", "), plural(files, "file")))
 }
 
-fn plural(count: usize, name: &str) -> String {
+pub(super) fn plural(count: usize, name: &str) -> String {
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -234,6 +250,7 @@ fn check_one(
     };
     let bytes = bytes.map_err(|error| unreadable(&name, &error))?;
     let kind = args.kind.map_or_else(|| FileKind::of(file), FileKind::from);
+    let read = if args.fix { bytes.clone() } else { Vec::new() };
     let source = match SourceText::from_bytes(name, bytes) {
         Ok(source) => source,
         Err(error) => {
@@ -246,11 +263,7 @@ fn check_one(
             };
             let finding = Diagnostic::new(Code::Encoding, Span::at(error.offset), message)
                 .with_help("save the file as UTF-8");
-            return Ok(Checked {
-                source: error.source,
-                findings: vec![finding],
-                kind,
-            });
+            return Ok(Checked::new(error.source, vec![finding], kind));
         }
     };
     let tree = (!args.no_tree && !from_input).then(|| SourceTree::around(file));
@@ -259,13 +272,29 @@ fn check_one(
         tree: tree.as_ref(),
         directives: !args.no_ignores,
     };
-    let mut findings = check(&source, kind, &settings);
-    config.apply(file, &mut findings);
-    Ok(Checked {
-        source,
-        findings,
-        kind,
-    })
+    let mut checked = fix::check_and_fix(args, (file, &read), source, kind, &settings)?;
+    config.apply(file, &mut checked.findings);
+    Ok(checked)
+}
+
+impl Checked {
+    /// A file that is left as it is.
+    pub(super) fn new(source: SourceText, findings: Vec<Diagnostic>, kind: FileKind) -> Self {
+        Self {
+            source,
+            findings,
+            kind,
+            fixed: 0,
+            diff: String::new(),
+        }
+    }
+
+    /// The same with what fixes did, or would do.
+    pub(super) fn with_fixes(mut self, fixed: usize, diff: String) -> Self {
+        self.fixed = fixed;
+        self.diff = diff;
+        self
+    }
 }
 
 pub(super) fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {

@@ -10,6 +10,7 @@
 pub mod config;
 pub mod deploy;
 pub mod directive;
+pub mod fix;
 mod kind;
 pub mod literals;
 pub mod paths;

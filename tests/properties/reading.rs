@@ -1,6 +1,8 @@
 //! Whatever a file holds, reading it ends, and what is said about it can be shown.
 
 use buildspec_runner::diagnostic::{Code, has_error};
+use buildspec_runner::lint::fix::fix;
+use buildspec_runner::lint::{FileKind, Profile, Settings};
 use buildspec_runner::plan::plan;
 use buildspec_runner::source::{LineColumn, SourceText, Span};
 
@@ -12,6 +14,7 @@ use super::{BUILDSPECS, Path, Strategy, any, prop, prop_oneof, proptest, tries};
 fn check(text: &str) -> Result<sound::Reading, String> {
     let source = SourceText::new("buildspec.yml", text);
     let reading = sound::read(&source)?;
+    check_fixes(&source)?;
     if let Some(buildspec) = &reading.buildspec {
         let request = request::request(Path::new("/source"), Path::new("/artifacts"));
         match plan(&source, buildspec, &request) {
@@ -21,6 +24,26 @@ fn check(text: &str) -> Result<sound::Reading, String> {
         }
     }
     Ok(reading)
+}
+
+/// Fixes leave a text that has no more of them.
+fn check_fixes(source: &SourceText) -> Result<(), String> {
+    let settings = Settings {
+        profile: Profile::Codebuild,
+        tree: None,
+        directives: true,
+    };
+    let once = fix(source, FileKind::Buildspec, &settings);
+    let twice = fix(&once.source, FileKind::Buildspec, &settings);
+    if twice.applied == 0 && twice.source.text() == once.source.text() {
+        Ok(())
+    } else {
+        Err(format!(
+            "fixed twice:\n{}\n{}",
+            once.source.text(),
+            twice.source.text()
+        ))
+    }
 }
 
 /// The same, and others who read the text read the same tree or refuse it in the same place.
