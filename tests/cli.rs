@@ -1221,7 +1221,7 @@ fn paths_that_are_not_utf_8_never_become_one() {
         .expect(0)
         .stderr_has("is not UTF-8: it is stored as `x%FE%`")
         .stderr_has("is not UTF-8: it is stored as `x%FF`");
-    let archive = fs::File::open(sandbox.path("zip/app")).expect("the archive is there");
+    let archive = File::open(sandbox.path("zip/app")).expect("the archive is there");
     let mut archive = zip::ZipArchive::new(archive).expect("it is an archive");
     for (name, content) in [("x%FE", "\n"), ("x%FE%", "376\n"), ("x%FF", "377\n")] {
         let mut found = String::new();

@@ -67,10 +67,10 @@ codes! {
         "Tags such as `!Sub` belong to templates; CodeBuild does not resolve them.";
     LimitExceeded "BS012" "limit-exceeded" Error
         "Size, nesting and alias expansion are bounded so that no file can exhaust the machine.";
-    Configuration "BS014" "configuration" Error
-        "A `runner.toml` that is half understood would hide findings or fail builds for reasons nobody sees.";
     NotABuildspec "BS013" "not-a-buildspec" Error
         "Other programs have files of this name or kind; CodeBuild finds nothing to run in them.";
+    Configuration "BS014" "configuration" Error
+        "A `runner.toml` that is half understood would hide findings or fail builds for reasons nobody sees.";
     VersionMissing "BS101" "version-missing" Error
         "CodeBuild needs the version to know how commands share their shell state.";
     Version01 "BS102" "version-0-1" Warning
@@ -123,6 +123,8 @@ codes! {
         "`aws ecr get-login` ended with version 1 of the AWS command line; today's images have version 2.";
     FilesMissing "BS401" "files-missing" Error
         "An artifact needs `files`; without them there is nothing to store.";
+    GlobWithoutQuotes "BS402" "glob-without-quotes" Error
+        "To YAML a leading `*` begins an alias, so CodeBuild fails the build in DOWNLOAD_SOURCE before anything runs.";
     DirectoryWithoutGlob "BS403" "directory-without-glob" Warning
         "Only files are stored: an entry that names a directory selects nothing.";
     AbsoluteOrParentPath "BS404" "absolute-or-parent-path" Warning
@@ -137,8 +139,6 @@ codes! {
         "The build's shell evaluates the name of an artifact after the last command, and what it cannot read has no value.";
     TooBroad "BS411" "too-broad" Info
         "Everything below the source directory is stored, also what package managers brought: tens of thousands of files.";
-    GlobWithoutQuotes "BS402" "glob-without-quotes" Error
-        "To YAML a leading `*` begins an alias, so CodeBuild fails the build in DOWNLOAD_SOURCE before anything runs.";
     SecondaryIdShape "BS412" "secondary-id-shape" Error
         "Artifact identifiers are letters, digits and underscores.";
     NothingCanMatch "BS415" "nothing-can-match" Warning

@@ -119,6 +119,13 @@ impl SourceTree {
         &self.root
     }
 
+    /// Whether this file lies directly at the top.
+    #[must_use]
+    pub fn has_at_top(&self, file: &Path) -> bool {
+        let file = std::path::absolute(file);
+        file.is_ok_and(|file| file.parent() == Some(&self.root))
+    }
+
     /// Whether there is a file or directory at this path from the top.
     #[must_use]
     pub fn exists(&self, path: &str) -> bool {

@@ -32,8 +32,7 @@ fn file_name(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let folded = name.to_lowercase();
     let almost = name != DEFAULT && (folded == DEFAULT || folded == "buildspec.yaml");
-    let at_top = path.parent() == Some(tree.root());
-    if almost && at_top && !tree.exists(DEFAULT) {
+    if almost && tree.has_at_top(path) && !tree.exists(DEFAULT) {
         let message = format!("CodeBuild looks for `{DEFAULT}`, and this is `{name}`");
         let diagnostic = Diagnostic::new(Code::FileName, Span::at(0), message)
             .with_help("rename it, or name it in the project");
