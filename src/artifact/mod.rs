@@ -3,6 +3,7 @@
 //! [`mod@select`] finds the files, [`archive`] packs them, [`place`] says where they go, and [`upload`] carries all of it out.
 
 pub mod archive;
+mod container;
 pub mod deploy;
 pub mod glob;
 mod miss;

@@ -4,17 +4,15 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use md5::Md5;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use super::archive::{self, Packed};
+use super::archive::{self, Archive, Packed};
 use super::deploy::{self, DeployFile};
 use super::place;
 use super::select::Manifest;
 use crate::event::{ArtifactProgress, ArtifactStage, ArtifactStored, Warning};
 use crate::plan::Packaging;
-use crate::store::{self, ObjectMetadata, Progress, Staging, Stop, Store, Stored, Upload, hex};
+use crate::store::{self, ObjectMetadata, Progress, Staging, Stop, Store, Stored, Upload};
 
 /// What is stored, and how.
 #[derive(Clone, Debug)]
@@ -170,7 +168,7 @@ async fn upload_archive(
         None => make_scratch_directory(&artifact.temporary_directory)?,
     };
     let path = scratch.path().join("artifact.zip");
-    pack(
+    let archive = pack(
         artifact,
         manifest,
         path.clone(),
@@ -178,11 +176,10 @@ async fn upload_archive(
         stop.clone(),
     )
     .await?;
-    let digests = digest(path.clone(), stop.clone()).await?;
     let metadata = ObjectMetadata {
         entries: vec![
-            ("codebuild-content-md5", digests.md5.clone()),
-            ("codebuild-content-sha256", digests.sha256.clone()),
+            ("codebuild-content-md5", archive.md5.clone()),
+            ("codebuild-content-sha256", archive.sha256.clone()),
             ("codebuild-buildarn", artifact.build_arn.clone()),
         ],
         content_type: Some("application/zip"),
@@ -197,7 +194,7 @@ async fn upload_archive(
     let total = Total {
         identifier: artifact.identifier.clone(),
         files: 1,
-        bytes: digests.bytes,
+        bytes: archive.bytes,
     };
     put(store, vec![upload], metadata, &total, reports, stop, false).await?;
     Ok(ArtifactStored {
@@ -205,9 +202,9 @@ async fn upload_archive(
         location: store.location(&artifact.key),
         packaging: artifact.packaging.name(),
         files,
-        bytes: digests.bytes,
-        sha256: Some(digests.sha256),
-        md5: Some(digests.md5),
+        bytes: archive.bytes,
+        sha256: Some(archive.sha256),
+        md5: Some(archive.md5),
     })
 }
 
@@ -228,7 +225,7 @@ async fn pack(
     path: PathBuf,
     reports: ReportSender,
     stop: Stop,
-) -> Result<Packed, Error> {
+) -> Result<Archive, Error> {
     let identifier = artifact.identifier.clone();
     let work = tokio::task::spawn_blocking(move || {
         let files = manifest.len();
@@ -251,42 +248,6 @@ async fn pack(
         };
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         archive::write(&manifest, &path, workers, &mut progress, stop.flag())
-    });
-    Ok(work.await.map_err(broke_off)??)
-}
-
-/// What is known of an archive.
-struct Digests {
-    bytes: u64,
-    md5: String,
-    sha256: String,
-}
-
-async fn digest(path: PathBuf, stop: Stop) -> Result<Digests, Error> {
-    let work = tokio::task::spawn_blocking(move || {
-        let unreadable = |source| archive::Error::Read {
-            path: path.clone(),
-            source,
-        };
-        let mut file = File::open(&path).map_err(unreadable)?;
-        let (mut md5, mut sha256, mut bytes) = (Md5::new(), Sha256::new(), 0);
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            if stop.is_requested() {
-                return Err(archive::Error::Cancelled);
-            }
-            let read = file.read(&mut buffer).map_err(unreadable)?;
-            if read == 0 {
-                return Ok(Digests {
-                    bytes,
-                    md5: hex(&md5.finalize()),
-                    sha256: hex(&sha256.finalize()),
-                });
-            }
-            md5.update(&buffer[..read]);
-            sha256.update(&buffer[..read]);
-            bytes += read as u64;
-        }
     });
     Ok(work.await.map_err(broke_off)??)
 }
@@ -425,10 +386,9 @@ mod tests {
 
     // ART-13
     #[test]
-    fn a_stop_ends_listing_and_digesting() {
+    fn a_stop_ends_listing() {
         let tree = tempfile::tempdir().unwrap();
-        let path = tree.path().join("a");
-        std::fs::write(&path, "abc").unwrap();
+        std::fs::write(tree.path().join("a"), "abc").unwrap();
         let selection = Selection {
             identifier: None,
             base_directory: None,
@@ -444,13 +404,10 @@ mod tests {
         let manifest = select(&selection, &workspace, &|| false).manifest.unwrap();
         let listed =
             |stop: &Stop| block_on(list_uploads("k".into(), manifest.clone(), stop.clone()));
-        let digested = |stop: &Stop| block_on(digest(path.clone(), stop.clone()));
         let stop = Stop::default();
         let (uploads, bytes) = listed(&stop).unwrap();
         assert_eq!((uploads[0].key.as_str(), bytes), ("k/a", 3));
-        assert_eq!(digested(&stop).unwrap().bytes, 3);
         stop.request();
         assert!(listed(&stop).is_err_and(|error| error.is_stopped()));
-        assert!(digested(&stop).is_err_and(|error| error.is_stopped()));
     }
 }
