@@ -148,6 +148,7 @@ async fn list_uploads(
                 source,
                 path,
                 consume: false,
+                sha256: None,
             });
         }
         Ok((uploads, bytes))
@@ -190,6 +191,7 @@ async fn upload_archive(
         source: path,
         path: artifact.key.clone(),
         consume: true,
+        sha256: Some(archive.sha256.clone()),
     };
     let total = Total {
         identifier: artifact.identifier.clone(),

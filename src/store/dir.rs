@@ -136,6 +136,7 @@ impl DirectoryStore {
             } else {
                 copy(&upload.source, &temporary, progress, stop)?
             };
+            upload.check(&sha256)?;
             staged.push((temporary, bytes, sha256));
         }
         let mut made = HashSet::new();
@@ -276,6 +277,7 @@ mod tests {
             source: source.to_owned(),
             path: key.to_owned(),
             consume: false,
+            sha256: None,
         }
     }
 
@@ -365,6 +367,21 @@ mod tests {
         let (result, _) = put(&store, &uploads, &Stop::default());
         result.unwrap_err();
         assert!(store.root().is_dir(), "it was there before");
+    }
+
+    #[test]
+    fn content_that_is_not_what_was_meant_is_not_stored() {
+        let place = tempfile::tempdir().unwrap();
+        let source = place.path().join("a");
+        fs::write(&source, "abd").unwrap();
+        let store = DirectoryStore::new(place.path().join("out"));
+        let meant = Upload {
+            sha256: Some(hex(&Sha256::digest("abc"))),
+            ..upload(&source, "a")
+        };
+        let (result, _) = put(&store, &[meant], &Stop::default());
+        assert_eq!(result.unwrap_err().kind, ErrorKind::Source);
+        assert_eq!(everything_below(store.root()), Vec::<String>::new());
     }
 
     #[test]

@@ -35,6 +35,18 @@ pub struct Upload {
     pub path: String,
     /// Whether the file is nobody else's, so that it may be moved instead of copied.
     pub consume: bool,
+    /// SHA-256 that its content has to have, in hexadecimal, where that is known.
+    pub sha256: Option<String>,
+}
+
+impl Upload {
+    /// Whether content with this SHA-256 is what was meant.
+    fn check(&self, sha256: &str) -> Result<(), Error> {
+        match &self.sha256 {
+            Some(meant) if meant != sha256 => Err(Error::changed(&self.source)),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What is known of an archive, kept beside it where the place can (ART-11).

@@ -340,6 +340,7 @@ impl Job {
             key: upload.key.clone(),
             version,
         });
+        upload.check(&whole)?;
         self.unless_halted(self.verify(&upload.key, size, &digest))
             .await?;
         let location = format!("s3://{}/{}", self.settings.bucket, upload.key);
