@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import socket
+import string
 import subprocess
 import sys
 import time
@@ -70,19 +71,32 @@ def many_files(tree: Path) -> None:
             (directory / f"file-{name:02}.txt").touch()
 
 
-def small_files(tree: Path) -> None:
-    """20,000 files of 1 to 4 KiB, the same every time. Words are as frequent as in a language, so that the text becomes
-    about as small as source code does.
-    """
+def small_files(tree: Path, text: Callable[[random.Random], str]) -> None:
+    """20,000 files of 1 to 4 KiB, the same every time."""
     chance = random.Random(1)
-    words = ["".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(2000)]
-    frequency = [1 / rank for rank in range(1, len(words) + 1)]
     for number in range(200):
         directory = tree / f"{number:03}"
         directory.mkdir(parents=True)
         for name in range(100):
-            text = " ".join(chance.choices(words, frequency, k=900))[: chance.randint(1024, 4096)]
-            (directory / f"{name:02}.txt").write_text(text)
+            size = chance.randint(1024, 4096)
+            (directory / f"{name:02}.txt").write_text(text(chance)[:size])
+
+
+def like_source(tree: Path) -> None:
+    """Small files of words that are as frequent as in a language: they become about as small as source code does."""
+    chance = random.Random(1)
+    words = ["".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(2000)]
+    frequency = [1 / rank for rank in range(1, len(words) + 1)]
+    small_files(tree, lambda chance: " ".join(chance.choices(words, frequency, k=900)))
+
+
+def random_words(tree: Path) -> None:
+    """Small files of words that hardly ever come again: there is little that a compressor could find."""
+
+    def word(chance: random.Random) -> str:
+        return "".join(chance.choices(string.ascii_lowercase, k=chance.randint(2, 9)))
+
+    small_files(tree, lambda chance: " ".join(word(chance) for _ in range(900)))
 
 
 def incompressible(path: Path) -> None:
