@@ -262,7 +262,7 @@ fn example_of(code: Code) -> Option<(String, String, String)> {
             if heads.iter().any(|head| text.contains(head.as_str())) {
                 let bytes = fs::read(main_file(&folder)).unwrap_or_default();
                 let buildspec = String::from_utf8_lossy(&bytes);
-                let buildspec = buildspec.trim_start_matches('\u{feff}').to_owned();
+                let buildspec = buildspec.trim_start_matches('\u{feff}').replace('\0', "");
                 // The whole of what is said stands in the case; the page shows what belongs to this finding.
                 let part: Vec<&str> = text
                     .split("\n\n")
