@@ -24,7 +24,12 @@ pub struct Script {
     pub redirections: Vec<Redirection>,
     /// Places that are no shell.
     pub errors: Vec<SyntaxError>,
+    /// How deep in the tree the reading is.
+    depth: usize,
 }
+
+/// How deep a text is read: far deeper than anybody writes, and well within any stack.
+const MAX_DEPTH: usize = 300;
 
 /// One program with its words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +67,8 @@ pub struct Place {
     pub background: bool,
     /// It is in the body of a function.
     pub in_function: bool,
+    /// Its output goes to a file, not to where the command's own goes.
+    pub to_file: bool,
 }
 
 /// One word.
@@ -181,6 +188,7 @@ impl Script {
             read: Vec::new(),
             redirections: Vec::new(),
             errors: Vec::new(),
+            depth: 0,
         };
         if let Some(tree) = &tree {
             script.visit(tree.root_node(), &Place::default());
@@ -290,6 +298,14 @@ impl Script {
     }
 
     fn visit(&mut self, node: Node<'_>, place: &Place) {
+        if self.depth < MAX_DEPTH {
+            self.depth += 1;
+            self.visit_node(node, place);
+            self.depth -= 1;
+        }
+    }
+
+    fn visit_node(&mut self, node: Node<'_>, place: &Place) {
         if node.is_error() || node.is_missing() {
             self.errors.push(SyntaxError {
                 range: node.byte_range(),
@@ -320,6 +336,13 @@ impl Script {
                 };
                 self.children(node, &place);
             }
+            "redirected_statement" => {
+                let place = Place {
+                    to_file: place.to_file || self.writes_a_file(node),
+                    ..place.clone()
+                };
+                self.children(node, &place);
+            }
             "subshell" | "process_substitution" => {
                 let place = Place {
                     subshell: true,
@@ -331,6 +354,7 @@ impl Script {
                 let place = Place {
                     subshell: true,
                     substituted: true,
+                    to_file: false,
                     pipe: None,
                     ..place.clone()
                 };
@@ -558,6 +582,28 @@ impl Script {
         self.children(node, place);
     }
 
+    /// Whether a redirection of this statement takes its standard output away.
+    fn writes_a_file(&self, statement: Node<'_>) -> bool {
+        let mut cursor = statement.walk();
+        statement
+            .named_children(&mut cursor)
+            .any(|child| match child.kind() {
+                "file_redirect" => {
+                    let written = self.slice(child).trim_start_matches(['1', '&']);
+                    let target = written.strip_prefix('>').map(|rest| {
+                        rest.trim_start_matches(['>', '|'])
+                            .trim_matches([' ', '"', '\''])
+                    });
+                    target.is_some_and(|target| {
+                        !matches!(target, "&2" | "/dev/stderr" | "/dev/stdout")
+                    })
+                }
+                // What stands behind the delimiter of a here-document belongs to it.
+                "heredoc_redirect" => self.writes_a_file(child),
+                _ => false,
+            })
+    }
+
     fn pipeline(&mut self, node: Node<'_>, place: &Place) {
         let mut cursor = node.walk();
         let parts: Vec<Node<'_>> = node.named_children(&mut cursor).collect();
@@ -774,6 +820,23 @@ mod tests {
     }
 
     #[test]
+    fn output_that_goes_to_a_file_is_known() {
+        for (text, expected) in [
+            ("x > f", true),
+            ("x >> f 2>&1", true),
+            ("{ x; } &> f", true),
+            ("cat <<E > f\nE\n", true),
+            ("x >&2", false),
+            ("x 2> f", false),
+            ("x < f", false),
+            ("f=$(x) > g", false),
+        ] {
+            let script = Script::parse(text);
+            assert_eq!(script.commands[0].place.to_file, expected, "{text}");
+        }
+    }
+
+    #[test]
     fn variables_are_told_apart_from_text() {
         let script = Script::parse(
             "A=1; export B=\"$A x\"; C=2 make '$no' \"${D:=5}\"; for e in 1; do read -r F; done",
@@ -811,6 +874,19 @@ mod tests {
                 .is_empty()
         );
         assert_eq!(Script::parse("[[ a ]]").nodes(&["test_command"]).len(), 1);
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        for (open, close) in [
+            ("$(", ")"),
+            ("( ", " )"),
+            ("if x; then ", "; fi"),
+            ("\"$(", ")\""),
+        ] {
+            let text = format!("{}y{}", open.repeat(3000), close.repeat(3000));
+            assert!(Script::parse(&text).commands.len() < 3000);
+        }
     }
 
     #[test]
