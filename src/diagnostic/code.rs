@@ -99,16 +99,60 @@ codes! {
         "Below `phases` CodeBuild takes a section for a phase and fails the build in DOWNLOAD_SOURCE; anywhere else it does not look for one, and ignores it.";
     UnsupportedVersion "BS115" "unsupported-version" Error
         "Only 0.1 and 0.2 exist.";
+    HardcodedAccessKey "BS201" "hardcoded-access-key" Warning
+        "Whoever can read the repository, or the log, has the key, also long after it was taken out of the file.";
+    HardcodedSecret "BS202" "hardcoded-secret" Warning
+        "Whoever can read the repository can read it, values of variables are shown in the console, and nothing masks them in the log.";
     ReservedPrefix "BS203" "reserved-prefix" Warning
         "Names that begin with `CODEBUILD_` belong to CodeBuild; where it sets one, its own value wins.";
+    OverridesPath "BS204" "overrides-path" Warning
+        "CodeBuild does not expand the value, so `PATH` is exactly this text and most commands are not found.";
+    VariableExpansion "BS205" "variable-expansion" Warning
+        "CodeBuild passes the text on as it is; a shell does not expand again what comes out of a variable.";
     InvalidEnvName "BS206" "invalid-env-name" Warning
         "A shell cannot read such a variable and drops it.";
+    SecretRefShape "BS207" "secret-ref-shape" Warning
+        "The build fails in DOWNLOAD_SOURCE when the reference is resolved.";
+    SecretArnSuffix "BS208" "secret-arn-suffix" Warning
+        "An ARN without its suffix is not resolved in other accounts, and may match a secret whose name only begins like this.";
+    ParameterNameShape "BS209" "parameter-name-shape" Warning
+        "Parameter Store refuses such names, so the build fails in DOWNLOAD_SOURCE when the parameter is fetched.";
     DuplicateEnvAcrossMaps "BS210" "duplicate-env-across-maps" Warning
         "Only one of the values reaches the build: secrets-manager over parameter-store over variables.";
+    ExportedUndefined "BS211" "exported-undefined" Warning
+        "Whoever waits for the variable gets nothing, and the build does not fail.";
+    ExportedSecret "BS212" "exported-secret" Warning
+        "Exported values are stored with the build and shown in the console unmasked; names of AWS are not exported at all.";
+    SecretEchoed "BS213" "secret-echoed" Warning
+        "Only the exact value is masked in the log, and only in CodeBuild; one that is printed for no purpose is best not printed.";
+    SecretTransformed "BS214" "secret-transformed" Warning
+        "Only the exact value is masked in the log: encoded, cut or reversed it can be read by everyone who sees the log.";
+    SecretOnCommandLine "BS215" "secret-on-command-line" Warning
+        "Arguments are seen by every process of the machine, and turn up in traces and crash reports.";
+    SetXWithSecrets "BS216" "set-x-with-secrets" Warning
+        "With `-x` the shell prints each command with the values in it; only those that stand there unchanged are masked.";
     UnknownShell "BS217" "unknown-shell" Error
         "The commands would be run by a program that CodeBuild does not offer.";
+    GitCredentialHelperValue "BS218" "git-credential-helper-value" Info
+        "Other words for it work as far as is known, and CodeBuild documents only these two.";
+    UnusedSecret "BS219" "unused-secret" Info
+        "Each one is a request that can fail the build before its first command.";
+    ShellSyntax "BS302" "shell-syntax" Warning
+        "The shell refuses the command, or takes in what CodeBuild adds behind it.";
+    SplitCompound "BS303" "split-compound" Warning
+        "Each item of the list is run by a shell of its own, which refuses half a statement.";
     PipeHidesFailure "BS304" "pipe-hides-failure" Warning
         "The status of a pipe is that of its last program, so the build goes on after a failure in front of it.";
+    OrTrue "BS305" "or-true" Info
+        "The build is green whatever happens here, so nobody looks.";
+    BashismInSh "BS306" "bashism-in-sh" Warning
+        "Without `env.shell`, commands are read by `/bin/sh`: dash in the Ubuntu images, Bash in those of Amazon Linux. What works in one fails in the other.";
+    BackgroundProcess "BS307" "background-process" Info
+        "Each item has a shell of its own: the next one neither waits for such a process nor learns how it ended.";
+    ExitInCommand "BS308" "exit-in-command" Warning
+        "`exit 0` ends one item and neither the phase nor the build; variables and the directory that the item set are lost.";
+    CdLeaks "BS309" "cd-leaks" Warning
+        "The directory stays for the following commands and phases, so a relative path means something else the second time.";
     OnFailureValue "BS310" "on-failure-value" Error
         "The value is none of ABORT, CONTINUE, RETRY, RETRY-count, RETRY-regex and RETRY-count-regex.";
     OnFailureRegex "BS311" "on-failure-regex" Error
@@ -119,6 +163,14 @@ codes! {
         "The shell ends with status 126 when a script that is called by its path may not be executed.";
     CrlfScript "BS326" "crlf-script" Warning
         "A carriage return at the end of a line belongs to the last word for a shell, and to the name of the interpreter for the system.";
+    ContinueThenPush "BS313" "continue-then-push" Warning
+        "With `on-failure: CONTINUE`, later phases run on what a failed one left behind, and publish it.";
+    PostBuildWithoutGuard "BS314" "post-build-without-guard" Warning
+        "`post_build` runs after a failed `build` too, so that something old, half done or empty is deployed.";
+    FinallyHasRequiredWork "BS315" "finally-has-required-work" Warning
+        "`finally` runs whether or not the commands succeeded: what it publishes may be the result of a failure.";
+    InteractiveCommand "BS316" "interactive-command" Warning
+        "There is no terminal and no input: the program ends without having done anything, or waits until the build times out.";
     DeprecatedGetLogin "BS328" "deprecated-get-login" Warning
         "`aws ecr get-login` ended with version 1 of the AWS command line; today's images have version 2.";
     FilesMissing "BS401" "files-missing" Error

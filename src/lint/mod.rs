@@ -7,6 +7,7 @@
 //! A rule is a function of the [`Subject`] that says what it found; [`rules`] has the table. What a finding is called and
 //! why it matters is a row of [`crate::diagnostic::Code`].
 
+pub mod balance;
 pub mod config;
 pub mod deploy;
 pub mod directive;
@@ -15,6 +16,7 @@ mod kind;
 pub mod literals;
 pub mod paths;
 pub mod rules;
+mod secret;
 pub mod shell;
 mod subject;
 pub mod tree;

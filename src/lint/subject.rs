@@ -163,8 +163,15 @@ fn is_powershell(text: &str) -> bool {
         };
         VERBS.contains(&verb) && noun.starts_with(|first: char| first.is_ascii_uppercase())
     };
-    text.contains("$Env:")
-        || text.contains("$env:")
+    // A web address may have a small letter behind it.
+    let is_variable = |mark: &str| {
+        text.match_indices(mark).any(|(at, _)| {
+            let name = &text[at + mark.len()..];
+            name.starts_with(|first: char| first.is_ascii_uppercase())
+        })
+    };
+    is_variable("$Env:")
+        || is_variable("$env:")
         || text
             .lines()
             .filter_map(|line| line.split_whitespace().next())

@@ -7,9 +7,13 @@ mod deploy_files;
 mod docker;
 mod environment;
 mod file;
+mod interactive;
 mod portability;
+mod release;
 mod reports_and_cache;
+mod secrets;
 mod source_tree;
+mod syntax;
 
 use super::Subject;
 use crate::diagnostic::Diagnostic;
@@ -21,8 +25,12 @@ type Rule = fn(&Subject<'_>, &mut Vec<Diagnostic>);
 const RULES: &[&[Rule]] = &[
     file::RULES,
     environment::RULES,
+    secrets::RULES,
+    syntax::RULES,
     commands::RULES,
     source_tree::RULES,
+    release::RULES,
+    interactive::RULES,
     artifacts::RULES,
     reports_and_cache::RULES,
     batch::RULES,
