@@ -16,6 +16,7 @@ use support::{corpus, root, tree};
 const SETTINGS: Settings<'_> = Settings {
     profile: Profile::Codebuild,
     tree: None,
+    shellcheck: None,
     directives: true,
 };
 

@@ -234,6 +234,15 @@ pub(super) struct ValidateArgs {
     #[arg(long, help_heading = "Checking")]
     pub(super) no_tree: bool,
 
+    /// Whether shellcheck reads the commands too: `auto` if it is there, for warnings; `on` for its suggestions too
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Checking"
+    )]
+    pub(super) shellcheck: ShellcheckArg,
+
     /// Do not obey `# runner: ignore[…]`
     #[arg(long, help_heading = "Checking")]
     pub(super) no_ignores: bool,
@@ -344,6 +353,13 @@ impl From<KindArg> for FileKind {
 pub(super) enum ProfileArg {
     Codebuild,
     Runner,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ShellcheckArg {
+    Auto,
+    On,
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

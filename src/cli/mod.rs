@@ -14,6 +14,7 @@ mod plan;
 mod plan_json;
 mod request;
 mod run;
+mod shellcheck;
 mod terminal;
 mod validate;
 

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::args::ValidateArgs;
+use super::args::{ShellcheckArg, ValidateArgs};
 use super::config::Configuration;
-use super::{complain, fix, mistake, print, terminal, usage};
+use super::{complain, fix, mistake, print, shellcheck, terminal, usage};
 use crate::build::ExitCode;
 use crate::diagnostic::{self, Code, Diagnostic, Severity, format, nearest};
-use crate::lint::{FileKind, Settings, SourceTree, deploy};
+use crate::lint::{FileKind, Settings, Shellcheck, SourceTree, deploy};
 use crate::source::{MAX_BYTES, SourceText, Span};
 
 /// The page of findings, for `--explain`.
@@ -52,8 +52,12 @@ pub(super) fn validate(args: &ValidateArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    let shellcheck = match shellcheck::find(args.shellcheck) {
+        Ok(program) => program,
+        Err(code) => return code,
+    };
     let (files, mut unreadable) = find(&args.paths, &config);
-    let mut results = check_all(&files, args, &config);
+    let mut results = check_all(&files, args, &config, shellcheck.as_deref());
     fit_together(&mut results, &config);
     let mut checked = Vec::new();
     for result in results {
@@ -203,6 +207,7 @@ fn check_all(
     files: &[PathBuf],
     args: &ValidateArgs,
     config: &Configuration,
+    shellcheck: Option<&Path>,
 ) -> Vec<Result<Checked, Unreadable>> {
     let workers = thread::available_parallelism()
         .map_or(1, usize::from)
@@ -215,7 +220,7 @@ fn check_all(
             let Some(file) = files.get(index) else {
                 return done;
             };
-            done.push((index, check_one(file, args, config)));
+            done.push((index, check_one(file, args, config, shellcheck)));
         }
     };
     if workers < 2 {
@@ -236,6 +241,7 @@ fn check_one(
     file: &Path,
     args: &ValidateArgs,
     config: &Configuration,
+    shellcheck: Option<&Path>,
 ) -> Result<Checked, Unreadable> {
     let from_input = file == Path::new("-");
     let name = if from_input {
@@ -270,6 +276,10 @@ fn check_one(
     let settings = Settings {
         profile: config.profile,
         tree: tree.as_ref(),
+        shellcheck: shellcheck.map(|program| Shellcheck {
+            program,
+            all: args.shellcheck == ShellcheckArg::On,
+        }),
         directives: !args.no_ignores,
     };
     let mut checked = fix::check_and_fix(args, (file, &read), source, kind, &settings)?;

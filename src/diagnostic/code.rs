@@ -137,6 +137,8 @@ codes! {
         "Other words for it work as far as is known, and CodeBuild documents only these two.";
     UnusedSecret "BS219" "unused-secret" Info
         "Each one is a request that can fail the build before its first command.";
+    Shellcheck "BS301" "shellcheck" Warning
+        "ShellCheck reads all commands of the file as the shell will; each of its findings has a page of its own that says why.";
     ShellSyntax "BS302" "shell-syntax" Warning
         "The shell refuses the command, or takes in what CodeBuild adds behind it.";
     SplitCompound "BS303" "split-compound" Warning
@@ -157,12 +159,6 @@ codes! {
         "The value is none of ABORT, CONTINUE, RETRY, RETRY-count, RETRY-regex and RETRY-count-regex.";
     OnFailureRegex "BS311" "on-failure-regex" Error
         "The pattern of a retry has to be a regular expression.";
-    MissingScript "BS324" "missing-script" Warning
-        "The shell ends with status 127, and the build has failed, when a script is not where it is called.";
-    NotExecutable "BS325" "not-executable" Warning
-        "The shell ends with status 126 when a script that is called by its path may not be executed.";
-    CrlfScript "BS326" "crlf-script" Warning
-        "A carriage return at the end of a line belongs to the last word for a shell, and to the name of the interpreter for the system.";
     ContinueThenPush "BS313" "continue-then-push" Warning
         "With `on-failure: CONTINUE`, later phases run on what a failed one left behind, and publish it.";
     PostBuildWithoutGuard "BS314" "post-build-without-guard" Warning
@@ -171,6 +167,12 @@ codes! {
         "`finally` runs whether or not the commands succeeded: what it publishes may be the result of a failure.";
     InteractiveCommand "BS316" "interactive-command" Warning
         "There is no terminal and no input: the program ends without having done anything, or waits until the build times out.";
+    MissingScript "BS324" "missing-script" Warning
+        "The shell ends with status 127, and the build has failed, when a script is not where it is called.";
+    NotExecutable "BS325" "not-executable" Warning
+        "The shell ends with status 126 when a script that is called by its path may not be executed.";
+    CrlfScript "BS326" "crlf-script" Warning
+        "A carriage return at the end of a line belongs to the last word for a shell, and to the name of the interpreter for the system.";
     DeprecatedGetLogin "BS328" "deprecated-get-login" Warning
         "`aws ecr get-login` ended with version 1 of the AWS command line; today's images have version 2.";
     FilesMissing "BS401" "files-missing" Error

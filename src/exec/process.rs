@@ -329,6 +329,51 @@ pub async fn capture(
     output.status.success().then_some(output.stdout)
 }
 
+/// The output of a helper program that reads `input`, or `None` if it is not there, is ended by a signal, takes longer than
+/// `limit`, or writes more than `most` bytes. Its status is the caller's to judge by what it wrote.
+#[must_use]
+pub fn filter(
+    program: &Path,
+    arguments: &[&str],
+    input: &[u8],
+    limit: Duration,
+    most: u64,
+) -> Option<Vec<u8>> {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::process::CommandExt as _;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that starts processes"
+    )]
+    let mut child = std::process::Command::new(program)
+        .args(arguments)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let group = Group(Pid::from_raw(i32::try_from(child.id()).ok()?)?);
+    let (mut to, from) = (child.stdin.take()?, child.stdout.take()?);
+    let (done, output) = std::sync::mpsc::channel();
+    let input = input.to_vec();
+    // What the program does not want to read is no fault of its.
+    std::thread::spawn(move || to.write_all(&input));
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let read = from.take(most + 1).read_to_end(&mut text);
+        // Nobody listens any longer when the time is over.
+        let _ = done.send(read.map(|_| text));
+    });
+    let read = output.recv_timeout(limit).ok().and_then(Result::ok);
+    // Also after success: with it gone, neither thread waits for a pipe.
+    group.kill();
+    let status = child.wait().ok()?;
+    // Killed after its output had ended is as good as ended.
+    let ended = status.code().is_some() || status.signal() == Some(Signal::KILL.as_raw());
+    read.filter(|text| ended && text.len() as u64 <= most)
+}
+
 /// Whether this process has a terminal that its children would have too.
 #[must_use]
 pub fn has_terminal() -> bool {
@@ -368,6 +413,24 @@ mod tests {
             None,
             "not executable"
         );
+    }
+
+    #[test]
+    fn a_filter_ends_whatever_it_does() {
+        let run = |script: &str, input: &[u8]| {
+            let limit = Duration::from_millis(300);
+            filter(Path::new("/bin/sh"), &["-c", script], input, limit, 1000)
+        };
+        assert_eq!(run("cat; exit 1", b"text").as_deref(), Some(&b"text"[..]));
+        assert_eq!(run("exec sleep 600", b""), None);
+        assert_eq!(run("yes", b""), None);
+        // More than a pipe holds, and nobody reads it.
+        assert_eq!(
+            run("echo", &vec![b'x'; 1 << 20]).as_deref(),
+            Some(&b"\n"[..])
+        );
+        let nowhere = filter(Path::new("/nowhere"), &[], b"", Duration::MAX, 1);
+        assert_eq!(nowhere, None);
     }
 
     #[test]

@@ -197,6 +197,7 @@ mod tests {
     const SETTINGS: Settings<'_> = Settings {
         profile: Profile::Codebuild,
         tree: None,
+        shellcheck: None,
         directives: true,
     };
 

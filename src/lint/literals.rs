@@ -160,6 +160,7 @@ mod tests {
         let settings = Settings {
             profile: Profile::Codebuild,
             tree: None,
+            shellcheck: None,
             directives: false,
         };
         let subject = Subject::new(&source, &ast, &settings);

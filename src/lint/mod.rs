@@ -18,11 +18,13 @@ pub mod paths;
 pub mod rules;
 mod secret;
 pub mod shell;
+mod shellcheck;
 mod subject;
 pub mod tree;
 pub mod written;
 
 pub use kind::FileKind;
+pub use shellcheck::Shellcheck;
 pub use subject::{Item, Subject};
 pub use tree::SourceTree;
 
@@ -61,6 +63,8 @@ pub struct Settings<'a> {
     pub profile: Profile,
     /// The tree that the file lies in, unless rules about it are turned off.
     pub tree: Option<&'a SourceTree>,
+    /// ShellCheck, if it is to be asked.
+    pub shellcheck: Option<Shellcheck<'a>>,
     /// Whether comments may turn findings off.
     pub directives: bool,
 }

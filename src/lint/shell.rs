@@ -323,7 +323,11 @@ impl Script {
                         body.byte_range()
                     });
                 self.redirections(node, &of);
-                self.children(node, place);
+                let place = Place {
+                    to_file: place.to_file || self.writes_a_file(node),
+                    ..place.clone()
+                };
+                self.children(node, &place);
             }
             "pipeline" => self.pipeline(node, place),
             "list" => self.list(node, place),
@@ -332,13 +336,6 @@ impl Script {
             "case_item" | "else_clause" | "do_group" => {
                 let place = Place {
                     conditional: true,
-                    ..place.clone()
-                };
-                self.children(node, &place);
-            }
-            "redirected_statement" => {
-                let place = Place {
-                    to_file: place.to_file || self.writes_a_file(node),
                     ..place.clone()
                 };
                 self.children(node, &place);

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::ops::Range;
 
 use super::shell::Script;
-use super::{Profile, Settings, SourceTree};
+use super::{Profile, Settings, Shellcheck, SourceTree};
 use crate::buildspec::ast;
 use crate::buildspec::model::Shell;
 use crate::buildspec::text_map::TextMap;
@@ -23,6 +23,8 @@ pub struct Subject<'a> {
     pub profile: Profile,
     /// The tree the file lies in.
     pub tree: Option<&'a SourceTree>,
+    /// ShellCheck, if it is to be asked.
+    pub shellcheck: Option<Shellcheck<'a>>,
     /// Every command in the order in which a build without failures runs them.
     pub items: Vec<Item<'a>>,
     looks_posix: OnceCell<bool>,
@@ -76,6 +78,7 @@ impl<'a> Subject<'a> {
             buildspec,
             profile: settings.profile,
             tree: settings.tree,
+            shellcheck: settings.shellcheck,
             items,
             looks_posix: OnceCell::new(),
         }

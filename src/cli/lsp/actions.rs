@@ -205,6 +205,7 @@ mod tests {
         let settings = Settings {
             profile: Profile::Codebuild,
             tree: None,
+            shellcheck: None,
             directives: true,
         };
         lint::check(source, FileKind::Buildspec, &settings)

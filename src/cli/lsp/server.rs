@@ -15,9 +15,11 @@ use super::transport::{self, Garbage};
 use super::{actions, help};
 use crate::build::ExitCode;
 use crate::cli::config::Configuration;
+use crate::cli::machine;
 use crate::diagnostic::format::{url_of, whole_message};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::lint::{self, FileKind, Settings, SourceTree};
+use crate::exec::process;
+use crate::lint::{self, FileKind, Settings, Shellcheck, SourceTree};
 use crate::source::SourceText;
 
 /// The other side of an editor.
@@ -317,9 +319,15 @@ fn check(source: &SourceText, path: &Path, config: &Configuration) -> Vec<Diagno
         return Vec::new();
     }
     let tree = SourceTree::around(path);
+    // Whoever installs it while the editor runs has it from the next change on.
+    let program = process::find_program("shellcheck", machine::variable("PATH").as_deref());
     let settings = Settings {
         profile: config.profile,
         tree: Some(&tree),
+        shellcheck: program.as_deref().map(|program| Shellcheck {
+            program,
+            all: false,
+        }),
         directives: true,
     };
     let mut findings = lint::check(source, FileKind::of(path), &settings);

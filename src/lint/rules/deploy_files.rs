@@ -442,6 +442,7 @@ mod tests {
             let settings = Settings {
                 profile: Profile::Codebuild,
                 tree: None,
+                shellcheck: None,
                 directives: false,
             };
             let found = check(&source, FileKind::Buildspec, &settings);

@@ -15,7 +15,7 @@ mod secrets;
 mod source_tree;
 mod syntax;
 
-use super::Subject;
+use super::{Subject, shellcheck};
 use crate::diagnostic::Diagnostic;
 
 /// One rule.
@@ -27,6 +27,7 @@ const RULES: &[&[Rule]] = &[
     environment::RULES,
     secrets::RULES,
     syntax::RULES,
+    &[shellcheck::check],
     commands::RULES,
     source_tree::RULES,
     release::RULES,

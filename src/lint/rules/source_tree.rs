@@ -522,6 +522,7 @@ mod tests {
         let settings = Settings {
             profile: Profile::Codebuild,
             tree: Some(&tree),
+            shellcheck: None,
             directives: true,
         };
         let mut found = Vec::new();
