@@ -31,6 +31,7 @@ fn check_fixes(source: &SourceText) -> Result<(), String> {
     let settings = Settings {
         profile: Profile::Codebuild,
         tree: None,
+        shellcheck: None,
         directives: true,
     };
     let once = fix(source, FileKind::Buildspec, &settings);
