@@ -1,6 +1,7 @@
 //! Diagnostics for people: the snippet, the caret, the remedy.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
@@ -50,16 +51,18 @@ fn render_one(
         Severity::Warning => Level::WARNING,
         Severity::Info => Level::INFO,
     };
+    let (first, window) = window(source, diagnostic);
     let annotate = |kind: AnnotationKind, label: &Label| {
         let span = first_line(source, label.span);
-        let annotation = kind.span(span.start()..span.end());
+        let annotation = kind.span(span.start() - window.start..span.end() - window.start);
         if label.text.is_empty() {
             annotation
         } else {
             annotation.label(label.text.clone())
         }
     };
-    let mut snippet = Snippet::source(shown)
+    let mut snippet = Snippet::source(&shown[window.clone()])
+        .line_start(first)
         .path(source.name())
         .annotation(annotate(AnnotationKind::Primary, &diagnostic.primary));
     for label in &diagnostic.secondary {
@@ -73,6 +76,20 @@ fn render_one(
         group = group.element(Level::HELP.message(help.as_str()));
     }
     renderer.render(&[group])
+}
+
+/// The lines that a finding shows something of, and the number of the first one. The renderer reads all that it is given,
+/// which for many findings in a large file would be the whole file many times.
+fn window(source: &SourceText, diagnostic: &Diagnostic) -> (usize, Range<usize>) {
+    let labels = || std::iter::once(&diagnostic.primary).chain(&diagnostic.secondary);
+    let starts = labels().map(|label| source.line(label.span.start()));
+    let ends = labels().map(|label| source.line(first_line(source, label.span).end()));
+    // What stands behind the last line is shown at its end.
+    let first = starts.min().unwrap_or(1).saturating_sub(1).max(1);
+    let last = ends.max().unwrap_or(1);
+    let from = source.line_start(first).unwrap_or(0);
+    let to = source.line_start(last + 1).unwrap_or(source.text().len());
+    (first, from..to)
 }
 
 /// The text with a `\n` for every `\r` that ends a line by itself, which the renderer does not count; places stay as they
