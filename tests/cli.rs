@@ -1416,8 +1416,14 @@ fn the_buildspecs_that_the_readme_shows_have_nothing_to_be_found_in_them() {
     let arguments = ["validate", "--fail-on", "info", &files[0], &files[1]];
     let output = sandbox.command(arguments).output();
     let ran = sandbox.finish(&output.expect("the program can be started"));
+    // Said where ShellCheck is not installed.
+    let notes: Vec<&str> = ran
+        .stderr
+        .lines()
+        .filter(|line| !line.starts_with("note: shellcheck is not on PATH"))
+        .collect();
     assert_eq!(
-        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        (ran.code, ran.stdout.as_str(), notes.join("\n").as_str()),
         (0, "", "")
     );
 }
