@@ -11,7 +11,7 @@ use super::config::Configuration;
 use super::{complain, fix, mistake, print, shellcheck, terminal, usage};
 use crate::build::ExitCode;
 use crate::diagnostic::{self, Code, Diagnostic, Severity, format, nearest};
-use crate::lint::{FileKind, Settings, Shellcheck, SourceTree, deploy};
+use crate::lint::{FileKind, Settings, Shellcheck, SourceTrees, deploy};
 use crate::source::{MAX_BYTES, SourceText, Span};
 
 /// The page of findings, for `--explain`.
@@ -213,6 +213,7 @@ fn check_all(
         .map_or(1, usize::from)
         .min(files.len());
     let next = AtomicUsize::new(0);
+    let trees = SourceTrees::default();
     let work = || {
         let mut done = Vec::new();
         loop {
@@ -220,7 +221,7 @@ fn check_all(
             let Some(file) = files.get(index) else {
                 return done;
             };
-            done.push((index, check_one(file, args, config, shellcheck)));
+            done.push((index, check_one(file, args, config, shellcheck, &trees)));
         }
     };
     if workers < 2 {
@@ -242,6 +243,7 @@ fn check_one(
     args: &ValidateArgs,
     config: &Configuration,
     shellcheck: Option<&Path>,
+    trees: &SourceTrees,
 ) -> Result<Checked, Unreadable> {
     let from_input = file == Path::new("-");
     let name = if from_input {
@@ -272,7 +274,7 @@ fn check_one(
             return Ok(Checked::new(error.source, vec![finding], kind));
         }
     };
-    let tree = (!args.no_tree && !from_input).then(|| SourceTree::around(file));
+    let tree = (!args.no_tree && !from_input).then(|| trees.around(file));
     let settings = Settings {
         profile: config.profile,
         tree: tree.as_ref(),

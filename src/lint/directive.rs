@@ -1,7 +1,10 @@
 //! `# runner: ignore[rule]`: findings that an author has looked at and does not want to see.
 //!
-//! In a line it is for that line; alone in a line, also inside a block, for the next line; before the first line with
-//! anything else, for the file. Rules go by name or id.
+//! In a line it is for that line; alone in a line, also inside a block, for the next line that is no comment; before the
+//! first line with anything else, for the file. A line that a command begins in stands for the whole command. Rules go by
+//! name or id.
+
+use std::ops::RangeInclusive;
 
 use crate::diagnostic::{Code, Diagnostic, nearest};
 use crate::source::{SourceText, Span};
@@ -14,29 +17,38 @@ struct Ignore {
     span: Span,
     code: Option<Code>,
     /// Lines it is for, from 1; `None` for the whole file.
-    line: Option<usize>,
+    lines: Option<RangeInclusive<usize>>,
     used: bool,
+    /// It names something that no comment turns off.
+    error: bool,
 }
 
 /// Takes away what comments ask for, and says which of them ask for nothing.
-pub fn apply(source: &SourceText, diagnostics: &mut Vec<Diagnostic>) {
+///
+/// `items` are the places of commands.
+pub fn apply(source: &SourceText, items: &[Span], diagnostics: &mut Vec<Diagnostic>) {
     let mut found = Vec::new();
-    let mut ignores = read(source, &mut found);
+    let mut ignores = read(source, items, &mut found);
     if ignores.is_empty() && found.is_empty() {
         return;
     }
     diagnostics.retain(|diagnostic| {
         let line = source.line(diagnostic.primary.span.start());
         let ignore = ignores.iter_mut().find(|ignore| {
-            ignore.code == Some(diagnostic.code) && ignore.line.is_none_or(|own| own == line)
+            let lines = ignore.lines.as_ref();
+            ignore.code == Some(diagnostic.code) && lines.is_none_or(|own| own.contains(&line))
         });
         // What the file cannot be used with stays, whoever does not want to see it.
         match ignore {
-            Some(ignore) if !diagnostic.is_error() => {
+            Some(ignore) if diagnostic.is_error() => {
+                ignore.error = true;
+                true
+            }
+            Some(ignore) => {
                 ignore.used = true;
                 false
             }
-            _ => true,
+            None => true,
         }
     });
     let unused = ignores
@@ -44,13 +56,17 @@ pub fn apply(source: &SourceText, diagnostics: &mut Vec<Diagnostic>) {
         .filter(|ignore| ignore.code.is_some() && !ignore.used);
     diagnostics.extend(unused.map(|ignore| {
         let name = source.slice(ignore.span);
-        let message = format!("nothing here is ignored by `{name}`");
+        let message = if ignore.error {
+            format!("`{name}` is an error here, which no comment turns off")
+        } else {
+            format!("nothing here is ignored by `{name}`")
+        };
         Diagnostic::new(Code::UnusedIgnore, ignore.span, message).with_help("remove it")
     }));
     diagnostics.extend(found);
 }
 
-fn read(source: &SourceText, problems: &mut Vec<Diagnostic>) -> Vec<Ignore> {
+fn read(source: &SourceText, items: &[Span], problems: &mut Vec<Diagnostic>) -> Vec<Ignore> {
     let mut ignores = Vec::new();
     let mut at_top = true;
     let mut start = 0;
@@ -62,8 +78,8 @@ fn read(source: &SourceText, problems: &mut Vec<Diagnostic>) -> Vec<Ignore> {
         if let Some((names, open)) = directive(line) {
             let place = match (at_top, alone) {
                 (true, true) => None,
-                (_, true) => Some(index + 2),
-                (_, false) => Some(index + 1),
+                (_, true) => Some(covered(source, items, after_comments(source, index + 2))),
+                (_, false) => Some(covered(source, items, index + 1)),
             };
             let mut at = offset + open;
             for written in names.split(',') {
@@ -78,8 +94,9 @@ fn read(source: &SourceText, problems: &mut Vec<Diagnostic>) -> Vec<Ignore> {
                 ignores.push(Ignore {
                     span,
                     code,
-                    line: place,
+                    lines: place.clone(),
                     used: false,
+                    error: false,
                 });
             }
         } else if let Some(at) = misspelt(line) {
@@ -92,6 +109,22 @@ fn read(source: &SourceText, problems: &mut Vec<Diagnostic>) -> Vec<Ignore> {
         at_top &= alone || empty;
     }
     ignores
+}
+
+/// The first line from this one on that is no comment.
+fn after_comments(source: &SourceText, line: usize) -> usize {
+    let mut line = line;
+    while source.line_text(line).trim_start().starts_with('#') {
+        line += 1;
+    }
+    line
+}
+
+/// A line, or all lines of the command that begins in it.
+fn covered(source: &SourceText, items: &[Span], line: usize) -> RangeInclusive<usize> {
+    let item = items.iter().find(|item| source.line(item.start()) == line);
+    let last = item.map_or(line, |item| source.line(item.end()));
+    line..=last.max(line)
 }
 
 /// The names in a line's comment, and where they begin.
@@ -116,13 +149,21 @@ fn comment(line: &str) -> Option<(usize, &str)> {
     None
 }
 
+/// A comment that was very likely meant for this program, in words that it does not know.
 fn misspelt(line: &str) -> Option<(usize, usize)> {
-    let (start, _) = comment(line)?;
+    const MEANT: &[&str] = &["ignore", "disable", "disable-line", "noqa", "skip", "allow"];
+    let (start, rest) = comment(line)?;
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let word = rest.trim_start().split(|c| !is_word(c)).next()?;
+    nearest(word, MEANT.iter().copied()).filter(|_| !word.is_empty())?;
     Some((start, line.trim_end().len()))
 }
 
 fn unknown(name: &str, span: Span) -> Diagnostic {
     let names = Code::ALL.iter().flat_map(|code| [code.name(), code.id()]);
+    if name.is_empty() {
+        return Diagnostic::new(Code::UnknownDirective, span, "no rule is named here");
+    }
     let mut diagnostic = Diagnostic::new(
         Code::UnknownDirective,
         span,
@@ -146,7 +187,8 @@ mod tests {
             Diagnostic::new(Code::UnknownKey, at("one"), "found"),
             Diagnostic::new(Code::WrongType, at("one"), "an error"),
         ];
-        apply(&source, &mut diagnostics);
+        let item = text.find("- >").map(|at| Span::new(at + 2, text.len()));
+        apply(&source, item.as_slice(), &mut diagnostics);
         let mut shown: Vec<String> = diagnostics
             .iter()
             .map(|diagnostic| {
@@ -168,6 +210,9 @@ mod tests {
             "v: 1\n# runner: ignore[BS103]\na: one\n",
             "v: |\n  # runner: ignore[unused-ignore, unknown-key]\n  one\n",
             "# runner: ignore[unknown-key]\n\nv: 1\n\na: one\n",
+            "v: 1\n# runner: ignore[BS103]\n# because of that\na: one\n",
+            "v: 1\na:\n# runner: ignore[BS103]\n- >\n  two\n  one\n",
+            "v: 1\na:\n- > # runner: ignore[BS103]\n  two\n  one\n",
         ] {
             let shown: Vec<String> = left(text)
                 .into_iter()
@@ -194,6 +239,10 @@ mod tests {
                 "unknown-key one",
                 "wrong-type one"
             ]
+        );
+        assert_eq!(
+            left("v: 1\na: one # runner: the program that does it\n"),
+            ["unknown-key one", "wrong-type one"]
         );
         assert_eq!(
             left("a: one # runner: disable\n"),

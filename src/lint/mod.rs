@@ -26,11 +26,11 @@ pub mod written;
 pub use kind::FileKind;
 pub use shellcheck::Shellcheck;
 pub use subject::{Item, Subject};
-pub use tree::SourceTree;
+pub use tree::{SourceTree, SourceTrees};
 
 use crate::buildspec;
 use crate::diagnostic::{self, Diagnostic};
-use crate::source::SourceText;
+use crate::source::{SourceText, Span};
 
 /// Who is asked whether a file is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub fn check(source: &SourceText, kind: FileKind, settings: &Settings<'_>) -> Ve
         FileKind::ImageDefinitions
         | FileKind::ImageDetail
         | FileKind::AppSpec
-        | FileKind::TaskDefinition => finish(source, settings, deploy::check(source, kind)),
+        | FileKind::TaskDefinition => finish(source, settings, &[], deploy::check(source, kind)),
     }
 }
 
@@ -88,17 +88,22 @@ fn check_buildspec(source: &SourceText, settings: &Settings<'_>) -> Vec<Diagnost
         let subject = Subject::new(source, &ast, settings);
         rules::check(&subject, &mut diagnostics);
     }
-    finish(source, settings, diagnostics)
+    let phases = ast.phases.iter().flat_map(|phases| &phases.phases);
+    let lists = phases.flat_map(|phase| [&phase.commands, &phase.finally]);
+    let commands = lists.flatten().flat_map(|list| &list.items);
+    let items: Vec<Span> = commands.map(|command| command.text.span).collect();
+    finish(source, settings, &items, diagnostics)
 }
 
 /// Takes away what comments ask for, and puts the rest in order.
 fn finish(
     source: &SourceText,
     settings: &Settings<'_>,
+    items: &[Span],
     mut diagnostics: Vec<Diagnostic>,
 ) -> Vec<Diagnostic> {
     if settings.directives {
-        directive::apply(source, &mut diagnostics);
+        directive::apply(source, items, &mut diagnostics);
     }
     diagnostic::sort(&mut diagnostics);
     diagnostics.dedup();

@@ -4,7 +4,7 @@
 //! only it calls an error is never more than a warning.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::ops::Range;
 
 use tree_sitter::{Node, Parser, Tree};
@@ -14,6 +14,8 @@ use tree_sitter::{Node, Parser, Tree};
 pub struct Script {
     text: String,
     tree: Option<Tree>,
+    /// Every node, listed once several rules look for kinds of them.
+    all_nodes: OnceCell<Vec<(Range<usize>, u16)>>,
     /// The programs that are run, in the order of the text, also those in substitutions and bodies of functions.
     pub commands: Vec<SimpleCommand>,
     /// Variables that are given a value: by `NAME=…` on its own, `export`, `readonly`, `declare`, `local`, `read`, `for`.
@@ -183,6 +185,7 @@ impl Script {
         let mut script = Self {
             text: text.to_owned(),
             tree: None,
+            all_nodes: OnceCell::new(),
             commands: Vec::new(),
             assigned: Vec::new(),
             read: Vec::new(),
@@ -205,18 +208,42 @@ impl Script {
 
     /// Ranges of all nodes of these kinds of tree-sitter's grammar, such as `test_command`, in the order of the text.
     #[must_use]
-    pub fn nodes(&self, kinds: &[&str]) -> Vec<(Range<usize>, &str)> {
+    pub fn nodes<'k>(&self, kinds: &[&'k str]) -> Vec<(Range<usize>, &'k str)> {
+        let all = self.all_nodes.get_or_init(|| self.list_nodes());
+        let Some(tree) = &self.tree else {
+            return Vec::new();
+        };
+        let language = tree.language();
         let mut found = Vec::new();
-        let mut open: Vec<Node<'_>> = self.tree.iter().map(Tree::root_node).collect();
-        while let Some(node) = open.pop() {
-            if kinds.contains(&node.kind()) {
-                found.push((node.byte_range(), node.kind()));
+        for (range, id) in all {
+            // Several ids of the grammar have one name.
+            let kind = language.node_kind_for_id(*id).unwrap_or_default();
+            if let Some(kind) = kinds.iter().find(|wanted| **wanted == kind) {
+                found.push((range.clone(), *kind));
             }
-            let mut cursor = node.walk();
-            let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
-            open.extend(children.into_iter().rev());
         }
         found
+    }
+
+    fn list_nodes(&self) -> Vec<(Range<usize>, u16)> {
+        let mut found = Vec::new();
+        let Some(tree) = &self.tree else { return found };
+        let mut cursor = tree.walk();
+        loop {
+            let node = cursor.node();
+            found.push((node.byte_range(), node.kind_id()));
+            if cursor.goto_first_child() || cursor.goto_next_sibling() {
+                continue;
+            }
+            loop {
+                if !cursor.goto_parent() {
+                    return found;
+                }
+                if cursor.goto_next_sibling() {
+                    break;
+                }
+            }
+        }
     }
 
     /// What a program sees of a word or of the text behind `<<`, as far as it is written out.

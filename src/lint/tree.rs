@@ -1,18 +1,48 @@
 //! The tree of files that a buildspec lies in.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::diagnostic::nearest;
 
 /// A source tree, which is looked at and never changed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SourceTree {
     /// What `CODEBUILD_SRC_DIR` would be: the top of the repository, or the directory of the file.
     root: PathBuf,
     /// The directory of the file, which is below the top.
     own: PathBuf,
+    /// What is the same for every file of the tree.
+    listing: Arc<Listing>,
+}
+
+/// What is known of a tree, each part once somebody asks for it.
+#[derive(Debug, Default)]
+struct Listing {
+    files: OnceLock<Vec<String>>,
+    ignored: OnceLock<ignore::gitignore::Gitignore>,
+}
+
+/// Trees of many files, so that a tree with many buildspecs is looked through once.
+#[derive(Debug, Default)]
+pub struct SourceTrees(Mutex<HashMap<PathBuf, Arc<Listing>>>);
+
+impl SourceTrees {
+    /// The tree that this file lies in, as [`SourceTree::around`] finds it.
+    #[must_use]
+    pub fn around(&self, file: &Path) -> SourceTree {
+        let mut tree = SourceTree::around(file);
+        let mut known = self
+            .0
+            .lock()
+            .expect("invariant: nothing panics while it has the trees");
+        let listing = known.entry(tree.root.clone()).or_default();
+        tree.listing = Arc::clone(listing);
+        tree
+    }
 }
 
 /// Most entries of a tree that are looked at; a larger one is looked at in part.
@@ -37,7 +67,23 @@ impl SourceTree {
         Self {
             root: root.to_owned(),
             own,
+            listing: Arc::default(),
         }
+    }
+
+    /// Where a path from the top leads, unless that is outside: what is there differs from machine to machine, and says
+    /// nothing of the source.
+    fn inside(&self, path: &str) -> Option<PathBuf> {
+        let mut depth = 0_usize;
+        for component in Path::new(path).components() {
+            match component {
+                Component::Normal(_) => depth += 1,
+                Component::CurDir => {}
+                Component::ParentDir => depth = depth.checked_sub(1)?,
+                Component::RootDir | Component::Prefix(_) => return None,
+            }
+        }
+        Some(self.root.join(path))
     }
 
     /// Whether it is a repository, so that what is not in it is not in the source either.
@@ -61,9 +107,10 @@ impl SourceTree {
     /// The names in a directory, in no order.
     #[must_use]
     pub fn names(&self, directory: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.root.join(directory));
+        let entries = self.inside(directory).map(fs::read_dir);
         entries
             .into_iter()
+            .flatten()
             .flatten()
             .flatten()
             .take(MAX_ENTRIES)
@@ -84,7 +131,11 @@ impl SourceTree {
 
     /// Paths of its files that git does not ignore, sorted, as far as they are looked at.
     #[must_use]
-    pub fn files(&self) -> Vec<String> {
+    pub fn files(&self) -> &[String] {
+        self.listing.files.get_or_init(|| self.list())
+    }
+
+    fn list(&self) -> Vec<String> {
         let walk = ignore::WalkBuilder::new(&self.root)
             .hidden(false)
             .require_git(false)
@@ -107,7 +158,10 @@ impl SourceTree {
     /// Whether git ignores a file of this path, going by the rules at the top: it is one that a build makes.
     #[must_use]
     pub fn is_ignored(&self, path: &str) -> bool {
-        let (rules, _) = ignore::gitignore::Gitignore::new(self.root.join(".gitignore"));
+        let rules = self.listing.ignored.get_or_init(|| {
+            let (rules, _) = ignore::gitignore::Gitignore::new(self.root.join(".gitignore"));
+            rules
+        });
         rules
             .matched_path_or_any_parents(self.root.join(path), false)
             .is_ignore()
@@ -126,29 +180,31 @@ impl SourceTree {
         file.is_ok_and(|file| file.parent() == Some(&self.root))
     }
 
-    /// Whether there is a file or directory at this path from the top.
+    /// Whether there is a file or directory at this path from the top. Of what is outside, nobody knows that it is not.
     #[must_use]
     pub fn exists(&self, path: &str) -> bool {
-        self.root.join(path).exists()
+        self.inside(path).is_none_or(|path| path.exists())
     }
 
     /// Whether there is a file at this path.
     #[must_use]
     pub fn is_file(&self, path: &str) -> bool {
-        self.root.join(path).is_file()
+        self.inside(path).is_some_and(|path| path.is_file())
     }
 
     /// Whether there is a directory at this path.
     #[must_use]
     pub fn is_directory(&self, path: &str) -> bool {
-        self.root.join(path).is_dir()
+        self.inside(path).is_some_and(|path| path.is_dir())
     }
 
     /// Whether a file may be run as a program.
     #[must_use]
     pub fn is_executable(&self, path: &str) -> bool {
-        fs::metadata(self.root.join(path))
-            .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+        let data = self.inside(path).map(fs::metadata);
+        data.is_some_and(|data| {
+            data.is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+        })
     }
 
     /// The first bytes of a file; nothing if it cannot be read.
@@ -156,7 +212,7 @@ impl SourceTree {
     pub fn head(&self, path: &str, bytes: usize) -> Vec<u8> {
         use std::io::Read as _;
         let mut head = Vec::new();
-        if let Ok(file) = fs::File::open(self.root.join(path)) {
+        if let Some(Ok(file)) = self.inside(path).map(fs::File::open) {
             // What cannot be read says nothing about the buildspec.
             let _ = file.take(bytes as u64).read_to_end(&mut head);
         }

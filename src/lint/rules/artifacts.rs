@@ -177,7 +177,9 @@ fn base_directory_repeats(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnosti
             continue;
         }
         for file in files(artifact) {
-            let inside = paths::plain(&file.value);
+            // An absolute pattern stays what it is, wherever patterns begin (ART-5).
+            let relative = !file.value.starts_with('/') && !written.value.starts_with('/');
+            let inside = paths::plain(&file.value).filter(|_| relative);
             let Some(rest) = inside.as_deref().and_then(|file| {
                 let rest = file.strip_prefix(base.as_str())?;
                 rest.strip_prefix('/')
@@ -226,7 +228,7 @@ impl<'a> Selected<'a> {
         let mut found: Vec<String> = literal.filter(|path| !paths::has_wildcard(path)).collect();
         if found.len() < self.patterns.len() {
             let files = tree.map(SourceTree::files).unwrap_or_default();
-            found.extend(files.into_iter().filter(|path| {
+            found.extend(files.iter().cloned().filter(|path| {
                 let mut patterns = self.patterns.iter();
                 patterns.any(|(_, _, globs)| globs.selects(path))
             }));

@@ -119,8 +119,10 @@ fn reads<'s>(
         let direct = !word.text.contains("$(") && !word.text.contains('`');
         let written = &script.text()[one.range.clone()];
         let plain = format!("${}", one.name);
+        // A length, or whether there is a value at all, gives nothing away.
+        let harmless = written.starts_with("${#") || written.contains('+');
         let exact = written == plain || written == format!("${{{}}}", one.name);
-        direct.then(|| (*secret, one.range.clone(), exact))
+        (direct && !harmless).then(|| (*secret, one.range.clone(), exact))
     })
 }
 
