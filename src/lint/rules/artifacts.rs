@@ -228,10 +228,15 @@ impl<'a> Selected<'a> {
         let mut found: Vec<String> = literal.filter(|path| !paths::has_wildcard(path)).collect();
         if found.len() < self.patterns.len() {
             let files = tree.map(SourceTree::files).unwrap_or_default();
-            found.extend(files.iter().cloned().filter(|path| {
-                let mut patterns = self.patterns.iter();
-                patterns.any(|(_, _, globs)| globs.selects(path))
-            }));
+            found.extend(
+                files
+                    .iter()
+                    .filter(|path| {
+                        let mut patterns = self.patterns.iter();
+                        patterns.any(|(_, _, globs)| globs.selects(path))
+                    })
+                    .cloned(),
+            );
         }
         found.retain(|path| !self.excluded.iter().any(|globs| globs.selects(path)));
         found
