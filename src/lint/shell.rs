@@ -176,12 +176,25 @@ fn masked(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Longest command that is read as shell, in bytes, and most substitutions in one. Beyond that the grammar takes time that
+/// grows with the square, and nobody wrote it by hand.
+const MAX_TEXT: usize = 1024 * 1024;
+const MAX_SUBSTITUTIONS: usize = 1000;
+
+fn is_bounded(text: &str) -> bool {
+    let opened = text.matches("$(").count() + text.matches('`').count();
+    text.len() <= MAX_TEXT && opened <= MAX_SUBSTITUTIONS
+}
+
 impl Script {
     /// Reads a text. Never fails: what cannot be read is in `errors`.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let tree =
-            PARSER.with_borrow_mut(|parser| parser.as_mut()?.parse(masked(text).as_ref(), None));
+        let parse =
+            |parser: &mut Option<Parser>| parser.as_mut()?.parse(masked(text).as_ref(), None);
+        let tree = is_bounded(text)
+            .then(|| PARSER.with_borrow_mut(parse))
+            .flatten();
         let mut script = Self {
             text: text.to_owned(),
             tree: None,
@@ -911,6 +924,14 @@ mod tests {
             let text = format!("{}y{}", open.repeat(3000), close.repeat(3000));
             assert!(Script::parse(&text).commands.len() < 3000);
         }
+    }
+
+    #[test]
+    fn what_nobody_wrote_by_hand_is_not_looked_into() {
+        let bomb = format!("echo {}", "$(".repeat(200_000));
+        assert!(Script::parse(&bomb).commands.is_empty());
+        let many = format!("echo {}", "$(date) ".repeat(900));
+        assert_eq!(Script::parse(&many).commands.len(), 901);
     }
 
     #[test]

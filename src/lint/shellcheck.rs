@@ -16,9 +16,10 @@ use super::{Item, Subject};
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::env;
 use crate::exec::process;
+use crate::source::Span;
 
 /// Time for one file. ShellCheck needs well under a second for most; the limit is for what nobody foresaw.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Bytes of findings for one file.
 const MOST: u64 = 16 << 20;
@@ -87,6 +88,11 @@ pub(super) fn check(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {
         }
         let script = Script::new(subject, &items);
         let Some(comments) = run(shellcheck, subject, &script) else {
+            // Never a check less without a word.
+            let message = "ShellCheck gave no answer, so the commands are checked without it";
+            let diagnostic = Diagnostic::new(Code::Shellcheck, Span::at(0), message)
+                .with_severity(Severity::Warning);
+            diagnostics.push(diagnostic);
             return;
         };
         let unreadable = comments
