@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,13 @@ BENCH = ROOT / "target/bench"
 ERRORS = BENCH / "errors.log"
 
 MIB = 1024 * 1024
+
+
+def target() -> str:
+    """The name of this kind of machine, as the compiler has it."""
+    said = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
+    return next(line for line in said.splitlines() if line.startswith("host: ")).removeprefix("host: ")
+
 
 # All that a measured program gets to see of the environment: it is the same on every machine, and short, because every
 # item of a build saves and reads all of it.

@@ -27,9 +27,11 @@ const LAYERS: &[(&str, u8)] = &[
     ("env", 1),
     ("phase", 1),
     ("plan", 1),
+    ("engine", 2),
     ("event", 2),
     ("exec", 2),
     ("redact", 2),
+    ("registry", 2),
     ("sink", 2),
     ("store", 2),
     ("artifact", 3),
@@ -40,7 +42,7 @@ const LAYERS: &[(&str, u8)] = &[
 ];
 
 /// Modules of one layer that do not know one another: each is a way out into the world of its own.
-const STRANGERS: &[&str] = &["exec", "sink", "store"];
+const STRANGERS: &[&str] = &["exec", "registry", "sink", "store"];
 
 static ID: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b([A-Z]{3,5}-[0-9]+)\b"));
 static STATEMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?m)^\*\*`([A-Z]+-[0-9]+)` — "));

@@ -1,0 +1,116 @@
+//! What can go wrong with an engine.
+
+use super::{ApiVersion, Endpoint};
+
+/// What went wrong with the engine itself, or with what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody answers there.
+    #[error("could not reach the container engine at {endpoint}: {reason}")]
+    Unreachable {
+        /// Where.
+        endpoint: Endpoint,
+        /// Why, in the system's words.
+        reason: String,
+    },
+    /// Its API is older than what this program needs.
+    #[error(
+        "the container engine at {endpoint} speaks API {version}; this program needs {oldest} (Docker 20.10) or newer"
+    )]
+    TooOld {
+        /// Where.
+        endpoint: Endpoint,
+        /// What it speaks.
+        version: ApiVersion,
+        /// What is needed.
+        oldest: ApiVersion,
+    },
+    /// `DOCKER_HOST`, a context or a certificate that cannot be used.
+    #[error("could not use {what}: {reason}")]
+    Settings {
+        /// Such as ``the Docker context `prod` ``.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// The engine said no.
+    #[error("could not {doing}: {message}")]
+    Refused {
+        /// What was being done, such as `pull IMAGE`.
+        doing: String,
+        /// HTTP status.
+        status: u16,
+        /// The engine's words.
+        message: String,
+    },
+    /// The connection broke, or the engine did not answer in time.
+    #[error("could not {doing}: {reason}")]
+    Connection {
+        /// What was being done.
+        doing: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// An error of bollard's as ours.
+    #[must_use]
+    pub fn api(doing: impl Into<String>, error: bollard::errors::Error) -> Self {
+        let doing = doing.into();
+        match error {
+            bollard::errors::Error::DockerResponseServerError {
+                status_code,
+                message,
+            } => Self::Refused {
+                doing,
+                status: status_code,
+                message: message.trim().to_owned(),
+            },
+            bollard::errors::Error::RequestTimeoutError => Self::Connection {
+                doing,
+                reason: "the engine did not answer in time".to_owned(),
+            },
+            other => Self::Connection {
+                doing,
+                reason: chain(&other),
+            },
+        }
+    }
+
+    pub(super) fn unreachable(endpoint: &Endpoint, error: bollard::errors::Error) -> Self {
+        let reason = match Self::api("", error) {
+            Self::Refused { message, .. } => message,
+            Self::Connection { reason, .. } => reason,
+            other => other.to_string(),
+        };
+        Self::Unreachable {
+            endpoint: endpoint.clone(),
+            reason,
+        }
+    }
+
+    /// HTTP status of a refusal.
+    #[must_use]
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}
+
+/// An error with all its causes, each said once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
+}
