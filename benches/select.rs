@@ -23,6 +23,7 @@ fn main() -> Result<(), String> {
     let workspace = Workspace {
         source_directory: directory.into(),
         hidden: Vec::new(),
+        mounts: Vec::new(),
     };
     let manifest = select(&selection, &workspace, &|| false)
         .manifest

@@ -513,6 +513,7 @@ mod tests {
             &Workspace {
                 source_directory: tree.to_owned(),
                 hidden: Vec::new(),
+                mounts: Vec::new(),
             },
             &|| false,
         )

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::glob::{self, Pattern, PatternError};
 use super::walk::{Hidden, Oddity, Walk, WalkError};
 use crate::event::{ArtifactSelected, DirectorySelection, Warning};
+use crate::exec::Mount;
 use crate::source::LineColumn;
 
 /// What to select: an artifact of the plan with its texts expanded.
@@ -34,8 +35,62 @@ pub struct Selection {
 pub struct Workspace {
     /// The source directory: absolute.
     pub source_directory: PathBuf,
-    /// What is never selected: where artifacts and logs themselves go. Canonical paths.
+    /// What is never selected: where artifacts and logs themselves go. Canonical paths of this machine.
     pub hidden: Vec<PathBuf>,
+    /// Where directories are that commands see in another place. If there are any, one of them is for `/`: what a
+    /// container calls one thing must not be taken for what this machine calls so.
+    pub mounts: Vec<Mount>,
+}
+
+impl Workspace {
+    /// Where this program finds what commands see there.
+    #[must_use]
+    pub fn outside(&self, path: &Path) -> PathBuf {
+        if self.mounts.is_empty() {
+            return path.to_owned();
+        }
+        let path = normalised(path);
+        let mounts = self.mounts.iter();
+        let nearest = mounts
+            .filter(|mount| path.starts_with(&mount.inside))
+            .max_by_key(|mount| mount.inside.components().count());
+        match nearest {
+            Some(mount) => match path.strip_prefix(&mount.inside) {
+                Ok(rest) if rest.as_os_str().is_empty() => mount.outside.clone(),
+                Ok(rest) => mount.outside.join(rest),
+                Err(_) => path,
+            },
+            None => path,
+        }
+    }
+}
+
+/// Where the walks of a selection begin, as commands see it: a single file itself, where a pattern names one.
+#[must_use]
+pub fn starts(selection: &Selection, source_directory: &Path) -> Vec<PathBuf> {
+    let base = selection.base_directory.as_deref().unwrap_or_default();
+    let base = literal_part(&source_directory.join(base));
+    let patterns = selection
+        .files
+        .iter()
+        .map(|(text, _)| literal_part(&base.join(text)))
+        .filter(|start| !start.starts_with(&base));
+    let mut starts: Vec<PathBuf> = patterns.collect();
+    starts.insert(0, base.clone());
+    starts
+}
+
+/// A path up to its first segment with a wildcard, without `.` and `..`.
+fn literal_part(path: &Path) -> PathBuf {
+    let wild = |segment: &OsStr| {
+        let bytes = segment.as_bytes();
+        bytes.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
+    };
+    let literal: PathBuf = path
+        .components()
+        .take_while(|part| !wild(part.as_os_str()))
+        .collect();
+    normalised(&literal)
 }
 
 /// The files of an artifact, in the order in which they are stored.
@@ -333,6 +388,7 @@ pub fn visit(
         keep_symlinks: false,
         stopped,
     };
+    let start = workspace.outside(&start);
     // Whoever looks for what may be there can do without what cannot be read.
     let _ = walk.run(&start, &mut |file| {
         found(&start.join(OsStr::from_bytes(file.path)));
@@ -352,7 +408,7 @@ struct Selector<'s> {
 
 impl Selector<'_> {
     fn run(&mut self, base: &OsStr) -> Result<(), Error> {
-        let directories = expand_directories(&self.workspace.source_directory, base, self.stopped)?;
+        let directories = expand_directories(self.workspace, base, self.stopped)?;
         if directories.is_empty() {
             return Err(Error::NoBaseDirectory {
                 text: base.to_string_lossy().into_owned(),
@@ -423,7 +479,8 @@ impl Selector<'_> {
         excludes: &[Pattern],
         seen: &mut Seen,
     ) -> Result<(), Error> {
-        if !start.directory.is_dir() {
+        let directory = self.workspace.outside(&start.directory);
+        if !directory.is_dir() {
             return Ok(());
         }
         let alternatives: Vec<Vec<Pattern>> = group
@@ -445,11 +502,14 @@ impl Selector<'_> {
             stopped: self.stopped,
         };
         let root = bounded(self.manifest.roots.len());
-        self.manifest.roots.push(start.clone());
+        self.manifest.roots.push(Root {
+            directory: directory.clone(),
+            prefix: start.prefix.clone(),
+        });
         let before = self.manifest.entries.len();
         let mut matched_by: Vec<u32> = Vec::new();
         let manifest = &mut self.manifest;
-        let walked = walk.run(&start.directory, &mut |found| {
+        let walked = walk.run(&directory, &mut |found| {
             manifest.push(root, found.path, found.symlink);
             matched_by.push(bounded(found.pattern));
         });
@@ -542,7 +602,7 @@ impl Selector<'_> {
     }
 
     fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(&self.workspace.source_directory)
+        path.strip_prefix(self.workspace.outside(&self.workspace.source_directory))
             .unwrap_or(path)
             .display()
             .to_string()
@@ -581,6 +641,7 @@ impl Selector<'_> {
         }
         let message = format!("`{}` matched no file", wanted.shown);
         let mut warning = Warning::new(message).at(wanted.place);
+        let outside = self.workspace.outside(directory);
         let named = |hidden: &&Hidden| hidden.named.contains(&index);
         let reached = |hidden: &&Hidden| hidden.patterns.contains(&index);
         let about = |hidden: &Hidden| self.about_hidden(hidden);
@@ -589,7 +650,7 @@ impl Selector<'_> {
             .iter()
             .find(named)
             .map(about)
-            .or_else(|| super::miss::explain(directory, &wanted.text, &self.workspace.hidden))
+            .or_else(|| super::miss::explain(&outside, &wanted.text, &self.workspace.hidden))
             .or_else(|| seen.hidden.iter().find(reached).map(about));
         self.warnings.push(warning);
         Ok(())
@@ -762,15 +823,17 @@ fn warning_about(oddity: &Oddity) -> Warning {
 
 /// The directories that `base-directory` stands for, as they are shown and as they are, in order (ART-2).
 fn expand_directories(
-    source: &Path,
+    workspace: &Workspace,
     base: &OsStr,
     stopped: &dyn Fn() -> bool,
 ) -> Result<Vec<(String, PathBuf)>, Error> {
+    let source = &workspace.source_directory;
     let text = base.as_bytes();
     let wild = text.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
     if !wild {
         let directory: PathBuf = source.join(base).components().collect();
-        let found = directory
+        let found = workspace
+            .outside(&directory)
             .is_dir()
             .then(|| (base.to_string_lossy().into_owned(), directory));
         return Ok(found.into_iter().collect());
@@ -787,7 +850,7 @@ fn expand_directories(
     {
         let mut next = Vec::new();
         for directory in &found {
-            one_level(directory, segment, stopped, &mut next)?;
+            one_level(workspace, directory, segment, stopped, &mut next)?;
         }
         next.dedup();
         found = next;
@@ -803,6 +866,7 @@ fn expand_directories(
 
 /// The directories below one directory that a segment stands for.
 fn one_level(
+    workspace: &Workspace,
     directory: &Path,
     segment: &[u8],
     stopped: &dyn Fn() -> bool,
@@ -816,7 +880,7 @@ fn one_level(
         .any(|byte| matches!(byte, b'*' | b'?' | b'['));
     if !wild {
         let below = directory.join(OsStr::from_bytes(segment));
-        if below.is_dir() {
+        if workspace.outside(&below).is_dir() {
             found.push(below);
         }
         return Ok(());
@@ -831,7 +895,7 @@ fn one_level(
         source,
     };
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
+    for entry in std::fs::read_dir(workspace.outside(directory)).map_err(unreadable)? {
         names.push(entry.map_err(unreadable)?.file_name());
     }
     names.sort();
@@ -841,12 +905,13 @@ fn one_level(
             || pattern
                 .iter()
                 .any(|pattern| pattern.accepts(pattern.start(), name.as_bytes()));
-        if !matches || !below.is_dir() {
+        let outside = workspace.outside(&below);
+        if !matches || !outside.is_dir() {
             continue;
         }
         if any_depth {
-            if !below.is_symlink() {
-                one_level(&below, segment, stopped, found)?;
+            if !outside.is_symlink() {
+                one_level(workspace, &below, segment, stopped, found)?;
             }
         } else {
             found.push(below);
@@ -877,6 +942,7 @@ mod tests {
         Workspace {
             source_directory: tree.path().to_owned(),
             hidden: Vec::new(),
+            mounts: Vec::new(),
         }
     }
 
@@ -982,6 +1048,7 @@ mod tests {
         let workspace = Workspace {
             source_directory: source.clone(),
             hidden: Vec::new(),
+            mounts: Vec::new(),
         };
         let absolute = |rest: &str| format!("{}/{rest}", tree.path().display());
         let outside = absolute("other/b").trim_start_matches('/').to_owned();
@@ -1088,6 +1155,7 @@ mod tests {
         let workspace = Workspace {
             source_directory: tree.path().to_owned(),
             hidden,
+            mounts: Vec::new(),
         };
         assert_eq!(
             stored(&select(&selection("", &["**/*"]), &workspace, &|| false)),

@@ -402,6 +402,7 @@ mod tests {
         let workspace = Workspace {
             source_directory: tree.path().to_owned(),
             hidden: Vec::new(),
+            mounts: Vec::new(),
         };
         let manifest = select(&selection, &workspace, &|| false).manifest.unwrap();
         let listed =

@@ -560,7 +560,18 @@ fn remedy(error: &exec::Error) -> Option<String> {
         | exec::Error::SaveState { .. } => {
             Some("make room there, or point TMPDIR somewhere else".to_owned())
         }
-        exec::Error::SourceDirectory { .. }
+        exec::Error::ImageWithoutShell { shell, .. } => Some(format!(
+            "use an image that has `{shell}`, or another shell with `--shell`"
+        )),
+        exec::Error::EntryPoint { .. } => Some(
+            "run without it, with `--no-entrypoint`, or use an image whose entry point runs its arguments"
+                .to_owned(),
+        ),
+        exec::Error::FoundDead { help, .. } => help.clone(),
+        exec::Error::Image { .. }
+        | exec::Error::Engine(_)
+        | exec::Error::InContainer { .. }
+        | exec::Error::SourceDirectory { .. }
         | exec::Error::Spawn { .. }
         | exec::Error::System { .. } => None,
     }

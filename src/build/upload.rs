@@ -1,13 +1,14 @@
 //! UPLOAD_ARTIFACTS: texts are expanded, files selected, artifacts stored, reports looked for.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::drive::{Driver, Left, broken};
 use super::machine::Input;
 use crate::artifact::place::{self, Place};
 use crate::artifact::upload::{self, Artifact};
-use crate::artifact::{SelectError, Selected, Selection, select};
+use crate::artifact::{SelectError, Selected, Selection, select, starts};
 use crate::event::{ArtifactProgress, ArtifactStage, EventKind, Warning};
 use crate::exec::{Escalation, Session};
 use crate::phase::{CLIENT_ERROR, PhaseContext, Status};
@@ -68,8 +69,12 @@ impl Driver {
             Ok(expanded) => expanded,
             Err(failure) => return Some(Err(failure)),
         };
-        let workspace = self.workspace.clone();
         let selection = expanded.selection.clone();
+        let starts = starts(&selection, &self.workspace.source_directory);
+        if let Err(failure) = self.bring(session, &starts).await? {
+            return Some(Err(failure));
+        }
+        let workspace = self.workspace.clone();
         let stop = self.stop.clone();
         let selecting = tokio::task::spawn_blocking(move || {
             select(&selection, &workspace, &|| stop.is_requested())
@@ -132,6 +137,24 @@ impl Driver {
             }
             Some(Err(error)) => Err(Self::not_stored(&error)),
             None => Err(Failure::build("stopped")),
+        })
+    }
+
+    /// Makes what may be selected readable here.
+    async fn bring<S: Session>(
+        &mut self,
+        session: &mut S,
+        starts: &[PathBuf],
+    ) -> Left<Result<(), Failure>> {
+        Some(match self.attend(session.bring(starts)).await? {
+            Ok(mounts) => {
+                self.workspace.mounts = mounts;
+                Ok(())
+            }
+            Err(error) => Err(Failure {
+                status: Status::Fault,
+                context: broken(&error),
+            }),
         })
     }
 
@@ -311,7 +334,7 @@ impl Driver {
     /// Looks for reports, unless the build has said not to (LOG-14). Never fails a build.
     async fn discover_reports<S: Session>(&mut self, session: &mut S) -> Left<()> {
         let (mut wanted, mut pattern) = (true, OsString::from("**/*"));
-        if session.mentions(AUTO_DISCOVER) {
+        if session.mentions(AUTO_DISCOVER).await {
             let texts = [
                 format!("${AUTO_DISCOVER}"),
                 AUTO_DISCOVER_PATTERN.to_owned(),
@@ -327,7 +350,8 @@ impl Driver {
                 pattern.clone_from(&values[1]);
             }
         }
-        if !wanted {
+        let source = [self.workspace.source_directory.clone()];
+        if !wanted || self.bring(session, &source).await?.is_err() {
             return Some(());
         }
         let (workspace, shown) = (

@@ -10,10 +10,11 @@ use clap_complete::Shell as CompletionShell;
 use crate::buildspec::model::Shell;
 use crate::diagnostic::Code;
 use crate::diagnostic::format::Format;
+use crate::exec::container::{PullPolicy, SourceMount, Ulimit};
 use crate::lint::FileKind;
 use crate::lint::config::Level;
 use crate::plan::{NamespaceType, Packaging, ProjectName};
-use crate::units::parse_duration;
+use crate::units::{parse_duration, parse_size};
 
 /// Colours of `--help`: those of cargo.
 const STYLES: Styles = Styles::styled()
@@ -113,6 +114,9 @@ pub(super) struct RequestArgs {
     #[arg(long, value_name = "PROFILE", help_heading = "Environment")]
     pub(super) profile: Option<String>,
 
+    #[command(flatten)]
+    pub(super) container: ContainerArgs,
+
     /// Where artifacts go: a directory, or s3://BUCKET/PREFIX [default: .runner/artifacts beside the source]
     #[arg(long, value_name = "DIR|s3://…", value_hint = ValueHint::AnyPath, help_heading = "Artifacts")]
     pub(super) artifacts: Option<String>,
@@ -163,6 +167,128 @@ pub(super) struct RequestArgs {
         help_heading = "Output"
     )]
     pub(super) color: When,
+}
+
+/// Where commands run, if not on this machine.
+#[derive(Debug, ClapArgs)]
+pub(super) struct ContainerArgs {
+    /// Where commands run [default: docker if there is `--image`, else host]
+    #[arg(long, value_name = "EXECUTOR", help_heading = "Container")]
+    pub(super) executor: Option<ExecutorArg>,
+
+    /// Build image: run the commands in a container of it
+    #[arg(long, value_name = "IMAGE", help_heading = "Container")]
+    pub(super) image: Option<String>,
+
+    /// Use another image wherever this one is asked for
+    #[arg(long, value_name = "NAME=IMAGE", value_parser = image_pair, help_heading = "Container")]
+    pub(super) image_map: Vec<(String, String)>,
+
+    /// When to pull the image
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "missing",
+        help_heading = "Container"
+    )]
+    pub(super) pull: PullArg,
+
+    /// Platform of the image, such as linux/arm64
+    #[arg(long, value_name = "PLATFORM", help_heading = "Container")]
+    pub(super) platform: Option<String>,
+
+    /// Do not run the image's entry point
+    #[arg(long, help_heading = "Container")]
+    pub(super) no_entrypoint: bool,
+
+    /// Give the container the machine's devices and rights, as CodeBuild's privileged mode does
+    #[arg(long, help_heading = "Container")]
+    pub(super) privileged: bool,
+
+    /// Mount the engine's socket: commands can then do with this machine whatever they want
+    #[arg(long, help_heading = "Container")]
+    pub(super) engine_socket: bool,
+
+    /// Network of the container: a name, `host` or `none`
+    #[arg(long, value_name = "NETWORK", help_heading = "Container")]
+    pub(super) network: Option<String>,
+
+    /// A host name that the container knows
+    #[arg(long, value_name = "NAME:ADDRESS", value_parser = host_pair, help_heading = "Container")]
+    pub(super) add_host: Vec<String>,
+
+    /// A directory or a volume in the container
+    #[arg(long, value_name = "SOURCE:TARGET[:OPTIONS]", value_parser = volume, help_heading = "Container")]
+    pub(super) volume: Vec<String>,
+
+    /// Most memory, such as 4g
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Container")]
+    pub(super) memory: Option<u64>,
+
+    /// Most processors, such as 1.5
+    #[arg(long, value_name = "NUMBER", value_parser = processors, help_heading = "Container")]
+    pub(super) cpus: Option<u64>,
+
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Container")]
+    pub(super) shm_size: Option<u64>,
+
+    /// Most processes and threads
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Container")]
+    pub(super) pids_limit: Option<u64>,
+
+    /// A limit of each process, such as nofile=1024:2048
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = ulimit, help_heading = "Container")]
+    pub(super) ulimit: Vec<Ulimit>,
+
+    /// How the source gets into the container: `auto` mounts it if the engine is on this machine, else copies it
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "auto",
+        help_heading = "Container"
+    )]
+    pub(super) mount_source: MountArg,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExecutorArg {
+    Host,
+    Docker,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum PullArg {
+    Always,
+    Missing,
+    Never,
+}
+
+impl From<PullArg> for PullPolicy {
+    fn from(pull: PullArg) -> Self {
+        match pull {
+            PullArg::Always => Self::Always,
+            PullArg::Missing => Self::Missing,
+            PullArg::Never => Self::Never,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum MountArg {
+    Auto,
+    Bind,
+    Copy,
+}
+
+impl From<MountArg> for SourceMount {
+    fn from(mount: MountArg) -> Self {
+        match mount {
+            MountArg::Auto => Self::Auto,
+            MountArg::Bind => Self::Bind,
+            MountArg::Copy => Self::Copy,
+        }
+    }
 }
 
 /// What a build is asked for, and how it is shown.
@@ -423,6 +549,55 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("a build needs more time than none".to_owned()),
         positive => Ok(positive),
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).map_err(|error| error.to_string())
+}
+
+/// Billionths of a processor.
+fn processors(text: &str) -> Result<u64, String> {
+    let expected = || "expected a number such as 2 or 0.5".to_owned();
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    if part.is_empty() || part.len() > 9 || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(expected());
+    }
+    let part: u64 = format!("{part:0<9}").parse().map_err(|_| expected())?;
+    let whole: u64 = whole.parse().map_err(|_| expected())?;
+    whole
+        .checked_mul(1_000_000_000)
+        .and_then(|whole| whole.checked_add(part))
+        .filter(|billionths| *billionths > 0)
+        .ok_or_else(expected)
+}
+
+fn ulimit(text: &str) -> Result<Ulimit, String> {
+    Ulimit::parse(text).ok_or_else(|| "expected NAME=SOFT or NAME=SOFT:HARD".to_owned())
+}
+
+fn image_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, image)) if !name.is_empty() && !image.is_empty() => {
+            Ok((name.to_owned(), image.to_owned()))
+        }
+        _ => Err("expected NAME=IMAGE".to_owned()),
+    }
+}
+
+fn host_pair(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((name, address)) if !name.is_empty() && !address.is_empty() => Ok(text.to_owned()),
+        _ => Err("expected NAME:ADDRESS".to_owned()),
+    }
+}
+
+fn volume(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((source, target)) if !source.is_empty() && target.starts_with('/') => {
+            Ok(text.to_owned())
+        }
+        _ => Err("expected SOURCE:TARGET, the target absolute".to_owned()),
     }
 }
 

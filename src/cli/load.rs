@@ -1,6 +1,6 @@
 //! From arguments to a plan: what `run` and `plan` have in common.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::RequestArgs;
 use super::buildspec_file::{self, NotFound};
@@ -66,7 +66,9 @@ pub(super) async fn load(args: &RequestArgs, count_build: bool) -> Result<Loaded
                     || "buildspec.yml".to_owned(),
                     |file| file.display().to_string(),
                 );
-                let location = not_found.location.clone();
+                let location = not_found.location.as_deref().map(|location| {
+                    as_commands_see(location, &directory, &request.source.directory)
+                });
                 let plan = Err(refuse_file(*not_found, colour));
                 return Ok(Loaded {
                     request,
@@ -79,7 +81,8 @@ pub(super) async fn load(args: &RequestArgs, count_build: bool) -> Result<Loaded
                 });
             }
         };
-    request.buildspec_location.clone_from(&found.location);
+    let location = as_commands_see(&found.location, &directory, &request.source.directory);
+    request.buildspec_location.clone_from(&location);
     let (plan, warnings) = match decide(&found.source, &request) {
         Ok((plan, warnings)) => (Ok(Box::new(plan)), warnings),
         Err(diagnostics) => (Err(refuse(&found.source, &diagnostics, colour)), Vec::new()),
@@ -88,11 +91,19 @@ pub(super) async fn load(args: &RequestArgs, count_build: bool) -> Result<Loaded
         request,
         directory,
         name: found.source.name().to_owned(),
-        location: Some(found.location),
+        location: Some(location),
         plan,
         warnings,
         source: Some(found.source),
     })
+}
+
+/// A place in the source directory as it is called where commands run.
+fn as_commands_see(location: &str, outside: &Path, inside: &Path) -> String {
+    match Path::new(location).strip_prefix(outside) {
+        Ok(rest) => inside.join(rest).display().to_string(),
+        Err(_) => location.to_owned(),
+    }
 }
 
 /// All findings of all stages; an error in the buildspec itself keeps the plan from being tried.

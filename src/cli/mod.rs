@@ -6,6 +6,8 @@ mod args;
 mod aws;
 mod buildspec_file;
 mod config;
+mod container;
+mod engine;
 mod fix;
 mod load;
 mod lsp;
@@ -27,6 +29,7 @@ use clap::{CommandFactory as _, Parser as _};
 use self::args::{Args, Command};
 use crate::build::ExitCode;
 use crate::buildspec::{schema, yaml};
+use crate::exec::container::CONTAINER_NAME;
 use crate::exec::process;
 
 /// Runs the program with these arguments, the name it was called by first.
@@ -39,6 +42,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         .unwrap_or_default();
     if called_as == process::SESSION_NAME {
         return session(&arguments);
+    }
+    if called_as == CONTAINER_NAME {
+        return container::inside(&arguments);
     }
     report_bugs();
     let args = match Args::try_parse_from(arguments) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::args::RequestArgs;
-use super::{aws, machine, mistake};
+use super::{aws, container, machine, mistake};
 use crate::env;
 use crate::exec::process;
 use crate::plan::{ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, Source};
@@ -53,21 +53,30 @@ pub(super) async fn request(
         .project
         .clone()
         .unwrap_or_else(|| ProjectName::from_directory_name(&name));
-    let (source, region) = tokio::join!(
+    let (mut source, region) = tokio::join!(
         source(args, directory),
         aws::region(args.region.as_deref(), args.profile.as_deref()),
     );
-    let mut environment = machine::variables();
+    let build_uuid = uuid::Uuid::new_v4().to_string();
+    let in_container = container::image(&args.container)?.is_some();
+    let mut environment = if in_container {
+        container::environment()
+    } else {
+        machine::variables()
+    };
     // What the flags say holds for the commands as it does for the runner's own calls.
-    if let Some(profile) = &args.profile {
+    if let (Some(profile), false) = (&args.profile, in_container) {
         environment.push(("AWS_PROFILE".into(), profile.into()));
     }
     if let Some(region) = &args.region {
         environment
             .extend(["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| (name.into(), region.into())));
     }
+    if in_container {
+        source.directory = container::source_directory(&build_uuid);
+    }
     Ok(BuildRequest {
-        build_uuid: uuid::Uuid::new_v4().to_string(),
+        build_uuid,
         build_number: 0,
         project,
         start_time,

@@ -12,9 +12,11 @@ use tokio::sync::mpsc;
 use super::args::{RequestArgs, RunArgs};
 use super::load::{self, Loaded};
 use super::request::DEFAULT_ARTIFACTS;
-use super::{aws, buildspec_file, complain, machine, mistake, plan, request, terminal, usage};
+use super::{
+    aws, buildspec_file, complain, container, machine, mistake, plan, request, terminal, usage,
+};
 use crate::artifact::Workspace;
-use crate::build::{ExitCode, Finished, Prepared, World, drive};
+use crate::build::{ExitCode, Finished, Prepared, StopSignals, World, drive};
 use crate::event::BuildStarted;
 use crate::exec::{Executor, HostExecutor, process};
 use crate::plan::ArtifactLocation;
@@ -44,7 +46,7 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
         match load::load(&args.request, !args.dry_run).await {
             Err(mistake) => usage(&mistake),
             Ok(loaded) if args.dry_run => dry_run(&loaded),
-            Ok(loaded) => build(args, loaded, started_at).await,
+            Ok(loaded) => Box::pin(build(args, loaded, started_at)).await,
         }
     });
     // Work that nobody waits for any more must not keep the process.
@@ -116,31 +118,80 @@ async fn build(args: RunArgs, loaded: Loaded, started_at: Instant) -> ExitCode {
         complain(&format!("error: could not listen for signals: {error}\n"));
         return ExitCode::Fault;
     }
+    let image = match container::image(&args.request.container) {
+        Ok(image) => image,
+        Err(mistake) => return usage(&mistake),
+    };
     let recorder = Recorder::start(sinks, loaded.secrets());
-    let world = World {
-        executor: HostExecutor {
-            temporary_directory: machine::private_directory(),
-            path: machine::variable("PATH"),
-            leave_terminal: process::has_terminal()
-                .then(process::this_program)
-                .flatten(),
-        },
+    let surroundings = Surroundings {
         store: Arc::new(store(&args.request, &loaded)),
         workspace: workspace(&args, &loaded),
-        temporary_directory: machine::temporary_directory(),
         recorder,
+        stop_signals,
     };
     let Finished {
         outcome,
         sink_failures,
-    } = drive(prepare(loaded, started_at), world, stop_signals).await;
+    } = match image {
+        None => Box::pin(surroundings.drive(host(), loaded, started_at)).await,
+        Some(image) => {
+            let build_id = format!("{}:{}", loaded.request.project, loaded.request.build_uuid);
+            match container::executor(&args.request, image, &loaded.directory, &build_id) {
+                Ok(executor) => Box::pin(surroundings.drive(executor, loaded, started_at)).await,
+                Err(error) => {
+                    complain(&format!("error: {error}\n"));
+                    return ExitCode::Fault;
+                }
+            }
+        }
+    };
     finish(outcome.exit_code(), &sink_failures).await
 }
 
-fn prepare(loaded: Loaded, started_at: Instant) -> Prepared {
+fn host() -> HostExecutor {
+    HostExecutor {
+        temporary_directory: machine::private_directory(),
+        path: machine::variable("PATH"),
+        leave_terminal: process::has_terminal()
+            .then(process::this_program)
+            .flatten(),
+    }
+}
+
+/// Everything a build touches besides the place where its commands run.
+struct Surroundings {
+    store: Arc<Store>,
+    workspace: Workspace,
+    recorder: Recorder,
+    stop_signals: StopSignals,
+}
+
+impl Surroundings {
+    async fn drive<E: Executor>(
+        self,
+        executor: E,
+        loaded: Loaded,
+        started_at: Instant,
+    ) -> Finished {
+        let world = World {
+            executor,
+            store: self.store,
+            workspace: self.workspace,
+            temporary_directory: machine::temporary_directory(),
+            recorder: self.recorder,
+        };
+        drive(
+            prepare(loaded, started_at, E::NAME),
+            world,
+            self.stop_signals,
+        )
+        .await
+    }
+}
+
+fn prepare(loaded: Loaded, started_at: Instant, executor: &'static str) -> Prepared {
     let Loaded {
         request,
-        directory,
         location,
         plan,
         warnings,
@@ -160,10 +211,10 @@ fn prepare(loaded: Loaded, started_at: Instant) -> Prepared {
             build_id: format!("{}:{}", request.project, request.build_uuid),
             project: request.project.as_str().to_owned(),
             build_number: request.build_number,
-            executor: HostExecutor::NAME,
+            executor,
             runner_version: env!("CARGO_PKG_VERSION"),
         },
-        source_directory: directory.display().to_string(),
+        source_directory: request.source.directory.display().to_string(),
         buildspec_location: location,
         plan: plan.map_err(|refusal| refusal.context),
         warnings,
@@ -220,12 +271,13 @@ fn workspace(args: &RunArgs, loaded: &Loaded) -> Workspace {
         .flatten()
         .cloned();
     Workspace {
-        source_directory: loaded.directory.clone(),
+        source_directory: loaded.request.source.directory.clone(),
         hidden: std::iter::once(default)
             .chain(store)
             .chain(files)
             .map(|path: PathBuf| machine::canonical(&path))
             .collect(),
+        mounts: Vec::new(),
     }
 }
 

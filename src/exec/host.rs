@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 use super::process::{self, Process, Start};
 use super::shell::{self, StateFiles};
 use super::{
-    Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Output, Session,
+    Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount, Output,
+    Session,
 };
 use crate::buildspec::model::Shell;
 use crate::event::Exit;
@@ -235,7 +236,7 @@ impl Session for HostSession {
         Ok(Ok(expanded))
     }
 
-    fn mentions(&self, name: &str) -> bool {
+    async fn mentions(&mut self, name: &str) -> bool {
         let saved = self
             .saved_env
             .windows(name.len())
@@ -246,6 +247,10 @@ impl Session for HostSession {
                 .variables
                 .iter()
                 .any(|(known, _)| known.as_bytes().starts_with(name.as_bytes()))
+    }
+
+    async fn bring(&mut self, _starts: &[PathBuf]) -> Result<Vec<Mount>, Error> {
+        Ok(Vec::new())
     }
 
     async fn drain_background(&mut self, output: &Output) {

@@ -12,11 +12,13 @@
 //!   failure, and twice.
 //! - Nothing here prints; nothing here knows phases.
 
+pub mod container;
 mod host;
 pub mod process;
 pub mod scripted;
 pub mod shell;
 
+pub use container::{ContainerExecutor, ContainerSession};
 pub use host::{HostExecutor, HostSession};
 
 use std::ffi::OsString;
@@ -83,6 +85,15 @@ pub struct ExpandFailure {
     pub exit: Exit,
 }
 
+/// A directory or file that is called one thing where commands run and another here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// As commands see it: absolute.
+    pub inside: PathBuf,
+    /// As this program sees it: absolute.
+    pub outside: PathBuf,
+}
+
 /// A place where builds can run.
 pub trait Executor {
     /// What it opens.
@@ -118,7 +129,11 @@ pub trait Session {
     ) -> impl Future<Output = Result<Result<Vec<OsString>, ExpandFailure>, Error>>;
 
     /// Whether a name occurs among the variables that the next command would see; a guess that errs on the side of yes.
-    fn mentions(&self, name: &str) -> bool;
+    fn mentions(&mut self, name: &str) -> impl Future<Output = bool>;
+
+    /// Makes files that commands left readable for this program, as its own user: those of the source, and those in or
+    /// below `starts`, paths as commands see them. Gives where they are, if that is not where commands see them.
+    fn bring(&mut self, starts: &[PathBuf]) -> impl Future<Output = Result<Vec<Mount>, Error>>;
 
     /// Passes on what background processes wrote meanwhile, without waiting for more.
     fn drain_background(&mut self, output: &Output) -> impl Future<Output = ()>;
@@ -201,6 +216,49 @@ pub enum Error {
         program: String,
         /// Why.
         source: io::Error,
+    },
+    /// The container engine.
+    #[error(transparent)]
+    Engine(#[from] crate::engine::Error),
+    /// The build image.
+    #[error("could not use the image {image}: {reason}")]
+    Image {
+        /// Which image.
+        image: String,
+        /// Why, in the engine's or the registry's words.
+        reason: String,
+    },
+    /// The buildspec's shell is not in the build image.
+    #[error("there is no shell `{shell}` in the image {image}")]
+    ImageWithoutShell {
+        /// Which image.
+        image: String,
+        /// Which shell.
+        shell: String,
+    },
+    /// The image's entry point ended before the build began.
+    #[error("the entry point of the image {image} ended with status {status} instead of running what it was given{}", if said.is_empty() { String::new() } else { format!(": {said}") })]
+    EntryPoint {
+        /// Which image.
+        image: String,
+        /// Its exit status.
+        status: i64,
+        /// What it wrote last.
+        said: String,
+    },
+    /// The container ended while the build ran.
+    #[error("Build container found dead before completing the build: {reason}")]
+    FoundDead {
+        /// Why, as far as it is known.
+        reason: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+    /// Something in the container, in its own words.
+    #[error("{message}")]
+    InContainer {
+        /// What.
+        message: String,
     },
     /// A pipe, or waiting for a process.
     #[error("could not {doing}")]

@@ -189,6 +189,11 @@ fn clear_ended_orphans() -> bool {
     }
 }
 
+/// Clears away children that ended and that nobody waits for, for a process that waits for none of its own.
+pub fn clear_ended() {
+    let _ = clear_ended_orphans();
+}
+
 /// Every living process that comes from this one, to any depth.
 #[must_use]
 fn descendants() -> Vec<i32> {

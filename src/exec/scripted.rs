@@ -13,9 +13,11 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 
 use super::{
-    Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Output, Session,
+    Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount, Output,
+    Session,
 };
 use crate::event::Exit;
 
@@ -100,8 +102,12 @@ impl Session for ScriptedSession {
         Ok(Ok(texts.iter().map(OsString::from).collect()))
     }
 
-    fn mentions(&self, _name: &str) -> bool {
+    async fn mentions(&mut self, _name: &str) -> bool {
         false
+    }
+
+    async fn bring(&mut self, _starts: &[PathBuf]) -> Result<Vec<Mount>, Error> {
+        Ok(Vec::new())
     }
 
     async fn drain_background(&mut self, _output: &Output) {}

@@ -147,6 +147,7 @@ mod tests {
             let workspace = Workspace {
                 source_directory: place.path().to_owned(),
                 hidden: Vec::new(),
+                mounts: Vec::new(),
             };
             let found = count(&workspace, OsStr::new("**/*"), &|| false);
             assert_eq!(found == 1, expected, "{name}: {content}");
@@ -164,6 +165,7 @@ mod tests {
         let workspace = Workspace {
             source_directory: place.path().to_owned(),
             hidden: Vec::new(),
+            mounts: Vec::new(),
         };
         let asked = Cell::new(0);
         let over = || {

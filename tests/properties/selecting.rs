@@ -171,6 +171,7 @@ fn selected(directory: &Path, files: &[String], excludes: &[String]) -> Vec<Stri
     let workspace = Workspace {
         source_directory: directory.to_owned(),
         hidden: Vec::new(),
+        mounts: Vec::new(),
     };
     match select(&selection, &workspace, &|| false).manifest {
         Ok(manifest) => manifest

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,8 @@ use buildspec_runner::buildspec;
 use buildspec_runner::event::{BuildStarted, Event, EventKind, Exit, Grammar, StopReason};
 use buildspec_runner::exec::scripted::{ScriptedExecutor, ScriptedSession};
 use buildspec_runner::exec::{
-    Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Output, Session,
+    Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount, Output,
+    Session,
 };
 use buildspec_runner::phase::{CommandPhase, OnFailure, Phase, Status};
 use buildspec_runner::plan::plan;
@@ -87,8 +88,12 @@ impl Session for StoppableSession {
         self.scripted.expand(texts, output, cancel).await
     }
 
-    fn mentions(&self, name: &str) -> bool {
-        self.scripted.mentions(name)
+    async fn mentions(&mut self, name: &str) -> bool {
+        self.scripted.mentions(name).await
+    }
+
+    async fn bring(&mut self, starts: &[PathBuf]) -> Result<Vec<Mount>, Error> {
+        self.scripted.bring(starts).await
     }
 
     async fn drain_background(&mut self, output: &Output) {
@@ -200,6 +205,7 @@ fn run(build: &Build, reason: StopReason, timeout: Duration) -> Told {
                 workspace: Workspace {
                     source_directory: path("source"),
                     hidden: Vec::new(),
+                    mounts: Vec::new(),
                 },
                 temporary_directory: directory.path().to_owned(),
                 recorder: Recorder::start(vec![Box::new(collected)], Secrets::default()),

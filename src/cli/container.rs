@@ -1,0 +1,175 @@
+//! Builds in containers: from arguments to a [`ContainerExecutor`], and this program's part inside (BOX-1 to BOX-9).
+
+use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+
+use super::args::{ContainerArgs, ExecutorArg, RequestArgs};
+use super::{complain, engine, machine, mistake};
+use crate::build::ExitCode;
+use crate::engine::Endpoint;
+use crate::exec::{ContainerExecutor, container, process};
+
+/// AWS's own names of build images, and where AWS publishes those images for everybody.
+const PUBLISHED: &[(&str, &str)] = &[
+    (
+        "aws/codebuild/amazonlinux-",
+        "public.ecr.aws/codebuild/amazonlinux-",
+    ),
+    (
+        "aws/codebuild/amazonlinux2-",
+        "public.ecr.aws/codebuild/amazonlinux2-",
+    ),
+];
+
+/// Variables of the caller that a build in a container has too: which account and which services it works with.
+const PASSED_ON: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_EC2_METADATA_DISABLED",
+];
+
+/// The image that a build is to run in; `None` on this machine. A mistake if the arguments contradict each other.
+pub(super) fn image(args: &ContainerArgs) -> Result<Option<String>, clap::Error> {
+    match (args.executor, &args.image) {
+        (Some(ExecutorArg::Host), Some(_)) => Err(mistake(
+            "`--image` is for `--executor docker`: on the host there is no image",
+        )),
+        (Some(ExecutorArg::Docker), None) => Err(mistake(
+            "`--executor docker` needs `--image IMAGE`: the image that the project builds in",
+        )),
+        (_, Some(image)) => mapped(args, image).map(Some),
+        (_, None) => Ok(None),
+    }
+}
+
+/// The image that stands for a name.
+fn mapped(args: &ContainerArgs, name: &str) -> Result<String, clap::Error> {
+    let wanted = args.image_map.iter().rev().find(|(from, _)| from == name);
+    if let Some((_, image)) = wanted {
+        return Ok(image.clone());
+    }
+    for (from, to) in PUBLISHED {
+        if let Some(rest) = name.strip_prefix(from) {
+            return Ok(format!("{to}{rest}"));
+        }
+    }
+    if name.starts_with("aws/codebuild/") {
+        return Err(mistake(format!(
+            "`{name}` is an image that AWS does not publish: name one that you have with `--image-map {name}=IMAGE`"
+        )));
+    }
+    Ok(name.to_owned())
+}
+
+/// Where the source of a build is in its container: below a number, as on CodeBuild.
+pub(super) fn source_directory(build_uuid: &str) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    build_uuid.hash(&mut hasher);
+    let number = 100_000_000 + hasher.finish() % 900_000_000;
+    PathBuf::from(format!("/codebuild/output/src{number}/src"))
+}
+
+/// What the environment of a build in a container has before anything is added. The image's own variables are below it.
+pub(super) fn environment() -> Vec<(OsString, OsString)> {
+    let passed = |name: &str| PASSED_ON.contains(&name) || name.starts_with("AWS_ENDPOINT_URL");
+    let mut variables: Vec<(OsString, OsString)> = machine::variables()
+        .into_iter()
+        .filter(|(name, _)| name.to_str().is_some_and(passed))
+        .collect();
+    // Whatever the image or its user says.
+    variables.push(("HOME".into(), "/root".into()));
+    variables
+}
+
+/// The executor for a build in a container of this image.
+pub(super) fn executor(
+    args: &RequestArgs,
+    image: String,
+    directory: &Path,
+    build_id: &str,
+) -> Result<ContainerExecutor, String> {
+    let container = &args.container;
+    let endpoint = Endpoint::find(&engine::settings()).map_err(|error| error.to_string())?;
+    if container.engine_socket && !matches!(endpoint, Endpoint::Unix(_)) {
+        return Err(format!(
+            "`--engine-socket` mounts the engine's socket, and the engine at {endpoint} has none on this machine"
+        ));
+    }
+    let program = process::this_program()
+        .and_then(|program| program.canonicalize().ok())
+        .ok_or("this program cannot find itself, to bring itself into the container")?;
+    Ok(ContainerExecutor {
+        endpoint,
+        image,
+        pull: container.pull.into(),
+        platform: container.platform.clone(),
+        without_entry_point: container.no_entrypoint,
+        privileged: container.privileged,
+        engine_socket: container.engine_socket,
+        network: container.network.clone(),
+        add_hosts: container.add_host.clone(),
+        volumes: container
+            .volume
+            .iter()
+            .map(|volume| absolute(volume))
+            .collect(),
+        memory: container.memory,
+        nano_cpus: container.cpus,
+        shm_size: container.shm_size,
+        ulimits: container.ulimit.clone(),
+        pids_limit: container.pids_limit,
+        source_mount: container.mount_source.into(),
+        source_directory: directory.to_owned(),
+        temporary_directory: machine::private_directory(),
+        program,
+        owner: (
+            rustix::process::getuid().as_raw(),
+            rustix::process::getgid().as_raw(),
+        ),
+        labels: vec![("io.buildspec-runner.build".to_owned(), build_id.to_owned())],
+    })
+}
+
+/// A volume whose source is a path, absolute, as engines want it.
+fn absolute(volume: &str) -> String {
+    match (volume.split_once(':'), machine::directory()) {
+        (Some((source, rest)), Ok(here)) if source.starts_with('.') => {
+            format!(
+                "{}:{rest}",
+                machine::canonical(&here.join(source)).display()
+            )
+        }
+        _ => volume.to_owned(),
+    }
+}
+
+/// What this program does as [`container::CONTAINER_NAME`], inside a container.
+pub(super) fn inside(arguments: &[OsString]) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build();
+    let is_session = arguments
+        .get(1)
+        .is_some_and(|argument| argument == "session");
+    let ended = runtime.and_then(|runtime| {
+        runtime.block_on(async {
+            if is_session {
+                container::serve(machine::variables()).await
+            } else {
+                container::hold().await
+            }
+        })
+    });
+    match ended {
+        Ok(()) => ExitCode::Succeeded,
+        Err(error) => {
+            complain(&format!("error: {error}\n"));
+            ExitCode::Fault
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! From settings to a container that waits for its first command.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::errors::Error as ApiError;
+use bollard::exec::{StartExecOptions, StartExecResults};
+use bollard::models::{
+    ContainerCreateBody, ExecConfig, HostConfig, Mount as EngineMount, MountType, ResourcesUlimits,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, LogsOptionsBuilder,
+    StartContainerOptions,
+};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::io::AsyncRead;
+use tokio_util::io::StreamReader;
+
+use super::session::{Container, ContainerSession, LastWords, SourcePlace};
+use super::wire::Streams;
+use super::{ContainerExecutor, PROGRAM, STATE_DIRECTORY, transfer};
+use crate::engine::{self, Endpoint, Engine};
+use crate::exec::{Environment, Error};
+
+/// Longest silence of a registry while an image is pulled.
+const PULL_SILENCE: Duration = Duration::from_mins(2);
+
+/// Most of what an entry point wrote that is shown when it failed, in bytes.
+const SHOWN_LOG: usize = 2000;
+
+/// Whether an image is pulled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// Each time.
+    Always,
+    /// If the engine does not have it.
+    #[default]
+    Missing,
+    /// Not at all.
+    Never,
+}
+
+/// How the source gets into the container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourceMount {
+    /// Mounted if the engine is on this machine, else copied.
+    #[default]
+    Auto,
+    /// Mounted.
+    Bind,
+    /// Copied in, and back.
+    Copy,
+}
+
+/// A limit of a process's resources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ulimit {
+    /// Such as `nofile`.
+    pub name: String,
+    /// The limit that processes start with.
+    pub soft: i64,
+    /// The limit they can raise it to.
+    pub hard: i64,
+}
+
+impl Ulimit {
+    /// The limit in a text such as `nofile=1024:2048` or `core=-1`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, limits) = text.split_once('=')?;
+        let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+        Some(Self {
+            name: Some(name.to_owned()).filter(|name| !name.is_empty())?,
+            soft: soft.parse().ok()?,
+            hard: hard.parse().ok()?,
+        })
+    }
+}
+
+pub(super) async fn open(
+    executor: &ContainerExecutor,
+    engine: Engine,
+    environment: Environment,
+) -> Result<ContainerSession, Error> {
+    ensure_image(executor, &engine).await?;
+    let bound = match executor.source_mount {
+        SourceMount::Copy => false,
+        SourceMount::Bind => true,
+        SourceMount::Auto => matches!(engine.endpoint(), Endpoint::Unix(_)),
+    };
+    let (container, bound) = create(executor, &engine, &environment, bound).await?;
+    let opened = start(executor, &container, environment, bound).await;
+    if opened.is_err() {
+        // `open` either gives a session or leaves nothing behind.
+        let _ = container.remove().await;
+    }
+    opened
+}
+
+async fn ensure_image(executor: &ContainerExecutor, engine: &Engine) -> Result<(), Error> {
+    let image = &executor.image;
+    let there = match engine.api().inspect_image(image).await {
+        Ok(_) => true,
+        Err(ApiError::DockerResponseServerError {
+            status_code: 404, ..
+        }) => false,
+        Err(error) => {
+            let doing = format!("look for the image {image}");
+            return Err(Error::Engine(engine::Error::api(doing, error)));
+        }
+    };
+    match executor.pull {
+        PullPolicy::Missing if there => Ok(()),
+        PullPolicy::Never if there => Ok(()),
+        PullPolicy::Never => Err(Error::Image {
+            image: image.clone(),
+            reason: "the engine does not have it, and `--pull never` forbids to pull it".to_owned(),
+        }),
+        PullPolicy::Missing | PullPolicy::Always => pull(executor, engine).await,
+    }
+}
+
+async fn pull(executor: &ContainerExecutor, engine: &Engine) -> Result<(), Error> {
+    let image = &executor.image;
+    let failed = |reason: String| Error::Image {
+        image: image.clone(),
+        reason,
+    };
+    let mut options = CreateImageOptionsBuilder::default().from_image(image);
+    if let Some(platform) = &executor.platform {
+        options = options.platform(platform);
+    }
+    let mut records = Box::pin(engine.api().create_image(Some(options.build()), None, None));
+    loop {
+        match tokio::time::timeout(PULL_SILENCE, records.next()).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(Ok(record))) => {
+                if let Some(message) = record.error_detail.and_then(|detail| detail.message) {
+                    return Err(failed(message));
+                }
+            }
+            Ok(Some(Err(error))) => {
+                return Err(match engine::Error::api("pull it", error) {
+                    engine::Error::Refused { message, .. } => failed(message),
+                    other => failed(other.to_string()),
+                });
+            }
+            Err(_) => {
+                return Err(failed(
+                    "the registry said nothing for two minutes".to_owned(),
+                ));
+            }
+        }
+    }
+}
+
+/// Makes the container. Gives whether the source is mounted in it.
+async fn create(
+    executor: &ContainerExecutor,
+    engine: &Engine,
+    environment: &Environment,
+    bound: bool,
+) -> Result<(Container, bool), Error> {
+    let body = body(executor, environment, bound);
+    let mut options = CreateContainerOptionsBuilder::default();
+    if let Some(platform) = &executor.platform {
+        options = options.platform(platform);
+    }
+    let made = engine
+        .api()
+        .create_container(Some(options.build()), body)
+        .await;
+    match made {
+        Ok(made) => {
+            let container = Container {
+                engine: engine.clone(),
+                id: made.id,
+                image: executor.image.clone(),
+            };
+            Ok((container, bound))
+        }
+        // The engine is elsewhere, or sees other files than this program does.
+        Err(ApiError::DockerResponseServerError { message, .. })
+            if bound
+                && executor.source_mount == SourceMount::Auto
+                && message.contains("bind source path does not exist") =>
+        {
+            Box::pin(create(executor, engine, environment, false)).await
+        }
+        Err(error) => {
+            let doing = format!("make a container of {}", executor.image);
+            Err(Error::Engine(engine::Error::api(doing, error)))
+        }
+    }
+}
+
+fn body(
+    executor: &ContainerExecutor,
+    environment: &Environment,
+    bound: bool,
+) -> ContainerCreateBody {
+    let labels: HashMap<String, String> = executor.labels.iter().cloned().collect();
+    ContainerCreateBody {
+        image: Some(executor.image.clone()),
+        // CodeBuild's commands are root's, whatever the image says.
+        user: Some("0:0".to_owned()),
+        entrypoint: executor.without_entry_point.then(Vec::new),
+        cmd: Some(vec![PROGRAM.to_owned()]),
+        working_dir: Some(environment.source_directory.display().to_string()),
+        labels: Some(labels),
+        // One that the image brings would run beside the build.
+        healthcheck: Some(bollard::models::HealthConfig {
+            test: Some(vec!["NONE".to_owned()]),
+            ..Default::default()
+        }),
+        host_config: Some(host_config(executor, environment, bound)),
+        ..Default::default()
+    }
+}
+
+fn host_config(executor: &ContainerExecutor, environment: &Environment, bound: bool) -> HostConfig {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let ulimits = executor.ulimits.iter().map(|limit| ResourcesUlimits {
+        name: Some(limit.name.clone()),
+        soft: Some(limit.soft),
+        hard: Some(limit.hard),
+    });
+    let state = (STATE_DIRECTORY.to_owned(), "mode=0700,exec".to_owned());
+    HostConfig {
+        binds: Some(executor.volumes.clone()),
+        mounts: Some(mounts(executor, environment, bound)),
+        tmpfs: Some(HashMap::from([state])),
+        memory: executor.memory.map(number),
+        // Without it the engine lets a container swap as much again.
+        memory_swap: executor.memory.map(number),
+        nano_cpus: executor.nano_cpus.map(number),
+        shm_size: executor.shm_size.map(number),
+        pids_limit: executor.pids_limit.map(number),
+        ulimits: Some(ulimits.collect()),
+        network_mode: executor.network.clone(),
+        extra_hosts: Some(executor.add_hosts.clone()),
+        privileged: Some(executor.privileged),
+        ..Default::default()
+    }
+}
+
+fn mounts(
+    executor: &ContainerExecutor,
+    environment: &Environment,
+    bound: bool,
+) -> Vec<EngineMount> {
+    let mount = |source: &Path, target: &Path, read_only: bool| EngineMount {
+        source: Some(source.display().to_string()),
+        target: Some(target.display().to_string()),
+        typ: Some(MountType::BIND),
+        read_only: Some(read_only),
+        ..Default::default()
+    };
+    let mut mounts = Vec::new();
+    if bound {
+        mounts.push(mount(&executor.program, Path::new(PROGRAM), true));
+        mounts.push(mount(
+            &executor.source_directory,
+            &environment.source_directory,
+            false,
+        ));
+    }
+    if let (true, Endpoint::Unix(socket)) = (executor.engine_socket, &executor.endpoint) {
+        mounts.push(mount(socket, Path::new("/var/run/docker.sock"), false));
+    }
+    mounts
+}
+
+async fn start(
+    executor: &ContainerExecutor,
+    container: &Container,
+    environment: Environment,
+    bound: bool,
+) -> Result<ContainerSession, Error> {
+    if !bound {
+        let program = (executor.program.clone(), PathBuf::from(PROGRAM));
+        let source = (&*executor.source_directory, &*environment.source_directory);
+        transfer::send(container, Some(source), vec![program]).await?;
+    }
+    let started = container
+        .engine
+        .api()
+        .start_container(&container.id, None::<StartContainerOptions>)
+        .await;
+    if let Err(error) = started {
+        return Err(not_started(container, error));
+    }
+    let source = SourcePlace {
+        inside: environment.source_directory.clone(),
+        outside: executor.source_directory.clone(),
+        bound,
+        elsewhere: executor
+            .temporary_directory
+            .join(format!("runner-{}", uuid::Uuid::new_v4().simple())),
+    };
+    let last_words = LastWords::default();
+    let streams = match attach(container, last_words.clone()).await {
+        Ok(streams) => streams,
+        Err(error) => return Err(explain(container, error).await),
+    };
+    let session = ContainerSession::start(
+        container.clone(),
+        streams,
+        last_words,
+        environment,
+        source,
+        executor.owner,
+    );
+    match session.await {
+        Err(error) => Err(explain(container, error).await),
+        opened => opened,
+    }
+}
+
+fn not_started(container: &Container, error: ApiError) -> Error {
+    let image = &container.image;
+    let error = engine::Error::api(format!("start a container of {image}"), error);
+    let text = error.to_string();
+    if text.contains("exec format error") {
+        return Error::Image {
+            image: image.clone(),
+            reason: "it is for another processor, and this machine does not emulate it".to_owned(),
+        };
+    }
+    Error::Engine(error)
+}
+
+/// Starts the session inside and connects to it.
+async fn attach(container: &Container, last_words: LastWords) -> Result<Streams, Error> {
+    let doing = "start runner's session in the container";
+    let failed = |error| Error::Engine(engine::Error::api(doing, error));
+    let api = container.engine.api();
+    let config = ExecConfig {
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        user: Some("0:0".to_owned()),
+        cmd: Some(vec![PROGRAM.to_owned(), "session".to_owned()]),
+        working_dir: Some("/".to_owned()),
+        ..Default::default()
+    };
+    let exec = api
+        .create_exec(&container.id, config)
+        .await
+        .map_err(failed)?;
+    let options = StartExecOptions {
+        output_capacity: Some(256 * 1024),
+        ..Default::default()
+    };
+    match api
+        .start_exec(&exec.id, Some(options))
+        .await
+        .map_err(failed)?
+    {
+        StartExecResults::Attached { output, input } => Ok(Streams::outside(tokio::io::join(
+            only_output(output, last_words),
+            input,
+        ))),
+        StartExecResults::Detached => Err(Error::InContainer {
+            message: "the engine did not attach to runner's session".to_owned(),
+        }),
+    }
+}
+
+/// Standard output as bytes; standard error is kept for the case that the session breaks down.
+fn only_output(
+    output: impl futures_util::Stream<Item = Result<LogOutput, ApiError>> + Send + Unpin + 'static,
+    last_words: LastWords,
+) -> impl AsyncRead + Send + Unpin {
+    let last_words = Arc::new(last_words);
+    let bytes = output.filter_map(move |record| {
+        let last_words = Arc::clone(&last_words);
+        std::future::ready(match record {
+            Ok(LogOutput::StdOut { message }) => Some(Ok(message)),
+            Ok(LogOutput::StdErr { message }) => {
+                last_words.add(&message);
+                None
+            }
+            Ok(_) => None,
+            Err(error) => Some(Err(std::io::Error::other(error))),
+        })
+    });
+    StreamReader::new(Box::pin(bytes))
+}
+
+/// If the container ended before the build began, its image is the reason, not what this program met with.
+async fn explain(container: &Container, error: Error) -> Error {
+    let state = match container.inspect().await {
+        Ok(found) => found.state.unwrap_or_default(),
+        Err(_) => return error,
+    };
+    if state.running == Some(true) {
+        return error;
+    }
+    let log = log(container).await;
+    Error::EntryPoint {
+        image: container.image.clone(),
+        status: state.exit_code.unwrap_or_default(),
+        said: log,
+    }
+}
+
+/// The last of what the container's own process wrote.
+async fn log(container: &Container) -> String {
+    let options = LogsOptionsBuilder::default()
+        .stdout(true)
+        .stderr(true)
+        .tail("20");
+    let mut records = Box::pin(
+        container
+            .engine
+            .api()
+            .logs(&container.id, Some(options.build())),
+    );
+    let mut text = Vec::new();
+    while let Ok(Some(Ok(record))) =
+        tokio::time::timeout(Duration::from_secs(5), records.next()).await
+    {
+        let bytes: Bytes = record.into_bytes();
+        text.extend_from_slice(&bytes);
+        if text.len() > SHOWN_LOG {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    text.chars().take(SHOWN_LOG).collect()
+}

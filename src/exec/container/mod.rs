@@ -1,0 +1,102 @@
+//! A container as the place where commands run.
+//!
+//! One container per build. This program is in it too: what runs there as [`serve`] opens the very session that a host
+//! has ([`HostSession`](super::HostSession)), so commands, their state, their output and their end are the same in both
+//! places by construction, and a command costs what it costs on the host instead of what an engine takes to start a
+//! process. Outside, [`ContainerSession`] speaks to it over the pipes of one exec ([`wire`]).
+//!
+//! ```text
+//! runner ──▶ ContainerSession ══ exec: stdin, stdout (yamux) ══▶ serve ──▶ HostSession ──▶ shell ──▶ command
+//!    ╰─────▶ engine: create, start, inspect, remove                hold: what the image's entry point runs
+//! ```
+//!
+//! - Variables cross in the conversation. None is in the container's configuration, so `inspect` shows no secret.
+//! - State is in a file system in memory of the container's own; the program is mounted or copied beside it.
+//! - When the conversation breaks, the session inside ends every process and gives files back to their owner.
+
+mod create;
+mod serve;
+mod session;
+mod transfer;
+mod wire;
+
+pub use create::{PullPolicy, SourceMount, Ulimit};
+pub use serve::{hold, serve};
+pub use session::ContainerSession;
+pub use wire::TunnelStream;
+
+use std::path::PathBuf;
+
+use super::{Environment, Error, Executor};
+use crate::engine::{Endpoint, Engine};
+
+/// `argv[0]` under which this program is what a container runs: with the argument `session` what [`serve`] does, without
+/// one what [`hold`] does. Some images' entry points pass on one argument only.
+pub const CONTAINER_NAME: &str = "runner-container";
+
+/// This program, in a container.
+const PROGRAM: &str = "/codebuild/runner/bin/runner-container";
+
+/// Where a session keeps its state: in memory.
+const STATE_DIRECTORY: &str = "/codebuild/runner/state";
+
+/// Says that the image's entry point ran what it was given, and has the number of that process.
+const READY_FILE: &str = "/codebuild/runner/state/ready";
+
+/// Runs commands in a container of an engine.
+#[derive(Clone, Debug)]
+pub struct ContainerExecutor {
+    /// Where the engine is.
+    pub endpoint: Endpoint,
+    /// The image.
+    pub image: String,
+    /// Whether the image is pulled.
+    pub pull: PullPolicy,
+    /// What the engine is to run it as, such as `linux/arm64`.
+    pub platform: Option<String>,
+    /// `--entrypoint` is taken away from the image.
+    pub without_entry_point: bool,
+    /// Full access to the machine's devices.
+    pub privileged: bool,
+    /// The engine's socket is mounted.
+    pub engine_socket: bool,
+    /// Name of a network, `host` or `none`.
+    pub network: Option<String>,
+    /// `NAME:ADDRESS`
+    pub add_hosts: Vec<String>,
+    /// `SOURCE:TARGET[:OPTIONS]`, as the engine wants it.
+    pub volumes: Vec<String>,
+    /// Limit of memory, in bytes.
+    pub memory: Option<u64>,
+    /// Limit of processors, in billionths of one.
+    pub nano_cpus: Option<u64>,
+    /// Size of `/dev/shm`, in bytes.
+    pub shm_size: Option<u64>,
+    /// Limits of processes' resources.
+    pub ulimits: Vec<Ulimit>,
+    /// Most processes and threads.
+    pub pids_limit: Option<u64>,
+    /// How the source gets in.
+    pub source_mount: SourceMount,
+    /// The source directory outside.
+    pub source_directory: PathBuf,
+    /// Where files of the build may be put: private.
+    pub temporary_directory: PathBuf,
+    /// This program.
+    pub program: PathBuf,
+    /// Who the files of the source belong to: user and group.
+    pub owner: (u32, u32),
+    /// Labels of everything that is made.
+    pub labels: Vec<(String, String)>,
+}
+
+impl Executor for ContainerExecutor {
+    type Session = ContainerSession;
+
+    const NAME: &'static str = "docker";
+
+    async fn open(&self, environment: Environment) -> Result<ContainerSession, Error> {
+        let engine = Engine::connect(self.endpoint.clone()).await?;
+        create::open(self, engine, environment).await
+    }
+}

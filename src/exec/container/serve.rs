@@ -1,0 +1,366 @@
+//! The inside of the wall: this program in the container, which runs commands there as it does on a host.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{MetadataExt as _, lchown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::net::unix::pipe;
+use tokio::sync::{mpsc, watch};
+
+use super::wire::{self, Answer, Request, Streams, TunnelStream, WireError, WireExit};
+use super::{READY_FILE, STATE_DIRECTORY};
+use crate::buildspec::model::{Shell, Version};
+use crate::exec::{
+    Environment, Error, Escalation, Executor as _, HostExecutor, HostSession, Session as _,
+};
+
+/// Chunks of output that wait for the way out.
+const OUTPUT_CHUNKS: usize = 16;
+
+/// Longest wait for the image's entry point to run what it was given. Those of AWS's images start a Docker daemon first.
+const ENTRY_POINT_LIMIT: Duration = Duration::from_mins(2);
+
+/// The container's first process, or what the image's entry point runs: says that it is there, and waits for the end.
+pub async fn hold() -> io::Result<()> {
+    let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let mut children = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child())?;
+    let pid = rustix::process::getpid().as_raw_nonzero();
+    let new = format!("{READY_FILE}.new");
+    fs::write(&new, pid.to_string())?;
+    fs::rename(&new, READY_FILE)?;
+    loop {
+        tokio::select! {
+            _ = end.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            // As the first process of a container it inherits what others leave behind.
+            _ = children.recv() => crate::exec::process::clear_ended(),
+        }
+    }
+}
+
+/// The session: answers what is asked on standard input, on standard output, until the build ends or whoever asks is
+/// gone. `variables` are those of the container.
+pub async fn serve(variables: Vec<(OsString, OsString)>) -> io::Result<()> {
+    let socket = tokio::io::join(standard_input()?, standard_output()?);
+    let mut streams = Streams::inside(socket);
+    let Some(conversation) = streams.accept().await else {
+        return Ok(());
+    };
+    let (requests, answers) = tokio::io::split(conversation);
+    let mut server = Server::new(requests, answers, variables);
+    let ended = server.serve().await;
+    server.leave().await;
+    ended
+}
+
+fn standard_input() -> io::Result<pipe::Receiver> {
+    pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)
+}
+
+fn standard_output() -> io::Result<pipe::Sender> {
+    pipe::Sender::from_owned_fd(io::stdout().as_fd().try_clone_to_owned()?)
+}
+
+struct Server {
+    requests: mpsc::Receiver<(Request, Vec<u8>)>,
+    /// Ends whoever reads requests.
+    reader: tokio::task::JoinHandle<()>,
+    answers: WriteHalf<TunnelStream>,
+    variables: Vec<(OsString, OsString)>,
+    session: Option<HostSession>,
+    source_directory: PathBuf,
+    owner: (u32, u32),
+    cancel: watch::Sender<Escalation>,
+}
+
+impl Server {
+    fn new(
+        requests: ReadHalf<TunnelStream>,
+        answers: WriteHalf<TunnelStream>,
+        variables: Vec<(OsString, OsString)>,
+    ) -> Self {
+        let (received, next) = mpsc::channel(1);
+        let cancel = watch::channel(Escalation::None).0;
+        Self {
+            requests: next,
+            reader: tokio::spawn(read(requests, received, cancel.clone())),
+            answers,
+            variables,
+            session: None,
+            source_directory: PathBuf::new(),
+            owner: (0, 0),
+            cancel,
+        }
+    }
+
+    async fn serve(&mut self) -> io::Result<()> {
+        while let Some((request, tail)) = self.requests.recv().await {
+            let (answer, tail) = self.answer(request, &tail).await;
+            wire::send(&mut self.answers, &answer, &tail).await?;
+        }
+        Ok(())
+    }
+
+    /// Whoever asked is gone, or the build is over: nothing goes on in here.
+    async fn leave(&mut self) {
+        self.reader.abort();
+        if let Some(mut session) = self.session.take() {
+            let (output, _) = mpsc::channel(1);
+            self.cancel.send_replace(Escalation::Kill);
+            session.close(&output, &mut self.cancel.subscribe()).await;
+            let _ = hand_over(&self.source_directory, self.owner);
+        }
+        let pid = fs::read_to_string(READY_FILE).ok();
+        let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?));
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
+
+    async fn answer(&mut self, request: Request, tail: &[u8]) -> (Answer, Vec<u8>) {
+        let answer = match request {
+            Request::Open {
+                source_directory,
+                shell,
+                version,
+                grace_milliseconds,
+                owner,
+            } => {
+                let environment = Environment {
+                    source_directory,
+                    shell: Shell::parse(&shell).unwrap_or_default(),
+                    version: Version::parse(&version).unwrap_or(Version::V0_2),
+                    variables: self.variables(tail),
+                    grace: Duration::from_millis(grace_milliseconds),
+                };
+                self.owner = owner;
+                self.source_directory
+                    .clone_from(&environment.source_directory);
+                self.open(environment).await
+            }
+            Request::Run { succeeding } => self.run(succeeding, tail).await,
+            Request::Expand => return self.expand(tail).await,
+            Request::Mentions { name } => match &mut self.session {
+                Some(session) => Ok(Answer::Mentioned(session.mentions(&name).await)),
+                None => Err(not_open()),
+            },
+            Request::Drain => self.drain().await,
+            Request::HandOver => {
+                let handed = hand_over(&self.source_directory, self.owner);
+                handed.map(|()| Answer::Done).map_err(|error| {
+                    WireError::Other(format!("could not give files back to their owner: {error}"))
+                })
+            }
+            Request::Close => {
+                let closed = self.close().await;
+                let _ = hand_over(&self.source_directory, self.owner);
+                Ok(closed)
+            }
+            // Heard by whoever reads requests.
+            Request::Escalate(_) => Ok(Answer::Done),
+        };
+        (answer.unwrap_or_else(Answer::Failed), Vec::new())
+    }
+
+    /// The container's variables, and over them those of the plan.
+    fn variables(&self, tail: &[u8]) -> Vec<(OsString, OsString)> {
+        let planned: Vec<(OsString, OsString)> = wire::split(tail)
+            .iter()
+            .map(|text| wire::variable(text))
+            .collect();
+        let mut variables = self.variables.clone();
+        variables.retain(|(name, _)| planned.iter().all(|(other, _)| other != name));
+        variables.extend(planned);
+        variables
+    }
+
+    async fn open(&mut self, environment: Environment) -> Result<Answer, WireError> {
+        await_entry_point().await?;
+        let path = environment
+            .variables
+            .iter()
+            .find(|(name, _)| name == "PATH");
+        let executor = HostExecutor {
+            temporary_directory: PathBuf::from(STATE_DIRECTORY),
+            path: path.map(|(_, value)| value.clone()),
+            leave_terminal: None,
+        };
+        self.session = Some(executor.open(environment).await?);
+        Ok(Answer::Opened)
+    }
+
+    async fn run(&mut self, succeeding: bool, command: &[u8]) -> Result<Answer, WireError> {
+        let command = String::from_utf8_lossy(command).into_owned();
+        let session = self.session.as_mut().ok_or_else(not_open)?;
+        let mut cancel = self.cancel.subscribe();
+        let (output, chunks) = mpsc::channel(OUTPUT_CHUNKS);
+        let end = passing_on(
+            session.run(&command, succeeding, &output, &mut cancel),
+            chunks,
+            &mut self.answers,
+        );
+        Ok(WireExit::ended(end.await?))
+    }
+
+    async fn expand(&mut self, tail: &[u8]) -> (Answer, Vec<u8>) {
+        let Some(session) = self.session.as_mut() else {
+            return (Answer::Failed(not_open()), Vec::new());
+        };
+        let texts = wire::split(tail);
+        let texts: Vec<&str> = texts.iter().filter_map(|text| text.to_str()).collect();
+        let mut cancel = self.cancel.subscribe();
+        let (output, chunks) = mpsc::channel(OUTPUT_CHUNKS);
+        let expanded = passing_on(
+            session.expand(&texts, &output, &mut cancel),
+            chunks,
+            &mut self.answers,
+        );
+        match expanded.await {
+            Ok(Ok(texts)) => {
+                let texts = texts.iter().map(OsString::as_os_str);
+                (Answer::Expanded, wire::join(texts))
+            }
+            Ok(Err(failure)) => (WireExit::not_expanded(&failure), Vec::new()),
+            Err(error) => (Answer::Failed(error.into()), Vec::new()),
+        }
+    }
+
+    async fn drain(&mut self) -> Result<Answer, WireError> {
+        let session = self.session.as_mut().ok_or_else(not_open)?;
+        let (output, chunks) = mpsc::channel(OUTPUT_CHUNKS);
+        passing_on(session.drain_background(&output), chunks, &mut self.answers).await;
+        Ok(Answer::Done)
+    }
+
+    async fn close(&mut self) -> Answer {
+        let Some(mut session) = self.session.take() else {
+            return Answer::Closed(0);
+        };
+        let mut cancel = self.cancel.subscribe();
+        let (output, chunks) = mpsc::channel(OUTPUT_CHUNKS);
+        let ended = passing_on(
+            session.close(&output, &mut cancel),
+            chunks,
+            &mut self.answers,
+        );
+        Answer::Closed(ended.await)
+    }
+}
+
+/// Hands on requests one by one; what is urgent takes effect at once. When nobody asks any more, what runs is ended.
+async fn read(
+    mut requests: ReadHalf<TunnelStream>,
+    received: mpsc::Sender<(Request, Vec<u8>)>,
+    cancel: watch::Sender<Escalation>,
+) {
+    while let Ok(Some((request, tail))) = wire::receive(&mut requests).await {
+        if let Request::Escalate(urgency) = request {
+            cancel.send_replace(wire::escalation(urgency));
+        } else if received.send((request, tail)).await.is_err() {
+            return;
+        }
+    }
+    cancel.send_replace(Escalation::Kill);
+}
+
+/// Carries work on and sends what it writes out meanwhile.
+async fn passing_on<T>(
+    work: impl Future<Output = T>,
+    mut chunks: mpsc::Receiver<Vec<u8>>,
+    answers: &mut WriteHalf<TunnelStream>,
+) -> T {
+    tokio::pin!(work);
+    let result = loop {
+        tokio::select! {
+            biased;
+            Some(chunk) = chunks.recv() => {
+                // Nobody listens any more: the work is told by whoever reads requests.
+                let _ = wire::send(answers, &Answer::Output, &chunk).await;
+            }
+            result = &mut work => break result,
+        }
+    };
+    while let Ok(chunk) = chunks.try_recv() {
+        let _ = wire::send(answers, &Answer::Output, &chunk).await;
+    }
+    result
+}
+
+fn not_open() -> WireError {
+    WireError::Other("no build is open".to_owned())
+}
+
+/// Waits until the image's entry point has run [`hold`].
+async fn await_entry_point() -> Result<(), WireError> {
+    let ready = async {
+        while !Path::new(READY_FILE).exists() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(ENTRY_POINT_LIMIT, ready)
+        .await
+        .map_err(|_| {
+            WireError::Other(
+                "the image's entry point did not run the command it was given".to_owned(),
+            )
+        })
+}
+
+/// Gives every file of the source to its owner outside. Whoever is user 0 in here need not be outside: an engine without
+/// root, or with user namespaces, maps users; then the owner is whoever has the source directory.
+fn hand_over(directory: &Path, owner: (u32, u32)) -> io::Result<()> {
+    let top = fs::symlink_metadata(directory)?;
+    let owner = if maps_users() {
+        (top.uid(), top.gid())
+    } else {
+        owner
+    };
+    let mut directories = vec![directory.to_owned()];
+    own(directory, &top, owner)?;
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            let path = entry.path();
+            // What goes away meanwhile needs no owner.
+            let Ok(found) = fs::symlink_metadata(&path) else {
+                continue;
+            };
+            own(&path, &found, owner)?;
+            // Another file system in the source is a volume of its own.
+            if found.is_dir() && found.dev() == top.dev() {
+                directories.push(path);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn own(path: &Path, found: &fs::Metadata, owner: (u32, u32)) -> io::Result<()> {
+    if found.uid() == owner.0 {
+        return Ok(());
+    }
+    match lchown(path, Some(owner.0), Some(owner.1)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether users in here are others outside.
+fn maps_users() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let mut fields = map.split_whitespace();
+    !(fields.next() == Some("0") && fields.next() == Some("0"))
+}
+
+impl From<WireError> for io::Error {
+    fn from(error: WireError) -> Self {
+        let error: Error = error.into_error("");
+        Self::other(error.to_string())
+    }
+}

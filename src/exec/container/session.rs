@@ -1,0 +1,446 @@
+//! The outside of the wall: a build's session in a container, seen from here.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::{KillContainerOptions, RemoveContainerOptionsBuilder};
+use tokio::io::WriteHalf;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::transfer;
+use super::wire::{self, Answer, Request, Streams, TunnelStream};
+use crate::engine::Engine;
+use crate::event::Exit;
+use crate::exec::{
+    Cancel, CommandEnd, Environment, Error, Escalation, ExpandFailure, Mount, Output, Session,
+};
+
+/// How long the session inside may take to end what was to be ended by force. After that the container is ended.
+const AFTER_KILL: Duration = Duration::from_secs(8);
+
+/// How long an engine may take to say what became of a container, or to remove it.
+const ENGINE_LIMIT: Duration = Duration::from_secs(30);
+
+/// What is kept of what this program in the container says when it breaks down, in bytes.
+const MAX_LAST_WORDS: usize = 4096;
+
+/// One build in a container.
+#[derive(Debug)]
+pub struct ContainerSession {
+    pub(super) container: Container,
+    /// Moves the bytes of the conversation, and of tools.
+    _streams: Streams,
+    requests: WriteHalf<TunnelStream>,
+    answers: mpsc::Receiver<(Answer, Vec<u8>)>,
+    last_words: LastWords,
+    grace: Duration,
+    source: SourcePlace,
+    closed: bool,
+}
+
+/// Where the source is on both sides.
+#[derive(Clone, Debug)]
+pub(super) struct SourcePlace {
+    /// The directory inside.
+    pub(super) inside: PathBuf,
+    /// The directory outside.
+    pub(super) outside: PathBuf,
+    /// Whether both are one. Else what is inside is a copy, and has to come back.
+    pub(super) bound: bool,
+    /// Where files from elsewhere in the container are put.
+    pub(super) elsewhere: PathBuf,
+}
+
+/// A container that is this program's to remove.
+#[derive(Clone, Debug)]
+pub(super) struct Container {
+    pub(super) engine: Engine,
+    pub(super) id: String,
+    pub(super) image: String,
+}
+
+/// What this program in the container wrote to its standard error.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastWords(Arc<Mutex<Vec<u8>>>);
+
+impl LastWords {
+    pub(super) fn add(&self, words: &[u8]) {
+        if let Ok(mut kept) = self.0.lock() {
+            let room = MAX_LAST_WORDS.saturating_sub(kept.len());
+            kept.extend_from_slice(&words[..words.len().min(room)]);
+        }
+    }
+
+    fn text(&self) -> String {
+        let kept = self.0.lock().map(|kept| kept.clone()).unwrap_or_default();
+        String::from_utf8_lossy(&kept).trim().to_owned()
+    }
+}
+
+impl Container {
+    /// Removes the container with all that is in it.
+    pub(super) async fn remove(&self) -> Result<(), crate::engine::Error> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true);
+        let removed = self
+            .engine
+            .api()
+            .remove_container(&self.id, Some(options.build()));
+        match timeout(ENGINE_LIMIT, removed).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                let error = crate::engine::Error::api("remove the build's container", error);
+                match error.status() {
+                    // Somebody else was faster.
+                    Some(404 | 409) => Ok(()),
+                    _ => Err(error),
+                }
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn kill(&self) {
+        let killed = self
+            .engine
+            .api()
+            .kill_container(&self.id, None::<KillContainerOptions>);
+        let _ = timeout(ENGINE_LIMIT, killed).await;
+    }
+
+    pub(super) async fn inspect(&self) -> Result<ContainerInspectResponse, crate::engine::Error> {
+        let doing = "look at the build's container";
+        let inspected = self.engine.api().inspect_container(
+            &self.id,
+            None::<bollard::query_parameters::InspectContainerOptions>,
+        );
+        match timeout(ENGINE_LIMIT, inspected).await {
+            Ok(answer) => answer.map_err(|error| crate::engine::Error::api(doing, error)),
+            Err(_) => Err(crate::engine::Error::Connection {
+                doing: doing.to_owned(),
+                reason: "the engine did not answer in time".to_owned(),
+            }),
+        }
+    }
+}
+
+impl ContainerSession {
+    pub(super) async fn start(
+        container: Container,
+        streams: Streams,
+        last_words: LastWords,
+        environment: Environment,
+        source: SourcePlace,
+        owner: (u32, u32),
+    ) -> Result<Self, Error> {
+        let Some(conversation) = streams.open().await else {
+            return Err(found_dead(&container, &last_words).await);
+        };
+        let (answers, requests) = tokio::io::split(conversation);
+        let (heard, next) = mpsc::channel(4);
+        tokio::spawn(listen(answers, heard));
+        let mut session = Self {
+            container,
+            _streams: streams,
+            requests,
+            answers: next,
+            last_words,
+            grace: environment.grace,
+            source,
+            closed: false,
+        };
+        let request = Request::Open {
+            source_directory: environment.source_directory,
+            shell: environment.shell.name().to_owned(),
+            version: environment.version.as_str().to_owned(),
+            grace_milliseconds: u64::try_from(environment.grace.as_millis()).unwrap_or(u64::MAX),
+            owner,
+        };
+        let variables: Vec<OsString> = environment.variables.iter().map(wire::assignment).collect();
+        let variables = wire::join(variables.iter().map(OsString::as_os_str));
+        match session.ask(&request, &variables).await? {
+            (Answer::Opened, _) => Ok(session),
+            other => Err(session.unexpected(other.0)),
+        }
+    }
+
+    /// Asks something that writes no output and is not stopped.
+    async fn ask(&mut self, request: &Request, tail: &[u8]) -> Result<(Answer, Vec<u8>), Error> {
+        let (output, mut nowhere) = mpsc::channel(1);
+        tokio::spawn(async move { while nowhere.recv().await.is_some() {} });
+        let mut never = tokio::sync::watch::channel(Escalation::None).1;
+        self.exchange(request, tail, &output, &mut never).await
+    }
+
+    /// Asks, passes output on until the answer comes, and carries on whatever is to be ended meanwhile.
+    async fn exchange(
+        &mut self,
+        request: &Request,
+        tail: &[u8],
+        output: &Output,
+        cancel: &mut Cancel,
+    ) -> Result<(Answer, Vec<u8>), Error> {
+        if wire::send(&mut self.requests, request, tail).await.is_err() {
+            return Err(self.found_dead().await);
+        }
+        let mut chunk: Option<Vec<u8>> = None;
+        let mut asked = Escalation::None;
+        let mut patience_over: Option<Instant> = None;
+        loop {
+            let wanted = *cancel.borrow_and_update();
+            if wanted > asked {
+                asked = wanted;
+                let urgency = Request::Escalate(wire::urgency(asked));
+                let _ = wire::send(&mut self.requests, &urgency, &[]).await;
+                if asked == Escalation::Kill {
+                    patience_over = Instant::now().checked_add(AFTER_KILL);
+                }
+            }
+            tokio::select! {
+                Ok(()) = cancel.changed() => {}
+                permit = output.reserve(), if chunk.is_some() => {
+                    if let (Ok(permit), Some(chunk)) = (permit, chunk.take()) {
+                        permit.send(chunk);
+                    }
+                }
+                answer = self.answers.recv(), if chunk.is_none() => match answer {
+                    Some((Answer::Output, bytes)) => chunk = Some(bytes),
+                    Some((Answer::Failed(error), _)) => {
+                        return Err(error.into_error(&self.container.image));
+                    }
+                    Some(answer) => return Ok(answer),
+                    None => return Err(self.found_dead().await),
+                },
+                () = sleep_until(patience_over.unwrap_or_else(Instant::now)), if patience_over.is_some() => {
+                    self.container.kill().await;
+                    return Err(Error::InContainer {
+                        message: "the container did not end the command, and was ended itself".to_owned(),
+                    });
+                }
+            }
+        }
+    }
+
+    async fn found_dead(&self) -> Error {
+        found_dead(&self.container, &self.last_words).await
+    }
+
+    fn unexpected(&self, answer: Answer) -> Error {
+        match answer {
+            Answer::Failed(error) => error.into_error(&self.container.image),
+            other => Error::InContainer {
+                message: format!(
+                    "the session in the container gave an answer to something else: {other:?}"
+                ),
+            },
+        }
+    }
+
+    /// Gives files back to their owner, and brings them back if they are a copy.
+    async fn bring_source_back(&mut self) -> Result<(), Error> {
+        if self.source.bound {
+            return match self.ask(&Request::HandOver, &[]).await? {
+                (Answer::Done, _) => Ok(()),
+                (other, _) => Err(self.unexpected(other)),
+            };
+        }
+        let SourcePlace {
+            inside, outside, ..
+        } = &self.source;
+        transfer::replace(&self.container, inside, outside).await
+    }
+
+    /// Copies what a build left outside of its source. What is not there will not be found there either.
+    async fn bring_elsewhere(&self, inside: &Path) -> Result<(), Error> {
+        if inside == Path::new("/") {
+            return Err(Error::InContainer {
+                message: "artifacts are looked for in all of the container, from `/` on: name a directory".to_owned(),
+            });
+        }
+        let relative = inside.strip_prefix("/").unwrap_or(inside);
+        let outside = self.source.elsewhere.join(relative);
+        transfer::fetch(&self.container, inside, &outside).await?;
+        Ok(())
+    }
+}
+
+/// Hands on every answer until the connection ends.
+async fn listen(
+    mut answers: tokio::io::ReadHalf<TunnelStream>,
+    heard: mpsc::Sender<(Answer, Vec<u8>)>,
+) {
+    while let Ok(Some(answer)) = wire::receive(&mut answers).await {
+        if heard.send(answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Why the session inside is gone.
+pub(super) async fn found_dead(container: &Container, last_words: &LastWords) -> Error {
+    let state = match container.inspect().await {
+        Ok(found) => found.state.unwrap_or_default(),
+        Err(error) if error.status() == Some(404) => {
+            return dead("somebody removed the container while the build ran", None);
+        }
+        Err(error) => return Error::Engine(error),
+    };
+    let said = last_words.text();
+    let exit = state.exit_code.unwrap_or_default();
+    if state.oom_killed == Some(true) {
+        return dead(
+            "it ran out of memory",
+            Some("give it more with `--memory`, or let the commands do with less".to_owned()),
+        );
+    }
+    if state.running == Some(true) {
+        let why = if said.is_empty() {
+            "runner's own process in the container was ended".to_owned()
+        } else {
+            format!("runner's own process in the container broke down: {said}")
+        };
+        return dead(&why, None);
+    }
+    let why = match exit {
+        137 => "it was killed".to_owned(),
+        _ => format!("it ended with status {exit}"),
+    };
+    dead(&why, None)
+}
+
+fn dead(why: &str, help: Option<String>) -> Error {
+    Error::FoundDead {
+        reason: why.to_owned(),
+        help,
+    }
+}
+
+impl Session for ContainerSession {
+    async fn run(
+        &mut self,
+        command: &str,
+        succeeding: bool,
+        output: &Output,
+        cancel: &mut Cancel,
+    ) -> Result<CommandEnd, Error> {
+        let request = Request::Run { succeeding };
+        let answer = self
+            .exchange(&request, command.as_bytes(), output, cancel)
+            .await?;
+        match answer.0 {
+            Answer::Ended {
+                exit,
+                leaked,
+                notes,
+            } => Ok(CommandEnd {
+                exit: exit.into(),
+                leaked,
+                notes,
+            }),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    async fn expand(
+        &mut self,
+        texts: &[&str],
+        output: &Output,
+        cancel: &mut Cancel,
+    ) -> Result<Result<Vec<OsString>, ExpandFailure>, Error> {
+        let tail = wire::join(texts.iter().map(OsStr::new));
+        match self
+            .exchange(&Request::Expand, &tail, output, cancel)
+            .await?
+        {
+            (Answer::Expanded, texts) => Ok(Ok(wire::split(&texts))),
+            (Answer::NotExpanded { index, exit }, _) => Ok(Err(ExpandFailure {
+                index,
+                exit: Exit::from(exit),
+            })),
+            (other, _) => Err(self.unexpected(other)),
+        }
+    }
+
+    async fn mentions(&mut self, name: &str) -> bool {
+        let request = Request::Mentions {
+            name: name.to_owned(),
+        };
+        // It errs on the side of yes.
+        !matches!(
+            self.ask(&request, &[]).await,
+            Ok((Answer::Mentioned(false), _))
+        )
+    }
+
+    async fn bring(&mut self, starts: &[PathBuf]) -> Result<Vec<Mount>, Error> {
+        self.bring_source_back().await?;
+        let mut mounts = vec![Mount {
+            inside: self.source.inside.clone(),
+            outside: self.source.outside.clone(),
+        }];
+        for start in starts {
+            if !start.starts_with(&self.source.inside) {
+                self.bring_elsewhere(start).await?;
+            }
+        }
+        mounts.push(Mount {
+            inside: PathBuf::from("/"),
+            outside: self.source.elsewhere.clone(),
+        });
+        Ok(mounts)
+    }
+
+    async fn drain_background(&mut self, output: &Output) {
+        let mut never = tokio::sync::watch::channel(Escalation::None).1;
+        let _ = self
+            .exchange(&Request::Drain, &[], output, &mut never)
+            .await;
+    }
+
+    async fn close(&mut self, output: &Output, cancel: &mut Cancel) -> usize {
+        if self.closed {
+            return 0;
+        }
+        let limit = self.grace.saturating_add(AFTER_KILL).min(ENGINE_LIMIT);
+        let answer = timeout(limit, self.exchange(&Request::Close, &[], output, cancel));
+        let ended = match answer.await {
+            Ok(Ok((Answer::Closed(ended), _))) => ended,
+            _ => 0,
+        };
+        if !self.source.bound {
+            let SourcePlace {
+                inside, outside, ..
+            } = &self.source;
+            let _ = transfer::replace(&self.container, inside, outside).await;
+        }
+        let _ = self.container.remove().await;
+        let _ = std::fs::remove_dir_all(&self.source.elsewhere);
+        self.closed = true;
+        ended
+    }
+}
+
+impl Drop for ContainerSession {
+    /// The last resort, where a build ends without [`Session::close`]: a panic, or a third signal.
+    fn drop(&mut self) {
+        if self.closed {
+            return;
+        }
+        let container = self.container.clone();
+        let _ = std::fs::remove_dir_all(&self.source.elsewhere);
+        // No runtime can be waited for in here; this one is of its own, and ends.
+        let removing = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            if let Ok(runtime) = runtime {
+                let limit = Duration::from_secs(5);
+                let _ = runtime.block_on(async { timeout(limit, container.remove()).await });
+            }
+        });
+        let _ = removing.join();
+    }
+}
