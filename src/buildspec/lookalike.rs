@@ -1,6 +1,6 @@
 //! Files of other programs that are taken for buildspecs, because of their name or by mistake.
 
-use super::yaml::{Document, Entry, NodeKind};
+use super::yaml::{Document, Entry, Node, NodeKind};
 use crate::diagnostic::{Code, Diagnostic, nearest};
 
 /// Other formats by keys of their top level that stand there together.
@@ -14,6 +14,10 @@ const FORMATS: &[(&str, &[&str])] = &[
     ("a Kubernetes manifest", &["kind", "apiVersion"]),
     ("a Docker Compose file", &["services"]),
 ];
+
+/// Oracle's build specifications have the name and the version of ours. What tells them is the list of steps for one
+/// component; with `phases` or version 0.2 a file is a buildspec all the same.
+const ORACLE: &str = "a build specification of Oracle Cloud DevOps";
 
 /// Keys that say that a buildspec was meant, wherever they stand: those of the top level, and those that land there when
 /// something is indented wrongly or only a part of a file is shown. `version` is everybody's.
@@ -61,10 +65,16 @@ pub(super) fn find(document: &Document) -> Option<Diagnostic> {
         return None;
     };
     let find = |key: &str| entries.iter().find(|entry| entry.key.value == key);
-    if find("phases").is_some()
-        || find("batch").is_some()
-        || find("version").is_some_and(has_our_version)
-    {
+    if find("phases").is_some() || find("batch").is_some() {
+        return None;
+    }
+    if let Some(component) = find("component").filter(|_| is_of_oracle(entries)) {
+        return Some(not_ours(
+            component,
+            format!("this is {ORACLE}, not a buildspec"),
+        ));
+    }
+    if find("version").is_some_and(|version| is_version(version, VERSIONS)) {
         return None;
     }
     let known = FORMATS.iter().find_map(|(name, keys)| {
@@ -78,13 +88,27 @@ pub(super) fn find(document: &Document) -> Option<Diagnostic> {
             "this is not a buildspec: none of its keys is one of a buildspec".to_owned(),
         ))
     })?;
-    let diagnostic = Diagnostic::new(Code::NotABuildspec, entry?.key.span, message)
-        .with_help("a buildspec has `version: 0.2` and `phases`; name the file that does");
-    Some(diagnostic)
+    Some(not_ours(entry?, message))
 }
 
-fn has_our_version(version: &Entry) -> bool {
-    matches!(&version.value.kind, NodeKind::Scalar(scalar) if VERSIONS.contains(&scalar.text.as_str()))
+fn not_ours(place: &Entry, message: String) -> Diagnostic {
+    Diagnostic::new(Code::NotABuildspec, place.key.span, message)
+        .with_help("a buildspec has `version: 0.2` and `phases`; name the file that does")
+}
+
+/// Whether this is version 0.1 with a list of steps, each of which has a type.
+fn is_of_oracle(entries: &[Entry]) -> bool {
+    let find = |key: &str| entries.iter().find(|entry| entry.key.value == key);
+    let typed = |step: &Node| matches!(&step.kind, NodeKind::Mapping(keys) if keys.iter().any(|entry| entry.key.value == "type"));
+    let steps = find("steps").is_some_and(|steps| match &steps.value.kind {
+        NodeKind::Sequence(steps) => !steps.is_empty() && steps.iter().all(typed),
+        _ => false,
+    });
+    steps && find("version").is_some_and(|version| is_version(version, &["0.1"]))
+}
+
+fn is_version(version: &Entry, known: &[&str]) -> bool {
+    matches!(&version.value.kind, NodeKind::Scalar(scalar) if known.contains(&scalar.text.as_str()))
 }
 
 /// The first key with something below it, if there are several keys and not one of them reminds of a buildspec.
@@ -118,6 +142,10 @@ mod tests {
             "phase:\n  build: {}\nmore: {}\n",
             "version: 0.2\nsteps: []\nimages: []\n",
             "version: 0.0\nResources: []\nHooks: []\n",
+            "version: 0.2\ncomponent: build\nsteps: [{type: Command}]\n",
+            "version: 0.1\ncomponent: build\nsteps: [{type: Command}]\nphases: {}\n",
+            "version: 0.1\ncomponent: build\nsteps: [make]\n",
+            "version: 0.1\nsteps: [{type: Command}]\n",
             "on: push\njobs: {}\nphases: {}\n",
             "a: 1\nb: 2\n",
             "images: {}\n",
@@ -133,6 +161,10 @@ mod tests {
     fn other_formats_are_known_by_their_keys() {
         let workflow = message("on: push\nenv: {A: b}\njobs: {}\n");
         assert!(workflow.is_some_and(|text| text.contains("GitHub Actions")));
+        let of_oracle = message(
+            "version: 0.1\ncomponent: build\nrunAs: root\nenv: {}\nsteps:\n  - type: Command\n",
+        );
+        assert!(of_oracle.is_some_and(|text| text.contains("Oracle")));
         assert!(message("version: 2.9.0\nname: &a x\nimages: {a: !join [*a]}\n").is_some());
     }
 }
