@@ -8,6 +8,7 @@
 
 mod code;
 pub mod format;
+mod page;
 mod render;
 mod suggest;
 

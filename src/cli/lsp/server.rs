@@ -16,7 +16,7 @@ use super::{actions, help};
 use crate::build::ExitCode;
 use crate::cli::config::Configuration;
 use crate::cli::machine;
-use crate::diagnostic::format::{url_of, whole_message};
+use crate::diagnostic::format::whole_message;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::exec::process;
 use crate::lint::{self, FileKind, Settings, Shellcheck, SourceTree};
@@ -354,8 +354,7 @@ fn shown(source: &SourceText, uri: &str, finding: &Diagnostic) -> Value {
         "message": whole_message(finding),
         "relatedInformation": related.collect::<Vec<Value>>(),
     });
-    let url = url_of(finding.code);
-    if url.contains("://") {
+    if let Some(url) = finding.code.page() {
         shown["codeDescription"] = json!({ "href": url });
     }
     shown

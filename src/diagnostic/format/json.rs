@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{File, url_of};
+use super::File;
 use crate::diagnostic::{Diagnostic, Fix, Label};
 use crate::source::{SourceText, Span};
 
@@ -34,7 +34,6 @@ fn object(source: &SourceText, finding: &Diagnostic) -> Value {
     json!({
         "file": source.name(),
         "rule": info.id,
-        "id": info.id,
         "name": info.name,
         "severity": finding.severity.word(),
         "message": finding.message,
@@ -43,7 +42,7 @@ fn object(source: &SourceText, finding: &Diagnostic) -> Value {
         "related": related.collect::<Vec<Value>>(),
         "help": finding.help,
         "fix": finding.fix.as_ref().map(|change| fix(source, change)),
-        "url": url_of(finding.code),
+        "url": finding.code.page(),
     })
 }
 
@@ -86,7 +85,6 @@ mod tests {
         let expected = json!({
             "file": "./ci/a b,c.yml",
             "rule": "BS002",
-            "id": "BS002",
             "name": "duplicate-key",
             "severity": "error",
             "message": "100% `x`:\n<twice>",
@@ -95,7 +93,7 @@ mod tests {
             "related": [{ "range": first, "message": "first here" }],
             "help": "merge the two",
             "fix": { "title": "rename it", "edits": [{ "range": range, "text": "z" }] },
-            "url": url_of(findings[0].code),
+            "url": findings[0].code.page(),
         });
         assert_eq!(object(&source, &findings[0]), expected);
         // The byte at the place, in the file as it lies on the disk.

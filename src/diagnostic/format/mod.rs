@@ -13,7 +13,7 @@ mod sarif;
 mod text;
 mod xml;
 
-use super::{Code, Colour, Diagnostic, Severity};
+use super::{Colour, Diagnostic, Severity};
 use crate::source::{LineColumn, SourceText};
 
 /// A file and what was found in it, sorted by place.
@@ -72,17 +72,6 @@ pub fn show(files: &[File<'_>], look: Look) -> String {
     }
 }
 
-/// Where a rule is described: its section of the page of findings, at the address of the repository if there is one.
-#[must_use]
-pub fn url_of(code: Code) -> String {
-    let section = format!("spec/diagnostics.md#{}-{}", code.name(), code.id());
-    let section = section.to_lowercase();
-    match env!("CARGO_PKG_REPOSITORY") {
-        "" => section,
-        repository => format!("{repository}/blob/v{}/{section}", env!("CARGO_PKG_VERSION")),
-    }
-}
-
 /// Where a finding begins and ends.
 fn places(source: &SourceText, finding: &Diagnostic) -> (LineColumn, LineColumn) {
     let span = finding.primary.span;
@@ -112,7 +101,8 @@ fn plain_path(name: &str) -> &str {
 mod samples {
     //! What the tests of all forms show.
 
-    use super::{Code, Diagnostic, File, SourceText};
+    use super::{Diagnostic, File, SourceText};
+    use crate::diagnostic::Code;
     use crate::source::Span;
 
     /// A file with a byte-order mark, a character of two bytes and one of four before the first finding.
@@ -145,15 +135,6 @@ mod samples {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_rule_leads_to_its_section() {
-        let url = url_of(Code::UnknownKey);
-        assert!(
-            url.ends_with("spec/diagnostics.md#unknown-key-bs103"),
-            "{url}"
-        );
-    }
 
     #[test]
     fn nothing_found_is_valid_in_every_form() {

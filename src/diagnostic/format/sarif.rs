@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::File;
 use super::fingerprint::fingerprints;
-use super::{File, url_of};
 use crate::diagnostic::{Code, Diagnostic, Fix, Label, Severity};
 use crate::source::{SourceText, Span};
 
@@ -59,9 +59,7 @@ fn rule(code: Code) -> Value {
         "help": { "text": format!("{} {more}", info.why) },
         "defaultConfiguration": { "level": level(info.severity) },
     });
-    let url = url_of(code);
-    // A reader cannot know what a relative address begins from.
-    if url.contains("://") {
+    if let Some(url) = code.page() {
         rule["helpUri"] = json!(url);
     }
     rule
