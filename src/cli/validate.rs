@@ -1,6 +1,7 @@
 //! `runner validate`: what is wrong with buildspecs and the files of the deploy stage.
 
-use std::fs::File;
+use std::collections::HashSet;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -141,42 +142,58 @@ pub(super) fn plural(count: usize, name: &str) -> String {
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
 
-/// The files to check, in the order of the arguments, and what is no file.
+/// The files to check, in the order of the arguments, and what is no file. A file that several arguments lead to is
+/// checked once, under the first of its names.
 fn find(paths: &[PathBuf], config: &Configuration) -> (Vec<PathBuf>, Vec<Unreadable>) {
     let (mut files, mut unreadable) = (Vec::new(), Vec::new());
     for path in paths {
-        if !path.is_dir() {
+        if path.is_dir() {
+            files.extend(find_below(path, config, &mut unreadable));
+        } else {
             files.push(path.clone());
-            continue;
-        }
-        let before = files.len();
-        let mut found: Vec<PathBuf> = Vec::new();
-        for entry in ignore::WalkBuilder::new(path).hidden(false).build() {
-            match entry {
-                Ok(entry)
-                    if is_looked_for(entry.path())
-                        && !entry.path().is_dir()
-                        && !config.excludes(entry.path()) =>
-                {
-                    found.push(entry.into_path());
-                }
-                Ok(_) => {}
-                Err(error) => unreadable.push(format!(
-                    "error: could not look through {}: {error}\n",
-                    path.display()
-                )),
-            }
-        }
-        found.sort();
-        files.extend(found);
-        if files.len() == before {
-            unreadable.push(format!(
-                "error: there is no buildspec below {}\n  help: files named `*buildspec*.yml` or `.yaml`, and those of the deploy stage, are looked for; name a file to check it whatever its name is\n",
-                path.display()
-            ));
         }
     }
+    // One path leads to a file twice only where links do; there both names are shown.
+    if paths.len() > 1 {
+        let mut known = HashSet::new();
+        // What is no file, or cannot be reached, goes by its name.
+        let place = |file: &PathBuf| fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+        files.retain(|file| known.insert(place(file)));
+    }
     (files, unreadable)
+}
+
+/// The files to check below a folder, in the order of their names.
+fn find_below(
+    folder: &Path,
+    config: &Configuration,
+    unreadable: &mut Vec<Unreadable>,
+) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in ignore::WalkBuilder::new(folder).hidden(false).build() {
+        match entry {
+            Ok(entry)
+                if is_looked_for(entry.path())
+                    && !entry.path().is_dir()
+                    && !config.excludes(entry.path()) =>
+            {
+                found.push(entry.into_path());
+            }
+            Ok(_) => {}
+            Err(error) => unreadable.push(format!(
+                "error: could not look through {}: {error}\n",
+                folder.display()
+            )),
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        unreadable.push(format!(
+            "error: there is no buildspec below {}\n  help: files named `*buildspec*.yml` or `.yaml`, and those of the deploy stage, are looked for; name a file to check it whatever its name is\n",
+            folder.display()
+        ));
+    }
+    found
 }
 
 pub(super) fn is_looked_for(path: &Path) -> bool {
