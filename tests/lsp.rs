@@ -172,6 +172,8 @@ fn findings_come_with_the_text_and_go_with_it() {
     editor.tell("textDocument/didClose", &about);
     let published = editor.published();
     assert_eq!(codes(&published), [""; 0]);
+    // What is closed has no version, and the protocol knows no null for it.
+    assert_eq!(published.get("version"), None);
 }
 
 // LINT-63
@@ -335,6 +337,9 @@ fn nonsense_is_answered_and_survived() {
         editor.write(body);
         assert_eq!(code(&editor.read()), expected, "{body}");
     }
+    editor.write("{");
+    let why = editor.read()["error"]["message"].clone();
+    assert_eq!(why, "this is no message: it is not JSON");
     // What needs no answer gets none, whatever is wrong with it.
     editor.tell("textDocument/didOpen", &json!([]));
     editor.tell(

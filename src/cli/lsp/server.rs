@@ -77,7 +77,7 @@ impl<W: Write> Server<W> {
         match message {
             Ok(message) => self.message(&message)?,
             Err(garbage) => {
-                let why = format!("this is no message: {garbage:?}");
+                let why = format!("this is no message: {}", garbage.why());
                 self.answer(&Value::Null, Err((error::PARSE, why)));
             }
         }
@@ -272,7 +272,11 @@ impl<W: Write> Server<W> {
     }
 
     fn publish(&mut self, uri: &str, version: Option<i64>, diagnostics: &[Value]) {
-        let params = json!({ "uri": uri, "version": version, "diagnostics": diagnostics });
+        let mut params = json!({ "uri": uri, "diagnostics": diagnostics });
+        // The protocol has the version of a document that is open, and no null for one that is not.
+        if let Some(version) = version {
+            params["version"] = json!(version);
+        }
         self.tell("textDocument/publishDiagnostics", &params);
     }
 

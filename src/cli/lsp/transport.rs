@@ -18,6 +18,17 @@ pub(super) enum Garbage {
     NoJson,
 }
 
+impl Garbage {
+    /// The same in words.
+    pub(super) const fn why(self) -> &'static str {
+        match self {
+            Self::NoLength => "its header has no `Content-Length`, or one that is no number",
+            Self::TooLong => "it is longer than 64 MiB",
+            Self::NoJson => "it is not JSON",
+        }
+    }
+}
+
 /// The next message; nothing at the end of the stream.
 pub(super) fn read(input: &mut impl BufRead) -> Option<Result<Value, Garbage>> {
     let length = match header(input)? {
