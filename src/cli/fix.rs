@@ -59,7 +59,11 @@ fn diff(before: &SourceText, fixed: &Fixed) -> String {
 pub(super) fn summary(args: &ValidateArgs, fixed: &[usize]) -> Option<String> {
     let count: usize = fixed.iter().sum();
     let files = fixed.iter().filter(|count| **count > 0).count();
-    let verb = if args.diff { "can fix" } else { "fixed" };
+    let verb = if args.diff {
+        "`--fix` would fix"
+    } else {
+        "fixed"
+    };
     (count > 0).then(|| {
         format!(
             "{verb} {} in {}\n",

@@ -72,14 +72,8 @@ pub(super) fn validate(args: &ValidateArgs) -> ExitCode {
     if printed != ExitCode::Succeeded {
         return printed;
     }
-    let fixed: Vec<usize> = checked.iter().map(|file| file.fixed).collect();
-    if let Some(summary) = fix::summary(args, &fixed) {
-        complain(&summary);
-    }
     let counts = count(&checked);
-    if let Some(summary) = summary(&counts, files.len()) {
-        complain(&summary);
-    }
+    summarize(args, &checked, &counts, files.len());
     for why in &unreadable {
         complain(why);
     }
@@ -123,6 +117,19 @@ fn exit_code(gate: Option<Severity>, counts: &[usize; 3]) -> ExitCode {
     match at_gate {
         0_usize => ExitCode::Succeeded,
         _ => ExitCode::Findings,
+    }
+}
+
+/// Says how much was found, or is left where something was fixed, and how much was or would be fixed.
+fn summarize(args: &ValidateArgs, checked: &[Checked], counts: &[usize; 3], files: usize) {
+    let fixed: Vec<usize> = checked.iter().map(|file| file.fixed).collect();
+    let found = summary(counts, files);
+    match (fix::summary(args, &fixed), found) {
+        // What would be fixed is among what was found, so that comes first.
+        (Some(would), Some(found)) if args.diff => complain(&format!("{found}{would}")),
+        (Some(fixed), Some(left)) => complain(&format!("{fixed}left: {left}")),
+        (Some(one), None) | (None, Some(one)) => complain(&one),
+        (None, None) => {}
     }
 }
 
