@@ -1,11 +1,10 @@
 //! Finding and reading `runner.toml`, and what the command line says instead (LINT-55 to LINT-58).
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::{FailOn, ProfileArg, ValidateArgs, When};
-use super::validate::bounded;
+use super::validate::{bounded, unreadable};
 use super::{complain, mistake, terminal, usage};
 use crate::build::ExitCode;
 use crate::diagnostic::{Code, Diagnostic, Severity, one_of, render};
@@ -209,15 +208,9 @@ fn find(path: &Path) -> Option<PathBuf> {
 }
 
 fn read(file: &Path) -> Result<Config, Unusable> {
-    let unreadable = |error: &io::Error| {
-        let why = match error.kind() {
-            io::ErrorKind::NotFound => "there is no such file".to_owned(),
-            _ => error.to_string(),
-        };
-        Unusable::Unreadable(format!("error: could not read {}: {why}\n", file.display()))
-    };
     let bytes = File::open(file).and_then(bounded);
-    let bytes = bytes.map_err(|error| unreadable(&error))?;
+    let bytes = bytes
+        .map_err(|error| Unusable::Unreadable(unreadable(&file.display().to_string(), &error)))?;
     let source = SourceText::from_bytes(shown(file), bytes).map_err(|error| {
         let span = Span::at(error.offset);
         let problem = Diagnostic::new(Code::Configuration, span, "a byte here is not UTF-8");

@@ -340,7 +340,8 @@ pub(super) fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unreadable(name: &str, error: &io::Error) -> Unreadable {
+/// Says that a file could not be read, and why.
+pub(super) fn unreadable(name: &str, error: &io::Error) -> Unreadable {
     let why = match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "it may not be read".to_owned(),
