@@ -25,10 +25,16 @@ impl FileKind {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         match name.as_ref() {
             "imageDetail.json" => Self::ImageDetail,
-            "appspec.yml" | "appspec.yaml" | "appspec.json" => Self::AppSpec,
             "taskdef.json" => Self::TaskDefinition,
             // The action takes any name; those with a prefix are for pipelines with several services.
             name if name.ends_with("imagedefinitions.json") => Self::ImageDefinitions,
+            // In any casing it was meant as one, and is certainly nothing else.
+            name if ["yml", "yaml", "json"]
+                .iter()
+                .any(|kind| name.eq_ignore_ascii_case(&format!("appspec.{kind}"))) =>
+            {
+                Self::AppSpec
+            }
             _ => Self::Buildspec,
         }
     }
@@ -64,6 +70,8 @@ mod tests {
             ),
             ("imageDetail.json", FileKind::ImageDetail, true),
             ("b/appspec.yaml", FileKind::AppSpec, true),
+            ("AppSpec.YML", FileKind::AppSpec, true),
+            ("my-appspec.yml", FileKind::Buildspec, false),
             ("taskdef.json", FileKind::TaskDefinition, true),
             ("taskdef.json.orig", FileKind::Buildspec, false),
         ] {

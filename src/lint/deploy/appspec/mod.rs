@@ -1,7 +1,10 @@
 //! The AppSpec file: what CodeDeploy deploys, and which functions it calls on the way.
 //!
-//! The rules are those of deployments to ECS. A file for functions or for machines is known as such and left alone, but
-//! for what all have in common.
+//! Here is what all have in common, and the rules of deployments to ECS; those to machines and of functions have files
+//! of their own.
+
+mod function;
+mod machines;
 
 use std::path::Path;
 
@@ -12,7 +15,8 @@ use crate::diagnostic::{Code, Diagnostic, Severity, nearest, one_of};
 use crate::source::{SourceText, Span};
 
 const SERVICE: &str = "AWS::ECS::Service";
-const TYPES: &[&str] = &[SERVICE, "AWS::Lambda::Function"];
+const FUNCTION: &str = "AWS::Lambda::Function";
+const TYPES: &[&str] = &[SERVICE, FUNCTION];
 const TOP: &[&str] = &["version", "Resources", "Hooks"];
 const PROPERTIES: &[&str] = &[
     "TaskDefinition",
@@ -62,7 +66,9 @@ pub(super) fn check(source: &SourceText) -> Vec<Diagnostic> {
         return found;
     }
     check_version(&root, &mut found);
-    if !is_for_machines(&root) {
+    if machines::is_meant(&root) {
+        machines::check(source, &root, &mut found);
+    } else {
         check_resources(&root, &mut found);
     }
     found
@@ -90,7 +96,7 @@ pub(super) fn target(source: &SourceText) -> Option<Target> {
 fn read(source: &SourceText, found: &mut Vec<Diagnostic>) -> Option<Node> {
     if Path::new(source.name())
         .extension()
-        .is_some_and(|kind| kind == "json")
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("json"))
     {
         return json::read(source, Code::AppSpec)
             .map_err(|problem| found.push(*problem))
@@ -152,13 +158,6 @@ fn check_version(root: &Node, found: &mut Vec<Diagnostic>) {
     }
 }
 
-/// A deployment to machines: it copies files, and knows nothing of resources.
-fn is_for_machines(root: &Node) -> bool {
-    ["os", "files", "permissions"]
-        .iter()
-        .any(|key| field(root, key).is_some())
-}
-
 fn resources(root: &Node) -> Option<&Node> {
     let found = entries(root)
         .iter()
@@ -177,59 +176,74 @@ fn check_resources(root: &Node, found: &mut Vec<Diagnostic>) {
         return;
     };
     let NodeKind::Sequence(list) = &resources.kind else {
-        let message = format!(
-            "`Resources` is a list, and this is {}",
-            resources.describe()
-        );
-        found.push(error(resources.span, message));
+        found.push(unlike(resources, "Resources", "a list"));
         return;
     };
-    let mut is_service = false;
+    let mut kind = None;
     match list.as_slice() {
         [] => found.push(error(resources.span, "`Resources` names nothing to deploy")),
         [first, rest @ ..] => {
-            is_service = check_resource(first, found);
+            kind = check_resource(first, found);
             if let Some(second) = rest.first() {
                 let message = "an AppSpec has one resource: this one would not be deployed";
                 found.push(warning(second.span, message));
             }
         }
     }
-    if is_service {
-        check_top(root, found);
-        check_hooks(root, found);
+    match kind {
+        Some(SERVICE) => {
+            unknown_keys(root, "an AppSpec for ECS", TOP, found);
+            check_hooks(root, found);
+        }
+        Some(_) => function::check_top(root, found),
+        None => {}
     }
 }
 
-/// Checks what is to be deployed; true if it is a service of ECS.
-fn check_resource(resource: &Node, found: &mut Vec<Diagnostic>) -> bool {
+/// Checks what is to be deployed; returns its type, if it is one of those that there are.
+fn check_resource(resource: &Node, found: &mut Vec<Diagnostic>) -> Option<&'static str> {
     let [named] = entries(resource) else {
         let message = "a resource is one name with what belongs to it below";
         found.push(
             error(resource.span, message)
                 .with_help("write `- TargetService:`, and the rest two levels deeper"),
         );
-        return false;
+        return None;
     };
     let service = &named.value;
-    let Some(kind) = field(service, "Type") else {
+    // AWS shows functions with small letters too.
+    let small = field(service, "type").filter(|kind| text(kind) == Some(FUNCTION));
+    let Some(kind) = field(service, "Type").or(small) else {
         let place = named.key.span;
         found.push(missing(place, "a resource", "Type", entries(service)));
-        return false;
+        return None;
     };
-    let written = text(kind).unwrap_or_default();
-    if !TYPES.contains(&written) {
-        let message = format!("`{written}` is nothing that CodeDeploy deploys");
-        let mut diagnostic =
-            error(kind.span, message).labelled(format!("expected {}", one_of(TYPES)));
-        diagnostic.help =
-            nearest(written, TYPES.iter().copied()).map(|known| format!("did you mean `{known}`?"));
-        found.push(diagnostic);
-        return false;
+    match text(kind).unwrap_or_default() {
+        SERVICE => {
+            check_service(named, found);
+            Some(SERVICE)
+        }
+        FUNCTION => {
+            function::check_resource(named, found);
+            Some(FUNCTION)
+        }
+        written => {
+            found.push(unknown_type(kind, written));
+            None
+        }
     }
-    if written != SERVICE {
-        return false;
-    }
+}
+
+fn unknown_type(kind: &Node, written: &str) -> Diagnostic {
+    let message = format!("`{written}` is nothing that CodeDeploy deploys");
+    let mut diagnostic = error(kind.span, message).labelled(format!("expected {}", one_of(TYPES)));
+    diagnostic.help =
+        nearest(written, TYPES.iter().copied()).map(|known| format!("did you mean `{known}`?"));
+    diagnostic
+}
+
+fn check_service(named: &Entry, found: &mut Vec<Diagnostic>) {
+    let service = &named.value;
     match field(service, "Properties") {
         Some(properties) => check_properties(named.key.span, properties, found),
         None => found.push(missing(
@@ -239,7 +253,6 @@ fn check_resource(resource: &Node, found: &mut Vec<Diagnostic>) -> bool {
             entries(service),
         )),
     }
-    true
 }
 
 fn check_properties(place: Span, properties: &Node, found: &mut Vec<Diagnostic>) {
@@ -348,33 +361,43 @@ fn check_hooks(root: &Node, found: &mut Vec<Diagnostic>) {
         return;
     };
     for hook in list.iter().flat_map(entries) {
-        let name = hook.key.value.as_str();
-        if !HOOKS.contains(&name) {
-            let message = format!("a deployment to ECS has no hook `{name}`");
-            let mut diagnostic =
-                warning(hook.key.span, message).labelled(format!("expected {}", one_of(HOOKS)));
-            diagnostic.help = nearest(name, HOOKS.iter().copied())
-                .map(|known| format!("did you mean `{known}`?"));
-            found.push(diagnostic);
+        if !HOOKS.contains(&hook.key.value.as_str()) {
+            found.push(unknown_hook(hook, "a deployment to ECS", HOOKS));
         }
     }
 }
 
-fn check_top(root: &Node, found: &mut Vec<Diagnostic>) {
-    unknown_keys(root, "an AppSpec for ECS", TOP, found);
+/// A finding about an event at which nothing is called.
+fn unknown_hook(hook: &Entry, of: &str, known: &[&str]) -> Diagnostic {
+    let name = hook.key.value.as_str();
+    let message = format!("{of} has no hook `{name}`");
+    let mut diagnostic =
+        warning(hook.key.span, message).labelled(format!("expected {}", one_of(known)));
+    diagnostic.help =
+        nearest(name, known.iter().copied()).map(|known| format!("did you mean `{known}`?"));
+    diagnostic
 }
 
 fn unknown_keys(node: &Node, of: &str, known: &[&str], found: &mut Vec<Diagnostic>) {
     for entry in entries(node) {
-        let name = entry.key.value.as_str();
-        if !known.contains(&name) {
-            let message = format!("{of} has no key `{name}`");
-            let mut diagnostic = warning(entry.key.span, message);
-            diagnostic.help = nearest(name, known.iter().copied())
-                .map(|known| format!("did you mean `{known}`?"));
-            found.push(diagnostic);
+        if !known.contains(&entry.key.value.as_str()) {
+            found.push(unknown_key(entry, of, known));
         }
     }
+}
+
+fn unknown_key(entry: &Entry, of: &str, known: &[&str]) -> Diagnostic {
+    let name = entry.key.value.as_str();
+    let mut diagnostic = warning(entry.key.span, format!("{of} has no key `{name}`"));
+    diagnostic.help =
+        nearest(name, known.iter().copied()).map(|known| format!("did you mean `{known}`?"));
+    diagnostic
+}
+
+/// A finding about a value of another kind than the key has.
+fn unlike(value: &Node, key: &str, kind: &str) -> Diagnostic {
+    let message = format!("`{key}` is {kind}, and this is {}", value.describe());
+    error(value.span, message)
 }
 
 /// Where to say that something is missing from the whole.
@@ -401,7 +424,7 @@ Hooks:
   - AfterInstall: check
 ";
 
-    fn messages(name: &str, text: &str) -> Vec<String> {
+    pub(super) fn messages(name: &str, text: &str) -> Vec<String> {
         let source = SourceText::new(name, text);
         let found = check(&source).into_iter();
         found
@@ -481,16 +504,6 @@ Hooks:
             let found = messages("appspec.yaml", &text);
             let first = found.first().map(String::as_str).unwrap_or_default();
             assert_eq!(first, expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn deployments_of_other_kinds_are_left_alone() {
-        for text in [
-            "version: 0.0\nos: linux\nfiles:\n  - source: /\n    destination: /app\nhooks: {}\n",
-            "version: 0.0\nResources:\n  - f:\n      Type: AWS::Lambda::Function\n      Properties: {Name: f}\n",
-        ] {
-            assert_eq!(messages("appspec.yml", text), Vec::<String>::new());
         }
     }
 
