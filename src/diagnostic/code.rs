@@ -137,6 +137,8 @@ codes! {
         "Other words for it work as far as is known, and CodeBuild documents only these two.";
     UnusedSecret "BS219" "unused-secret" Info
         "Each one is a request that can fail the build before its first command.";
+    EnvironmentPrinted "BS220" "environment-printed" Info
+        "All variables are in the log, secrets with them: fetched ones are masked where they stand unchanged, written ones not at all.";
     Shellcheck "BS301" "shellcheck" Warning
         "ShellCheck reads all commands of the file as the shell will; each of its findings has a page of its own that says why.";
     ShellSyntax "BS302" "shell-syntax" Warning

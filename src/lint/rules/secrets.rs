@@ -18,6 +18,7 @@ pub(super) const RULES: &[Rule] = &[
     secret_echoed,
     secret_on_command_line,
     set_x_with_secrets,
+    environment_printed,
     unused_secret,
 ];
 
@@ -317,6 +318,66 @@ fn traces(command: &SimpleCommand) -> Option<bool> {
                 letters('+').then_some(false)
             }
         })
+}
+
+/// A list of all variables in the log of a build that has secrets (LINT-24). Said once: what is true of one list is of all.
+fn environment_printed(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let written = subject.buildspec.env.variables.iter().filter(|variable| {
+        let (name, value) = (&variable.name.value, &variable.value.value);
+        is_secret_name(name) && is_secret_value(name, value)
+    });
+    let all = sensitive(subject).into_values().chain(written);
+    let Some(secret) = all.min_by_key(|variable| variable.name.span.start()) else {
+        return;
+    };
+    let printed = subject.scripts().find_map(|(item, script)| {
+        let mut commands = script.commands.iter();
+        let command =
+            commands.find(|command| lists_variables(command) && goes_to_log(script, command))?;
+        Some(item.span(&command.range))
+    });
+    if let Some(place) = printed {
+        let message = format!(
+            "all variables are written to the log, `{}` with them",
+            secret.name.value
+        );
+        let diagnostic = Diagnostic::new(Code::EnvironmentPrinted, place, message)
+            .with_secondary(secret.name.span, "it gets its value here");
+        diagnostics.push(diagnostic);
+    }
+}
+
+/// Whether a command lists all variables there are: `env` with a program behind it or `set` with an option does not.
+fn lists_variables(command: &SimpleCommand) -> bool {
+    let words: Vec<&str> = command
+        .words
+        .iter()
+        .map(|word| word.text.as_str())
+        .collect();
+    matches!(
+        words.as_slice(),
+        ["env" | "printenv" | "set" | "export" | "declare" | "typeset"]
+            | ["env" | "printenv", "-0" | "--null"]
+            | ["export" | "declare" | "typeset", "-p"]
+            | ["declare" | "typeset", "-x" | "-px" | "-xp"]
+    )
+}
+
+/// Whether all that a command writes is seen, be it sorted or paged by what it is piped into.
+fn goes_to_log(script: &Script, command: &SimpleCommand) -> bool {
+    const PASS: &[&str] = &["cat", "column", "less", "more", "sort", "tee"];
+    let Some((pipe, index, count)) = command.place.pipe else {
+        return is_seen(command);
+    };
+    let passes = |at| {
+        script.commands.iter().any(|other| {
+            other.place.pipe == Some((pipe, at, count))
+                && other.program().is_some_and(|name| PASS.contains(&name))
+                && !other.place.to_file
+                && !other.place.substituted
+        })
+    };
+    !command.place.to_file && !command.place.substituted && (index + 1..count).all(passes)
 }
 
 /// A secret that nothing uses (LINT-22). Said only where every program is known not to read variables of its own accord.
