@@ -2,7 +2,7 @@
 //!
 //! AWS's own pages write the keys in capitals and in small letters, so both are taken.
 
-use super::{error, is_template, missing, unknown_hook, unknown_key, warning};
+use super::{described, error, is_template, missing, unknown_hook, unknown_key, warning};
 use crate::buildspec::yaml::{Entry, Node, NodeKind};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::lint::deploy::fields::{entries, items, text};
@@ -62,7 +62,7 @@ pub(super) fn check_resource(named: &Entry, found: &mut Vec<Diagnostic>) {
 fn check_property(entry: &Entry, key: &str, found: &mut Vec<Diagnostic>) {
     let value = &entry.value;
     let Some(written) = text(value).filter(|text| !text.trim().is_empty()) else {
-        let message = format!("`{key}` is {}", value.describe());
+        let message = format!("`{key}` is {}", described(value));
         found.push(error(entry.key.span, message));
         return;
     };

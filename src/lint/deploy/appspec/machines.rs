@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{error, is_template, top_of, unknown_key, unknown_keys, unlike, warning};
+use super::{described, error, is_template, top_of, unknown_key, unknown_keys, unlike, warning};
 use crate::buildspec::yaml::{Entry, Node, NodeKind};
 use crate::diagnostic::{Diagnostic, nearest, one_of};
 use crate::lint::deploy::fields::{entries, entry, field, items, text};
@@ -127,7 +127,10 @@ fn check_word(value: &Node, key: &str, known: &[&str], found: &mut Vec<Diagnosti
     if known.contains(&written) || is_template(written) {
         return;
     }
-    let not = text(value).map_or_else(|| value.describe().to_owned(), |text| format!("`{text}`"));
+    let not = match text(value).map(str::trim) {
+        Some(text) if !text.is_empty() => format!("`{text}`"),
+        _ => described(value).to_owned(),
+    };
     let message = format!("`{key}` is {}, not {not}", one_of(known));
     let mut diagnostic = error(value.span, message);
     diagnostic.help =
@@ -150,7 +153,7 @@ fn need(item: &Node, of: &str, keys: &[&str], found: &mut Vec<Diagnostic>) {
                 }
             }
             Some(entry) if text(&entry.value).is_none_or(|text| text.trim().is_empty()) => {
-                let message = format!("`{key}` is {}", entry.value.describe());
+                let message = format!("`{key}` is {}", described(&entry.value));
                 found.push(error(entry.key.span, message));
             }
             Some(_) => {}

@@ -282,7 +282,7 @@ fn check_properties(place: Span, properties: &Node, found: &mut Vec<Diagnostic>)
 
 fn check_task_definition(definition: &Node, found: &mut Vec<Diagnostic>) {
     let Some(written) = text(definition).filter(|text| !text.is_empty()) else {
-        let message = format!("`TaskDefinition` is {}", definition.describe());
+        let message = format!("`TaskDefinition` is {}", described(definition));
         found.push(
             error(definition.span, message)
                 .with_help(format!("in a pipeline, write `{PLACEHOLDER}`")),
@@ -302,7 +302,7 @@ fn check_balancer(place: Span, balancer: &Node, found: &mut Vec<Diagnostic>) {
         match field(balancer, key) {
             None => found.push(missing(place, "`LoadBalancerInfo`", key, entries(balancer))),
             Some(value) if text(value).is_none_or(str::is_empty) => {
-                let message = format!("`{key}` is {}", value.describe());
+                let message = format!("`{key}` is {}", described(value));
                 found.push(error(value.span, message));
             }
             Some(_) => {}
@@ -394,6 +394,14 @@ fn unknown_key(entry: &Entry, of: &str, known: &[&str]) -> Diagnostic {
     diagnostic
 }
 
+/// What stands where a text is needed.
+fn described(value: &Node) -> &'static str {
+    match text(value) {
+        Some(text) if text.trim().is_empty() => "an empty text",
+        _ => value.describe(),
+    }
+}
+
 /// A finding about a value of another kind than the key has.
 fn unlike(value: &Node, key: &str, kind: &str) -> Diagnostic {
     let message = format!("`{key}` is {kind}, and this is {}", value.describe());
@@ -475,6 +483,11 @@ Hooks:
                 "<TASK_DEFINITION>",
                 "",
                 "6:24 error `TaskDefinition` is nothing",
+            ),
+            (
+                "<TASK_DEFINITION>",
+                "\"\"",
+                "6:25 error `TaskDefinition` is an empty text",
             ),
             (
                 "          ContainerPort: 80\n",
