@@ -236,21 +236,27 @@ fn is_hex(byte: u8) -> bool {
 pub(super) fn find_tokens(text: &str) -> Vec<(Range<usize>, &'static str)> {
     let mut found = Vec::new();
     for form in FORMS {
+        let mut end = 0;
         for (start, _) in text.match_indices(form.prefix) {
+            // A text may be nothing but beginnings, and none of them is to be followed to its end more than once.
+            if start < end || !stands_alone(text, start) {
+                continue;
+            }
             let rest = &text.as_bytes()[start + form.prefix.len()..];
             let length = rest
                 .iter()
                 .take_while(|byte| (form.follows)(**byte))
                 .count();
             let varied = rest[..length].iter().any(|byte| *byte != rest[0]);
-            if length >= form.length && varied && stands_alone(text, start) {
-                found.push((start..start + form.prefix.len() + length, form.what));
+            if length >= form.length && varied {
+                end = start + form.prefix.len() + length;
+                found.push((start..end, form.what));
             }
         }
     }
     for (at, mark) in text.match_indices("PRIVATE KEY-----") {
-        let start = text[..at].rfind("BEGIN");
-        let Some(start) = start.filter(|start| text[*start..at].len() < 20) else {
+        let near = text.floor_char_boundary(at.saturating_sub(19));
+        let Some(start) = text[near..at].rfind("BEGIN").map(|start| near + start) else {
             continue;
         };
         if looks_filled(&text[at + mark.len()..]) {
@@ -266,8 +272,9 @@ fn looks_filled(rest: &str) -> bool {
     let length = body
         .bytes()
         .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
+        .take(40)
         .count();
-    length >= 40
+    length == 40
 }
 
 fn stands_alone(text: &str, start: usize) -> bool {
@@ -284,6 +291,8 @@ pub(super) fn find_access_keys(text: &str) -> Vec<Range<usize>> {
             let length = rest
                 .iter()
                 .take_while(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+                // One more than there may be.
+                .take(17)
                 .count();
             let ends = !rest.get(length).is_some_and(|byte| is_word(*byte));
             let key = &text[start..start + prefix.len() + length];
@@ -373,5 +382,14 @@ mod tests {
         );
         assert_eq!(find_tokens(&key).len(), 1);
         assert!(find_tokens("echo '-----BEGIN PRIVATE KEY-----' $KEY").is_empty());
+    }
+
+    #[test]
+    fn beginnings_of_keys_take_no_time() {
+        for part in ["AKIA", "ghp_", "glpat-a-", "PRIVATE KEY-----"] {
+            let text = part.repeat(200_000);
+            assert!(find_access_keys(&text).is_empty(), "{part}");
+            assert!(find_tokens(&text).len() < 2, "{part}");
+        }
     }
 }
