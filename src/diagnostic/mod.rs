@@ -14,7 +14,7 @@ mod suggest;
 
 pub use code::{Code, CodeInfo};
 pub use render::{Colour, render};
-pub use suggest::{nearest, one_of, slip};
+pub use suggest::{is_one_off, nearest, one_of, slip};
 
 use crate::source::Span;
 

@@ -9,8 +9,14 @@ pub fn nearest<'a>(
 ) -> Option<&'a str> {
     let fold = |text: &str| text.to_ascii_lowercase().replace('-', "_");
     let folded = fold(written);
+    let length = folded.chars().count();
     candidates
         .into_iter()
+        // So many letters differ at least, and to count them all takes far longer.
+        .filter(|candidate| {
+            let other = candidate.chars().count();
+            other.abs_diff(length) * 3 <= other.max(3)
+        })
         .map(|candidate| (strsim::osa_distance(&folded, &fold(candidate)), candidate))
         .filter(|(distance, candidate)| distance * 3 <= candidate.chars().count().max(3))
         .min_by_key(|(distance, _)| *distance)
@@ -29,6 +35,25 @@ pub fn slip<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     meant.next().filter(|_| meant.next().is_none())
 }
 
+/// Whether two texts differ by one letter: one more or less, another one, or two that changed places.
+#[must_use]
+pub fn is_one_off(one: &str, other: &str) -> bool {
+    let same = one.chars().zip(other.chars()).take_while(|(a, b)| a == b);
+    let front: usize = same.map(|(letter, _)| letter.len_utf8()).sum();
+    let (one, other) = (&one[front..], &other[front..]);
+    let (mut a, mut b) = (one.chars(), other.chars());
+    let (first, first_other) = (a.next(), b.next());
+    let (rest, rest_other) = (a.as_str(), b.as_str());
+    match (first, first_other) {
+        (None, None) => false,
+        _ if one == rest_other || rest == other || rest == rest_other => true,
+        (Some(first), Some(first_other)) => {
+            a.next() == Some(first_other) && b.next() == Some(first) && a.as_str() == b.as_str()
+        }
+        _ => false,
+    }
+}
+
 /// Names as a phrase: `` `a`, `b` or `c` ``.
 #[must_use]
 pub fn one_of(names: &[&str]) -> String {
@@ -42,6 +67,8 @@ pub fn one_of(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -74,6 +101,13 @@ mod tests {
         ];
         for (written, expected) in table {
             assert_eq!(slip(written, keys), expected, "{written}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_letter_is_counted_as_any_other_way(one in "[abé]{0,4}", other in "[abé]{0,4}") {
+            prop_assert_eq!(is_one_off(&one, &other), strsim::osa_distance(&one, &other) == 1);
         }
     }
 

@@ -24,23 +24,40 @@ pub struct SourceTree {
 struct Listing {
     files: OnceLock<Vec<String>>,
     ignored: OnceLock<ignore::gitignore::Gitignore>,
+    /// Names in directories, by their paths from the top.
+    names: Mutex<HashMap<String, Arc<Vec<String>>>>,
 }
 
 /// Trees of many files, so that a tree with many buildspecs is looked through once.
 #[derive(Debug, Default)]
-pub struct SourceTrees(Mutex<HashMap<PathBuf, Arc<Listing>>>);
+pub struct SourceTrees(Mutex<Trees>);
+
+#[derive(Debug, Default)]
+struct Trees {
+    /// By the directory of a file as it was given.
+    of_directories: HashMap<PathBuf, SourceTree>,
+    /// By the top of the tree.
+    listings: HashMap<PathBuf, Arc<Listing>>,
+}
 
 impl SourceTrees {
     /// The tree that this file lies in, as [`SourceTree::around`] finds it.
     #[must_use]
     pub fn around(&self, file: &Path) -> SourceTree {
-        let mut tree = SourceTree::around(file);
+        let directory = file.parent().unwrap_or(file);
         let mut known = self
             .0
             .lock()
             .expect("invariant: nothing panics while it has the trees");
-        let listing = known.entry(tree.root.clone()).or_default();
+        if let Some(tree) = known.of_directories.get(directory) {
+            return tree.clone();
+        }
+        let mut tree = SourceTree::around(file);
+        let listing = known.listings.entry(tree.root.clone()).or_default();
         tree.listing = Arc::clone(listing);
+        known
+            .of_directories
+            .insert(directory.to_owned(), tree.clone());
         tree
     }
 }
@@ -104,26 +121,41 @@ impl SourceTree {
             .find(|path| self.exists(path))
     }
 
-    /// The names in a directory, in no order.
+    /// The names in a directory, sorted. They are read once: many files may ask for what is not in the same directory.
     #[must_use]
-    pub fn names(&self, directory: &str) -> Vec<String> {
+    pub fn names(&self, directory: &str) -> Arc<Vec<String>> {
+        let mut known = self
+            .listing
+            .names
+            .lock()
+            .expect("invariant: nothing panics while it has the names");
+        if let Some(names) = known.get(directory) {
+            return Arc::clone(names);
+        }
+        let names = Arc::new(self.read_names(directory));
+        known.insert(directory.to_owned(), Arc::clone(&names));
+        names
+    }
+
+    fn read_names(&self, directory: &str) -> Vec<String> {
         let entries = self.inside(directory).map(fs::read_dir);
-        entries
+        let names = entries
             .into_iter()
             .flatten()
             .flatten()
             .flatten()
             .take(MAX_ENTRIES)
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
     }
 
     /// The path in the same directory whose name is nearest to this one's, if one is near.
     #[must_use]
     pub fn nearest(&self, path: &str) -> Option<String> {
         let (directory, name) = path.rsplit_once('/').unwrap_or((".", path));
-        let mut names = self.names(directory);
-        names.sort();
+        let names = self.names(directory);
         let near = nearest(name, names.iter().map(String::as_str))?;
         let before = path.strip_suffix(name).unwrap_or_default();
         Some(format!("{before}{near}"))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Rule;
 use crate::buildspec::ast::Artifact;
 use crate::buildspec::text_map::TextMap;
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, is_one_off};
 use crate::lint::paths::{self, Globs};
 use crate::lint::shell::Script;
 use crate::lint::{Item, SourceTree, Subject};
@@ -482,9 +482,12 @@ fn misspelt(tree: &SourceTree, path: &str) -> Option<(String, String)> {
 /// Whether one name is the other with a slip. A letter more or less at the end is none: a build makes `reports` beside
 /// `report`.
 fn is_slip(written: &str, other: &str, is_file: bool) -> bool {
-    let fold = |name: &str| name.to_lowercase().replace('-', "_");
-    if fold(written) == fold(other) {
+    // A directory may have very many names, so that nothing is made of them that is thrown away.
+    if folded(written).eq(folded(other)) {
         return true;
+    }
+    if !is_file {
+        return false;
     }
     let (Some((stem, kind)), Some((other_stem, other_kind))) =
         (written.rsplit_once('.'), other.rsplit_once('.'))
@@ -492,16 +495,20 @@ fn is_slip(written: &str, other: &str, is_file: bool) -> bool {
         return false;
     };
     let yaml = |kind: &str| matches!(kind, "yml" | "yaml");
-    let same_kind = kind == other_kind;
     let plural = |a: &str, b: &str| a.strip_suffix('s') == Some(b);
-    let near = stem.len() > 5 && strsim::osa_distance(stem, other_stem) == 1;
-    is_file
-        && ((stem == other_stem && yaml(kind) && yaml(other_kind))
-            || (same_kind
-                && near
-                && !plural(stem, other_stem)
-                && !plural(other_stem, stem)
-                && !has_digit(stem)))
+    (stem == other_stem && yaml(kind) && yaml(other_kind))
+        || (kind == other_kind
+            && stem.len() > 5
+            && is_one_off(stem, other_stem)
+            && !plural(stem, other_stem)
+            && !plural(other_stem, stem)
+            && !has_digit(stem))
+}
+
+/// The letters of a name where case and hyphens do not matter.
+fn folded(name: &str) -> impl Iterator<Item = char> {
+    let letters = name.chars().flat_map(char::to_lowercase);
+    letters.map(|letter| if letter == '-' { '_' } else { letter })
 }
 
 /// Names with numbers in them differ by a number and are different files.
