@@ -15,6 +15,7 @@ pub mod fix;
 mod kind;
 pub mod literals;
 pub mod paths;
+mod plain;
 pub mod rules;
 mod secret;
 pub mod shell;

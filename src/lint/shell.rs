@@ -6,16 +6,22 @@
 use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use tree_sitter::{Node, Parser, Tree};
+use tree_sitter::{Language, Node, Parser, Tree};
+
+use super::plain;
 
 /// The text of one command of a buildspec, parsed.
 #[derive(Debug)]
 pub struct Script {
     text: String,
-    tree: Option<Tree>,
-    /// Every node, listed once several rules look for kinds of them.
-    all_nodes: OnceCell<Vec<(Range<usize>, u16)>>,
+    /// What the grammar makes of it; of a plain command once somebody asks for what only the grammar knows.
+    tree: OnceCell<Option<Tree>>,
+    /// Whether it was read without the grammar.
+    is_plain: bool,
+    /// Every node with a name, listed once several rules look for kinds of them.
+    all_nodes: OnceCell<Vec<(Range<usize>, &'static str)>>,
     /// The programs that are run, in the order of the text, also those in substitutions and bodies of functions.
     pub commands: Vec<SimpleCommand>,
     /// Variables that are given a value: by `NAME=…` on its own, `export`, `readonly`, `declare`, `local`, `read`, `for`.
@@ -146,9 +152,7 @@ thread_local! {
 
 fn new_parser() -> Option<Parser> {
     let mut parser = Parser::new();
-    parser
-        .set_language(&tree_sitter_bash::LANGUAGE.into())
-        .ok()?;
+    parser.set_language(&LANGUAGE).ok()?;
     Some(parser)
 }
 
@@ -158,15 +162,15 @@ fn new_parser() -> Option<Parser> {
 fn masked(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut masked: Option<Vec<u8>> = None;
+    let mut arithmetic = Arithmetic::default();
     for (at, _) in text.match_indices('$') {
         let is_name = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
         let end = at + 1 + bytes[at + 1..].iter().take_while(is_name).count();
         let before = at.checked_sub(1).map_or(b' ', |before| bytes[before]);
         let glued = before.is_ascii_alphanumeric() || b"./-_,:+@%^~".contains(&before);
         let follows = bytes.get(end).is_some_and(|next| b"./-,+^~".contains(next));
-        // There they would be operators.
-        let in_arithmetic = text[..at].rfind("((") > text[..at].rfind("))");
-        if end > at + 1 && glued && follows && !in_arithmetic {
+        // In arithmetic they would be operators.
+        if end > at + 1 && glued && follows && !arithmetic.is_open(bytes, at) {
             masked.get_or_insert_with(|| bytes.to_vec())[end] = b':';
         }
     }
@@ -176,28 +180,102 @@ fn masked(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Whether `((` is open, asked from the front of a text to its end, so that all of it is looked at once.
+#[derive(Default)]
+struct Arithmetic {
+    looked_at: usize,
+    is_open: bool,
+}
+
+impl Arithmetic {
+    /// Whether of `((` and `))` the first was the last one in front of this place.
+    fn is_open(&mut self, bytes: &[u8], before: usize) -> bool {
+        for pair in bytes[self.looked_at..before].windows(2) {
+            match pair {
+                b"((" => self.is_open = true,
+                b"))" => self.is_open = false,
+                _ => {}
+            }
+        }
+        // A pair may begin with the last character.
+        self.looked_at = before.saturating_sub(1);
+        self.is_open
+    }
+}
+
+static LANGUAGE: LazyLock<Language> = LazyLock::new(|| tree_sitter_bash::LANGUAGE.into());
+
+/// Names of the grammar's kinds of nodes by their numbers. The grammar itself counts the letters of a name each time.
+static KINDS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let ids = (0..=u16::MAX).take(LANGUAGE.node_kind_count());
+    ids.map(|id| LANGUAGE.node_kind_for_id(id).unwrap_or_default())
+        .collect()
+});
+
+/// The name of a node's kind.
+fn kind(node: Node<'_>) -> &'static str {
+    // The number of what is no shell is far behind all others.
+    KINDS
+        .get(usize::from(node.kind_id()))
+        .copied()
+        .unwrap_or("ERROR")
+}
+
+fn children(node: Node<'_>) -> Vec<Node<'_>> {
+    // Most nodes are leaves, and a cursor costs more than to ask.
+    if node.child_count() == 0 {
+        return Vec::new();
+    }
+    node.children(&mut node.walk()).collect()
+}
+
 /// Longest command that is read as shell, in bytes, and most substitutions in one. Beyond that the grammar takes time that
 /// grows with the square, and nobody wrote it by hand.
 const MAX_TEXT: usize = 1024 * 1024;
 const MAX_SUBSTITUTIONS: usize = 1000;
 
 fn is_bounded(text: &str) -> bool {
-    let opened = text.matches("$(").count() + text.matches('`').count();
-    text.len() <= MAX_TEXT && opened <= MAX_SUBSTITUTIONS
+    let opened = || text.matches("$(").count() + text.matches('`').count();
+    text.len() <= MAX_SUBSTITUTIONS || (text.len() <= MAX_TEXT && opened() <= MAX_SUBSTITUTIONS)
+}
+
+/// What the grammar makes of a text.
+fn tree(text: &str) -> Option<Tree> {
+    let parse = |parser: &mut Option<Parser>| parser.as_mut()?.parse(masked(text).as_ref(), None);
+    is_bounded(text)
+        .then(|| PARSER.with_borrow_mut(parse))
+        .flatten()
 }
 
 impl Script {
     /// Reads a text. Never fails: what cannot be read is in `errors`.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let parse =
-            |parser: &mut Option<Parser>| parser.as_mut()?.parse(masked(text).as_ref(), None);
-        let tree = is_bounded(text)
-            .then(|| PARSER.with_borrow_mut(parse))
-            .flatten();
-        let mut script = Self {
+        if let Some(commands) = plain::commands(text).filter(|_| is_bounded(text)) {
+            return Self {
+                commands,
+                is_plain: true,
+                ..Self::empty(text)
+            };
+        }
+        Self::by_grammar(text)
+    }
+
+    fn by_grammar(text: &str) -> Self {
+        let mut script = Self::empty(text);
+        let tree = tree(text);
+        if let Some(tree) = &tree {
+            script.visit(tree.root_node(), &Place::default());
+        }
+        script.tree = OnceCell::from(tree);
+        script
+    }
+
+    fn empty(text: &str) -> Self {
+        Self {
             text: text.to_owned(),
-            tree: None,
+            tree: OnceCell::new(),
+            is_plain: false,
             all_nodes: OnceCell::new(),
             commands: Vec::new(),
             assigned: Vec::new(),
@@ -205,12 +283,11 @@ impl Script {
             redirections: Vec::new(),
             errors: Vec::new(),
             depth: 0,
-        };
-        if let Some(tree) = &tree {
-            script.visit(tree.root_node(), &Place::default());
         }
-        script.tree = tree;
-        script
+    }
+
+    fn tree(&self) -> Option<&Tree> {
+        self.tree.get_or_init(|| tree(&self.text)).as_ref()
     }
 
     /// The text.
@@ -219,32 +296,31 @@ impl Script {
         &self.text
     }
 
-    /// Ranges of all nodes of these kinds of tree-sitter's grammar, such as `test_command`, in the order of the text.
+    /// Ranges of all nodes of these kinds of tree-sitter's grammar, such as `test_command`, in the order of the text. Kinds
+    /// are those that have a name, not `&&`.
     #[must_use]
     pub fn nodes<'k>(&self, kinds: &[&'k str]) -> Vec<(Range<usize>, &'k str)> {
-        let all = self.all_nodes.get_or_init(|| self.list_nodes());
-        let Some(tree) = &self.tree else {
+        if self.is_plain && !kinds.iter().any(|kind| plain::NODES.contains(kind)) {
             return Vec::new();
-        };
-        let language = tree.language();
-        let mut found = Vec::new();
-        for (range, id) in all {
-            // Several ids of the grammar have one name.
-            let kind = language.node_kind_for_id(*id).unwrap_or_default();
-            if let Some(kind) = kinds.iter().find(|wanted| **wanted == kind) {
-                found.push((range.clone(), *kind));
-            }
         }
-        found
+        let all = self.all_nodes.get_or_init(|| self.list_nodes());
+        let wanted = |id: &'static str| kinds.iter().find(|wanted| **wanted == id);
+        all.iter()
+            .filter_map(|(range, id)| wanted(id).map(|kind| (range.clone(), *kind)))
+            .collect()
     }
 
-    fn list_nodes(&self) -> Vec<(Range<usize>, u16)> {
+    fn list_nodes(&self) -> Vec<(Range<usize>, &'static str)> {
         let mut found = Vec::new();
-        let Some(tree) = &self.tree else { return found };
+        let Some(tree) = self.tree() else {
+            return found;
+        };
         let mut cursor = tree.walk();
         loop {
             let node = cursor.node();
-            found.push((node.byte_range(), node.kind_id()));
+            if node.is_named() {
+                found.push((node.byte_range(), kind(node)));
+            }
             if cursor.goto_first_child() || cursor.goto_next_sibling() {
                 continue;
             }
@@ -263,7 +339,7 @@ impl Script {
     #[must_use]
     pub fn pieces(&self, range: &Range<usize>) -> Vec<Piece> {
         let mut pieces = Vec::new();
-        let root = self.tree.as_ref().map(Tree::root_node);
+        let root = self.tree().map(Tree::root_node);
         if let Some(node) =
             root.and_then(|root| root.descendant_for_byte_range(range.start, range.end))
         {
@@ -274,14 +350,14 @@ impl Script {
 
     fn take_apart(&self, node: Node<'_>, pieces: &mut Vec<Piece>) {
         let written = self.slice(node);
-        match node.kind() {
+        match kind(node) {
             "raw_string" => {
                 let inner = written.strip_prefix('\'').unwrap_or(written);
                 let inner = inner.strip_suffix('\'').unwrap_or(inner);
                 pieces.push(Piece::Text(inner.to_owned()));
             }
             "string" | "concatenation" | "command_name" | "heredoc_body" => {
-                let escapes = match node.kind() {
+                let escapes = match kind(node) {
                     "string" => "\"\\$`\n",
                     "heredoc_body" if self.is_raw(node) => "",
                     "heredoc_body" => "\\$`\n",
@@ -311,7 +387,7 @@ impl Script {
                 pieces.push(text(at, child.start_byte()));
             }
             at = child.end_byte();
-            match child.kind() {
+            match kind(child) {
                 "\"" => {}
                 "string_content" | "heredoc_content" => {
                     pieces.push(text(child.start_byte(), child.end_byte()));
@@ -329,7 +405,7 @@ impl Script {
         let start = body
             .parent()
             .and_then(|parent| parent.named_child(0))
-            .filter(|start| start.kind() == "heredoc_start");
+            .filter(|start| kind(*start) == "heredoc_start");
         start.is_some_and(|start| self.slice(start).contains(['\'', '"', '\\']))
     }
 
@@ -349,10 +425,10 @@ impl Script {
         if node.is_error() || node.is_missing() {
             self.errors.push(SyntaxError {
                 range: node.byte_range(),
-                missing: node.is_missing().then(|| node.kind().to_owned()),
+                missing: node.is_missing().then(|| kind(node).to_owned()),
             });
         }
-        match node.kind() {
+        match kind(node) {
             "command" | "declaration_command" | "unset_command" => self.command(node, place),
             "variable_assignment" => self.assign(node, place),
             "simple_expansion" | "expansion" => self.variable(node, place),
@@ -362,7 +438,7 @@ impl Script {
                     .map_or(node.start_byte()..node.start_byte(), |body| {
                         body.byte_range()
                     });
-                self.redirections(node, &of);
+                self.redirections(&children(node), &of);
                 let place = Place {
                     to_file: place.to_file || self.writes_a_file(node),
                     ..place.clone()
@@ -416,17 +492,18 @@ impl Script {
     }
 
     fn children(&mut self, node: Node<'_>, place: &Place) {
-        let mut cursor = node.walk();
-        let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
+        let children = children(node);
         for (index, child) in children.iter().enumerate() {
-            let background = children
-                .get(index + 1)
-                .is_some_and(|next| next.kind() == "&");
-            let place = Place {
-                background: place.background || background,
-                ..place.clone()
-            };
-            self.visit(*child, &place);
+            let next = children.get(index + 1);
+            if next.is_some_and(|next| kind(*next) == "&") {
+                let place = Place {
+                    background: true,
+                    ..place.clone()
+                };
+                self.visit(*child, &place);
+            } else {
+                self.visit(*child, place);
+            }
         }
     }
 
@@ -437,12 +514,11 @@ impl Script {
             environment: Vec::new(),
             place: place.clone(),
         };
-        let mut cursor = node.walk();
-        let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
-        let declares = node.kind() != "command";
-        self.redirections(node, &node.byte_range());
+        let children = children(node);
+        let declares = kind(node) != "command";
+        self.redirections(&children, &node.byte_range());
         for child in &children {
-            match child.kind() {
+            match kind(*child) {
                 "variable_assignment" if declares => {
                     command.words.push(self.word(*child));
                     self.visit(*child, place);
@@ -486,18 +562,15 @@ impl Script {
     }
 
     /// Notes the redirections among the children of a node, which are for these commands.
-    fn redirections(&mut self, node: Node<'_>, of: &Range<usize>) {
-        let mut cursor = node.walk();
-        let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
-        for child in children {
-            if !["file_redirect", "heredoc_redirect"].contains(&child.kind()) {
+    fn redirections(&mut self, among: &[Node<'_>], of: &Range<usize>) {
+        for child in among {
+            if !["file_redirect", "heredoc_redirect"].contains(&kind(*child)) {
                 continue;
             }
+            let parts = children(*child);
             // `<< END > file` is one node in the other.
-            self.redirections(child, of);
-            let mut cursor = child.walk();
-            let parts: Vec<Node<'_>> = child.children(&mut cursor).collect();
-            let find = |kinds: &[&str]| parts.iter().find(|part| kinds.contains(&part.kind()));
+            self.redirections(&parts, of);
+            let find = |kinds: &[&str]| parts.iter().find(|part| kinds.contains(&kind(**part)));
             let operator = parts.iter().find(|part| !part.is_named());
             let target = child
                 .child_by_field_name("destination")
@@ -524,7 +597,7 @@ impl Script {
             background: false,
             ..place.clone()
         };
-        if node.kind() == "variable_assignment" {
+        if kind(node) == "variable_assignment" {
             self.children(node, &place);
         } else {
             self.visit(node, &place);
@@ -545,7 +618,7 @@ impl Script {
 
     fn unquoted(&self, node: Node<'_>, literal: &mut bool) -> String {
         let written = self.slice(node);
-        match node.kind() {
+        match kind(node) {
             "raw_string" => written.trim_matches('\'').to_owned(),
             "ansi_c_string" => written.to_owned(),
             "simple_expansion"
@@ -564,7 +637,7 @@ impl Script {
                     // Blanks inside of quotes are no nodes.
                     text.push_str(&self.text[at..child.start_byte()]);
                     at = child.end_byte();
-                    if child.kind() != "\"" {
+                    if kind(child) != "\"" {
                         text.push_str(&self.unquoted(child, literal));
                     }
                 }
@@ -601,7 +674,7 @@ impl Script {
         let mut cursor = node.walk();
         let name = node
             .children(&mut cursor)
-            .find(|child| child.kind() == "variable_name")
+            .find(|child| kind(*child) == "variable_name")
             .map(|child| self.slice(child).to_owned());
         if let Some(name) = name {
             if self.slice(node).contains('=') && self.slice(node).starts_with("${") {
@@ -624,7 +697,7 @@ impl Script {
         let mut cursor = statement.walk();
         statement
             .named_children(&mut cursor)
-            .any(|child| match child.kind() {
+            .any(|child| match kind(child) {
                 "file_redirect" => {
                     let written = self.slice(child).trim_start_matches(['1', '&']);
                     let target = written.strip_prefix('>').map(|rest| {
@@ -655,11 +728,10 @@ impl Script {
     }
 
     fn list(&mut self, node: Node<'_>, place: &Place) {
-        let mut cursor = node.walk();
-        let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
+        let children = children(node);
         let operator = children
             .iter()
-            .map(Node::kind)
+            .map(|child| kind(*child))
             .find(|kind| ["&&", "||"].contains(kind));
         let parts: Vec<&Node<'_>> = children.iter().filter(|child| child.is_named()).collect();
         let forgiven = operator == Some("||")
@@ -681,11 +753,9 @@ impl Script {
     }
 
     fn conditional(&mut self, node: Node<'_>, place: &Place) {
-        let mut cursor = node.walk();
-        let children: Vec<Node<'_>> = node.children(&mut cursor).collect();
         let mut in_condition = true;
-        for child in children {
-            in_condition &= !["then", "do_group"].contains(&child.kind());
+        for child in children(node) {
+            in_condition &= !["then", "do_group"].contains(&kind(child));
             let place = Place {
                 checked: place.checked || in_condition,
                 conditional: place.conditional || !in_condition,
@@ -787,6 +857,68 @@ impl SimpleCommand {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Everything rules see of a text, where the text was read without the grammar and with it.
+    fn both_ways(text: &str) -> Option<[String; 2]> {
+        let plain = Script::parse(text);
+        let show = |script: &Script| {
+            let pieces = plain.commands.iter().flat_map(|command| &command.words);
+            let pieces: Vec<_> = pieces.map(|word| script.pieces(&word.range)).collect();
+            let kinds: Vec<&str> = KINDS
+                .iter()
+                .copied()
+                .filter(|kind| !plain::NODES.contains(kind))
+                .collect();
+            let (nodes, all) = (script.nodes(&kinds), script.nodes(plain::NODES));
+            let found = (
+                &script.commands,
+                &script.assigned,
+                &script.read,
+                &script.redirections,
+                &script.errors,
+            );
+            format!("{found:?} {nodes:?} {all:?} {pieces:?}")
+        };
+        plain
+            .is_plain
+            .then(|| [show(&plain), show(&Script::by_grammar(text))])
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn plain_commands_are_what_the_grammar_makes_of_them(
+            text in "([ \n]{0,2}([a-c.][a-c0-9._/-]{0,3}|[a-z]{2,3}|\"[a#!é \n*]{0,3}\"|'[a$ é`\\\\]{0,3}'|-{1,2}[a-c]{1,3}=?|[a1./_:=@%+,-]{1,4}|[0-9]{1,3}|test|[a-z]+=[a-z]?)){1,6}[ \n]{0,2}"
+        ) {
+            if let Some([plain, by_grammar]) = both_ways(&text) {
+                proptest::prop_assert_eq!(plain, by_grammar);
+            }
+        }
+    }
+
+    #[test]
+    fn most_commands_are_plain() {
+        for text in [
+            "npm ci",
+            "echo \"all done!\"",
+            "make -j 4 A=1\ntest -f 'a b'\n",
+        ] {
+            assert!(both_ways(text).is_some(), "{text}");
+        }
+        for text in [
+            "a $B",
+            "A=1",
+            "if a",
+            "a | b",
+            "a 'b'c",
+            "read A",
+            "# a",
+            "a \"b$C\"",
+        ] {
+            assert!(both_ways(text).is_none(), "{text}");
+        }
+    }
 
     fn programs(text: &str) -> Vec<String> {
         Script::parse(text)

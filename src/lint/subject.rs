@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::ops::Range;
 
+use super::literals::Literals;
 use super::shell::Script;
 use super::{Profile, Settings, Shellcheck, SourceTree};
 use crate::buildspec::ast;
@@ -28,6 +29,7 @@ pub struct Subject<'a> {
     /// Every command in the order in which a build without failures runs them.
     pub items: Vec<Item<'a>>,
     looks_posix: OnceCell<bool>,
+    literals: OnceCell<Literals>,
 }
 
 /// One command of the buildspec: an item of `commands` or `finally`.
@@ -81,6 +83,7 @@ impl<'a> Subject<'a> {
             shellcheck: settings.shellcheck,
             items,
             looks_posix: OnceCell::new(),
+            literals: OnceCell::new(),
         }
     }
 
@@ -118,6 +121,11 @@ impl<'a> Subject<'a> {
             .into_iter()
             .flatten()
             .map(|item| (item, item.script()))
+    }
+
+    /// What variables hold, as far as it is written out, followed at the first call.
+    pub fn literals(&self) -> &Literals {
+        self.literals.get_or_init(|| Literals::of(self))
     }
 
     /// Variables whose values are secrets: fetched, not written.

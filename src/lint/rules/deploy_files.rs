@@ -143,8 +143,8 @@ fn written_files(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {
     if !mentions_images(subject) {
         return;
     }
-    let literals = Literals::of(subject);
-    let files = written::files(subject, &literals);
+    let literals = subject.literals();
+    let files = written::files(subject, literals);
     let mut by_path: BTreeMap<&str, Vec<&Written<'_>>> = BTreeMap::new();
     for file in &files {
         by_path.entry(&file.path).or_default().push(file);
@@ -155,7 +155,7 @@ fn written_files(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {
             continue;
         };
         for text in texts(writes) {
-            let Some(content) = Content::of(&text, &literals) else {
+            let Some(content) = Content::of(&text, literals) else {
                 continue;
             };
             check_text(&text, &content, name, kind, diagnostics);
@@ -261,8 +261,8 @@ fn not_an_artifact(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {
     if !mentions_images(subject) {
         return;
     }
-    let literals = Literals::of(subject);
-    let files = written::files(subject, &literals);
+    let literals = subject.literals();
+    let files = written::files(subject, literals);
     let mut said: Vec<&str> = Vec::new();
     for file in &files {
         let name = file.name();

@@ -73,8 +73,8 @@ fn names(command: &SimpleCommand, names: &[&str]) -> bool {
 
 /// A push to ECR needs a login. Where a script or a program that we do not know came before, it may have been there.
 fn push_before_login(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {
-    let literals = Literals::of(subject);
-    let Some(push) = pushes(subject, &literals)
+    let literals = subject.literals();
+    let Some(push) = pushes(subject, literals)
         .into_iter()
         .find(|push| push.image.contains(".dkr.ecr."))
     else {
@@ -212,7 +212,7 @@ fn may_log_in(command: &SimpleCommand) -> bool {
 
 /// What a login is good for: the registry that it names.
 fn login_region_mismatch(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {
-    let literals = Literals::of(subject);
+    let literals = subject.literals();
     let mut logins: Vec<(&Item<'_>, &SimpleCommand, String)> = Vec::new();
     let mut unclear = false;
     for (index, (item, script)) in subject.scripts().enumerate() {
@@ -225,7 +225,7 @@ fn login_region_mismatch(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic
                     .map(|word| literals.resolve(at, &word.text));
                 logins.push((item, command, host.unwrap_or_default()));
                 let last = &logins[logins.len() - 1];
-                token_of_another_region(&literals, last, script, index, diagnostics);
+                token_of_another_region(literals, last, script, index, diagnostics);
             } else {
                 // What else logs in says nothing about where.
                 unclear |= !["docker", "aws"].contains(&command.program().unwrap_or_default())
@@ -244,7 +244,7 @@ fn login_region_mismatch(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic
     if unclear || logins.is_empty() || regions.contains(&None) {
         return;
     }
-    for push in pushes(subject, &literals) {
+    for push in pushes(subject, literals) {
         let Some(registry) = Registry::of(&push.image).filter(|one| is_literal(one.region)) else {
             continue;
         };
@@ -317,8 +317,8 @@ fn tag(image: &str) -> Option<&str> {
 
 /// An image that is only known as `latest` cannot be told from the one before, nor brought back.
 fn latest_only(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {
-    let literals = Literals::of(subject);
-    let pushes = pushes(subject, &literals);
+    let literals = subject.literals();
+    let pushes = pushes(subject, literals);
     let all = pushes.iter().all(|push| tag(&push.image) == Some("latest"));
     if let (Some(push), true) = (pushes.first(), all && !pushes_otherwise(subject)) {
         let span = push.item.span(&push.command.range);

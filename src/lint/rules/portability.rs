@@ -7,7 +7,6 @@ use super::Rule;
 use crate::buildspec::Buildspec;
 use crate::buildspec::ast::{BatchEnv, BatchStrategy};
 use crate::diagnostic::{self, Code, Diagnostic};
-use crate::lint::literals::Literals;
 use crate::lint::shell::{Script, SimpleCommand, Word};
 use crate::lint::{Item, Profile, Subject, written};
 use crate::plan;
@@ -214,8 +213,8 @@ fn host_mutation(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {
             }
         }
     }
-    let literals = Literals::of(subject);
-    for file in written::files(subject, &literals) {
+    let literals = subject.literals();
+    for file in written::files(subject, literals) {
         if is_system_path(&file.path) && said.insert(file.path.clone()) {
             let what = format!("writing to `{}`", file.path);
             say_mutation(file.item, &file.range, &what, diagnostics);
