@@ -46,6 +46,9 @@ impl Literals {
             shared: version.is_none_or(|version| version.value != "0.1"),
         };
         for (index, (_, script)) in subject.scripts().enumerate() {
+            if script.assigned.is_empty() {
+                continue;
+            }
             let elsewhere = ranges(
                 script,
                 &["subshell", "command_substitution", "process_substitution"],

@@ -1,6 +1,9 @@
 //! What looks like a secret: names, values, keys that services hand out.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
 
 /// Whether a variable of this name holds something that nobody else may know. Names of places where a secret is kept
 /// are no secrets.
@@ -231,10 +234,22 @@ fn is_hex(byte: u8) -> bool {
     byte.is_ascii_hexdigit()
 }
 
+/// What stands in front of a private key.
+const PRIVATE_KEY: &str = "PRIVATE KEY-----";
+
+/// What keys are found by, all at once: most texts have none of it.
+static MARKS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let prefixes = FORMS.iter().map(|form| form.prefix);
+    AhoCorasick::new(prefixes.chain([PRIVATE_KEY])).expect("invariant: these few fit")
+});
+
 /// Keys in a text that their form gives away, and what each is.
 #[must_use]
 pub(super) fn find_tokens(text: &str) -> Vec<(Range<usize>, &'static str)> {
     let mut found = Vec::new();
+    if !MARKS.is_match(text) {
+        return found;
+    }
     for form in FORMS {
         let mut end = 0;
         for (start, _) in text.match_indices(form.prefix) {
@@ -254,7 +269,7 @@ pub(super) fn find_tokens(text: &str) -> Vec<(Range<usize>, &'static str)> {
             }
         }
     }
-    for (at, mark) in text.match_indices("PRIVATE KEY-----") {
+    for (at, mark) in text.match_indices(PRIVATE_KEY) {
         let near = text.floor_char_boundary(at.saturating_sub(19));
         let Some(start) = text[near..at].rfind("BEGIN").map(|start| near + start) else {
             continue;

@@ -20,8 +20,8 @@ pub struct Script {
     tree: OnceCell<Option<Tree>>,
     /// Whether it was read without the grammar.
     is_plain: bool,
-    /// Every node with a name, listed once several rules look for kinds of them.
-    all_nodes: OnceCell<Vec<(Range<usize>, &'static str)>>,
+    /// The nodes that plain commands do not have, listed once for all rules that look for kinds of them.
+    nodes: OnceCell<Vec<(Range<usize>, &'static str)>>,
     /// The programs that are run, in the order of the text, also those in substitutions and bodies of functions.
     pub commands: Vec<SimpleCommand>,
     /// Variables that are given a value: by `NAME=…` on its own, `export`, `readonly`, `declare`, `local`, `read`, `for`.
@@ -251,9 +251,10 @@ impl Script {
     /// Reads a text. Never fails: what cannot be read is in `errors`.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        if let Some(commands) = plain::commands(text).filter(|_| is_bounded(text)) {
+        if let Some(plain) = plain::read(text).filter(|_| is_bounded(text)) {
             return Self {
-                commands,
+                commands: plain.commands,
+                read: plain.read,
                 is_plain: true,
                 ..Self::empty(text)
             };
@@ -276,7 +277,7 @@ impl Script {
             text: text.to_owned(),
             tree: OnceCell::new(),
             is_plain: false,
-            all_nodes: OnceCell::new(),
+            nodes: OnceCell::new(),
             commands: Vec::new(),
             assigned: Vec::new(),
             read: Vec::new(),
@@ -300,17 +301,30 @@ impl Script {
     /// are those that have a name, not `&&`.
     #[must_use]
     pub fn nodes<'k>(&self, kinds: &[&'k str]) -> Vec<(Range<usize>, &'k str)> {
-        if self.is_plain && !kinds.iter().any(|kind| plain::NODES.contains(kind)) {
-            return Vec::new();
+        let wanted = |(range, id): &(Range<usize>, &'static str)| {
+            let kind = kinds.iter().find(|wanted| *wanted == id);
+            kind.map(|kind| (range.clone(), *kind))
+        };
+        if kinds.iter().any(|kind| plain::NODES.contains(kind)) {
+            let all = self.list_nodes(&|_| true);
+            return all.iter().filter_map(wanted).collect();
         }
-        let all = self.all_nodes.get_or_init(|| self.list_nodes());
-        let wanted = |id: &'static str| kinds.iter().find(|wanted| **wanted == id);
-        all.iter()
-            .filter_map(|(range, id)| wanted(id).map(|kind| (range.clone(), *kind)))
-            .collect()
+        if self.is_plain {
+            return self.expansions().filter_map(|one| wanted(&one)).collect();
+        }
+        let is_listed = |kind: &str| !plain::NODES.contains(&kind);
+        let listed = self.nodes.get_or_init(|| self.list_nodes(&is_listed));
+        listed.iter().filter_map(wanted).collect()
     }
 
-    fn list_nodes(&self) -> Vec<(Range<usize>, &'static str)> {
+    /// The nodes of a plain text that are none of [`plain::NODES`].
+    fn expansions(&self) -> impl Iterator<Item = (Range<usize>, &'static str)> {
+        let read = self.read.iter().map(|variable| variable.range.clone());
+        let braced = read.filter(|range| self.text[range.clone()].starts_with("${"));
+        braced.map(|range| (range, "expansion"))
+    }
+
+    fn list_nodes(&self, is_listed: &dyn Fn(&str) -> bool) -> Vec<(Range<usize>, &'static str)> {
         let mut found = Vec::new();
         let Some(tree) = self.tree() else {
             return found;
@@ -318,7 +332,7 @@ impl Script {
         let mut cursor = tree.walk();
         loop {
             let node = cursor.node();
-            if node.is_named() {
+            if node.is_named() && is_listed(kind(node)) {
                 found.push((node.byte_range(), kind(node)));
             }
             if cursor.goto_first_child() || cursor.goto_next_sibling() {
@@ -427,6 +441,10 @@ impl Script {
                 range: node.byte_range(),
                 missing: node.is_missing().then(|| kind(node).to_owned()),
             });
+        }
+        // Most nodes are words and signs, of which there is no more to say.
+        if node.child_count() == 0 {
+            return;
         }
         match kind(node) {
             "command" | "declaration_command" | "unset_command" => self.command(node, place),
@@ -889,7 +907,7 @@ mod tests {
 
         #[test]
         fn plain_commands_are_what_the_grammar_makes_of_them(
-            text in "([ \n]{0,2}([a-c.][a-c0-9._/-]{0,3}|[a-z]{2,3}|\"[a#!é \n*]{0,3}\"|'[a$ é`\\\\]{0,3}'|-{1,2}[a-c]{1,3}=?|[a1./_:=@%+,-]{1,4}|[0-9]{1,3}|test|[a-z]+=[a-z]?)){1,6}[ \n]{0,2}"
+            text in "([ \n]{0,2}([a-c.][a-c0-9._/-]{0,3}|[a-z]{2,3}|\"[a#!é \n*]{0,3}\"|'[a$ é`\\\\]{0,3}'|-{1,2}[a-c]{1,3}=?|[a1./_:=@%+,-]{1,4}|[0-9]{1,3}|test|[a-z]+=[a-z]?|[a-c:./=,-]{0,2}\\$(A|[{]A_1[}])[a-c:./=,@%+-]{0,2}(\\$B[-:.,/a]?)?|\"[a :-]{0,2}\\$([{]A[}]|B)[a!:.-]{0,2}(\\$C)?[ .]?\")){1,6}[ \n]{0,2}"
         ) {
             if let Some([plain, by_grammar]) = both_ways(&text) {
                 proptest::prop_assert_eq!(plain, by_grammar);
@@ -902,19 +920,23 @@ mod tests {
         for text in [
             "npm ci",
             "echo \"all done!\"",
+            "docker push $A:${B}/c \"-$D:e$F\"",
             "make -j 4 A=1\ntest -f 'a b'\n",
         ] {
             assert!(both_ways(text).is_some(), "{text}");
         }
         for text in [
-            "a $B",
+            "a $(B)",
+            "$A b",
+            "a ${B:-c}",
+            "a $1",
             "A=1",
             "if a",
             "a | b",
             "a 'b'c",
             "read A",
             "# a",
-            "a \"b$C\"",
+            "a \"b$(C)\"",
         ] {
             assert!(both_ways(text).is_none(), "{text}");
         }

@@ -469,8 +469,8 @@ fn misspelt(tree: &SourceTree, path: &str) -> Option<(String, String)> {
                 &directory
             });
             let there = names.iter().find(|other| {
-                let path = format!("{directory}{other}");
-                is_slip(name, other, is_file) && tree.is_file(&path) == is_file
+                is_slip(name, other, is_file)
+                    && tree.is_file(&format!("{directory}{other}")) == is_file
             })?;
             return Some((here, format!("{directory}{there}")));
         }

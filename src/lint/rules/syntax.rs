@@ -195,11 +195,6 @@ struct Bashism {
     what: &'static str,
 }
 
-/// What the text of one in [`node`] has in it.
-const SIGNS: &[&str] = &[
-    "[[", "((", "==", "=(", "function", "${", "<<<", "<(", ">(", "&>", "..",
-];
-
 fn bashisms_of(script: &Script) -> Vec<Bashism> {
     const NODES: &[&str] = &[
         "test_command",
@@ -216,10 +211,7 @@ fn bashisms_of(script: &Script) -> Vec<Bashism> {
         "binary_expression",
     ];
     let mut found: Vec<Bashism> = Vec::new();
-    // Most commands have none of it, and walking through a tree takes time.
-    let text = script.text();
-    let nodes = SIGNS.iter().any(|sign| text.contains(sign));
-    for (range, kind) in nodes.then(|| script.nodes(NODES)).into_iter().flatten() {
+    for (range, kind) in script.nodes(NODES) {
         if let Some(what) = node(kind, &script.text()[range.clone()]) {
             found.push(Bashism { range, what });
         }
