@@ -41,6 +41,8 @@ struct Case {
     without_buildspec: bool,
     /// A program without which the case means nothing, such as `bash`.
     needs: Option<String>,
+    /// Why the case means nothing in a container, or something else.
+    host_only: Option<String>,
 }
 
 /// What a case consists of besides its source.
@@ -53,8 +55,10 @@ fn main() -> ExitCode {
         ("validate", validate),
         ("plan", plan),
         ("build", build),
+        ("container", build_in_a_container),
     ] {
-        for folder in folders(&root().join("testdata").join(kind)) {
+        let directory = if kind == "container" { "build" } else { kind };
+        for folder in folders(&root().join("testdata").join(directory)) {
             let name = format!(
                 "{kind}::{}",
                 folder.file_name().unwrap_or_default().to_string_lossy()
@@ -345,10 +349,29 @@ fn is_missing(folder: &Path, case: &Case) -> bool {
     missing
 }
 
-/// `build/`: a whole build.
+/// `build/`: a whole build, on the host.
 fn build(folder: &Path) -> Outcome {
+    build_on(folder, None)
+}
+
+/// `build/`: the same build in a container has the same events (CTR-1).
+fn build_in_a_container(folder: &Path) -> Outcome {
+    if updating() {
+        return Ok(());
+    }
+    let Some(image) = std::env::var("RUNNER_TEST_IMAGE").ok() else {
+        support::skipped(
+            "container",
+            "no engine with an image: `tests/run` makes one",
+        );
+        return Ok(());
+    };
+    build_on(folder, Some(&image))
+}
+
+fn build_on(folder: &Path, image: Option<&str>) -> Outcome {
     let case = read_case(folder)?;
-    if is_missing(folder, &case) {
+    if is_missing(folder, &case) || (image.is_some() && case.host_only.is_some()) {
         return Ok(());
     }
     let sandbox = sandbox(folder, &case)?;
@@ -360,8 +383,12 @@ fn build(folder: &Path) -> Outcome {
     arguments.push(event_file.display().to_string());
     arguments.extend(["--log-file".to_owned(), log_file.display().to_string()]);
     arguments.extend(case.args.clone());
-    let output = sandbox
-        .command(&arguments)
+    let mut command = sandbox.command(&arguments);
+    if let Some(image) = image {
+        command.args(["--image", image, "--pull", "never"]);
+        command.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host)));
+    }
+    let output = command
         .envs(&case.env)
         .bounded_output()
         .map_err(|error| error.to_string())?;
@@ -372,6 +399,8 @@ fn build(folder: &Path) -> Outcome {
     let ran = sandbox.finish(&output);
     let text = fs::read_to_string(&event_file)
         .map_err(|error| format!("no events: {error}\n{}", ran.stderr))?;
+    // Nothing else may be told apart.
+    let text = text.replace(r#""executor":"docker""#, r#""executor":"host""#);
     let stream = events::parse(&normalise(&text, &sandbox.source()));
     events::check_grammar(&stream);
     let mut expected = Expected::new(folder);

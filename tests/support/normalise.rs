@@ -12,6 +12,8 @@ fn pattern(text: &str) -> Regex {
 static LOG_TIME: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{6}"));
 static STATE: LazyLock<Regex> = LazyLock::new(|| pattern(r"/[^\s:'`]*/runner-[0-9a-f]{32}"));
+static IN_CONTAINER: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"/codebuild/output/src[0-9]{9}/src"));
 static BOX: LazyLock<Regex> = LazyLock::new(|| pattern(r"/[^\s:'`]*/\.tmp[A-Za-z0-9]{6}"));
 static UUID: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"));
@@ -24,6 +26,7 @@ static DURATION: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(\d+ms|\d+\.\d+s
 pub(crate) fn normalise(text: &str, source: &Path) -> String {
     let text = STATE.replace_all(text, "<STATE>");
     let text = text.replace(&source.display().to_string(), "<SRC>");
+    let text = IN_CONTAINER.replace_all(&text, "<SRC>");
     let text = BOX.replace_all(&text, "<BOX>");
     let text = LOG_TIME.replace_all(&text, "0000/00/00 00:00:00.000000");
     let text = TOOK.replace_all(&text, "took 0.000000 seconds");
