@@ -177,6 +177,8 @@ pub const COMMAND_EXECUTION_ERROR: &str = "COMMAND_EXECUTION_ERROR";
 pub const YAML_FILE_ERROR: &str = "YAML_FILE_ERROR";
 /// Status code of trouble with sources and artifacts.
 pub const CLIENT_ERROR: &str = "CLIENT_ERROR";
+/// Status code of a build image that cannot be had.
+pub const UNABLE_TO_PULL_IMAGE: &str = "BUILD_CONTAINER_UNABLE_TO_PULL_IMAGE";
 /// Status code of a build past its time limit.
 pub const BUILD_TIMED_OUT: &str = "BUILD_TIMED_OUT";
 

@@ -19,7 +19,7 @@ use crate::event::{
     BuildStarted, BuildspecRead, CommandStarted, EventKind, Exit, StopReason, Warning,
 };
 use crate::exec::{self, Environment, Escalation, Executor, Session};
-use crate::phase::{CLIENT_ERROR, CommandPhase, Phase, PhaseContext, Status};
+use crate::phase::{CLIENT_ERROR, CommandPhase, Phase, PhaseContext, Status, UNABLE_TO_PULL_IMAGE};
 use crate::plan::{CommandList, Plan};
 use crate::sink::{Recorder, SinkFailure};
 use crate::store::{Stop, Store};
@@ -538,7 +538,11 @@ pub(super) fn broken(error: &exec::Error) -> PhaseContext {
     if let Some(source) = std::error::Error::source(error) {
         message.push_str(&format!(": {source}"));
     }
-    let mut context = PhaseContext::environment(CLIENT_ERROR, message);
+    let code = match error {
+        exec::Error::Image { .. } => UNABLE_TO_PULL_IMAGE,
+        _ => CLIENT_ERROR,
+    };
+    let mut context = PhaseContext::environment(code, message);
     context.help = remedy(error);
     context
 }

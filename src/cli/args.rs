@@ -552,8 +552,20 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A size as this program writes them, or with one letter behind the number, as Docker's options have it.
 fn size(text: &str) -> Result<u64, String> {
-    parse_size(text).map_err(|error| error.to_string())
+    let units = [
+        ("b", "B"),
+        ("k", "KiB"),
+        ("m", "MiB"),
+        ("g", "GiB"),
+        ("t", "TiB"),
+    ];
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text[number.len()..].to_ascii_lowercase();
+    let unit = units.iter().find(|(letter, _)| *letter == unit);
+    let written = unit.map_or_else(|| text.to_owned(), |(_, unit)| format!("{number}{unit}"));
+    parse_size(&written).map_err(|error| error.to_string())
 }
 
 /// Billionths of a processor.

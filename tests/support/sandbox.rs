@@ -108,6 +108,12 @@ impl Sandbox {
         directory.expect("the sandbox is there").join("source")
     }
 
+    /// A name that no other sandbox has, for a project.
+    pub(crate) fn project(&self) -> String {
+        let name = self.directory.path().file_name().unwrap_or_default();
+        format!("box{}", name.to_string_lossy().trim_start_matches('.'))
+    }
+
     /// A path beside the source.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)

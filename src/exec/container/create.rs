@@ -394,9 +394,12 @@ fn only_output(
 
 /// If the container ended before the build began, its image is the reason, not what this program met with.
 async fn explain(container: &Container, error: Error) -> Error {
-    let state = match container.inspect().await {
-        Ok(found) => found.state.unwrap_or_default(),
-        Err(_) => return error,
+    // Something else than an end, such as a shell that is not there.
+    if !matches!(error, Error::FoundDead { .. } | Error::Engine(_)) {
+        return error;
+    }
+    let Ok(state) = container.settled().await else {
+        return error;
     };
     if state.running == Some(true) {
         return error;
@@ -431,6 +434,14 @@ async fn log(container: &Container) -> String {
             break;
         }
     }
-    let text = String::from_utf8_lossy(&text).trim().to_owned();
-    text.chars().take(SHOWN_LOG).collect()
+    // What is no text explains nothing.
+    let Ok(text) = String::from_utf8(text) else {
+        return String::new();
+    };
+    let readable = |c: &char| !c.is_control() || *c == '\n';
+    text.trim()
+        .chars()
+        .filter(readable)
+        .take(SHOWN_LOG)
+        .collect()
 }

@@ -200,12 +200,20 @@ impl Server {
         let session = self.session.as_mut().ok_or_else(not_open)?;
         let mut cancel = self.cancel.subscribe();
         let (output, chunks) = mpsc::channel(OUTPUT_CHUNKS);
+        let killed_before = killed_for_memory();
         let end = passing_on(
             session.run(&command, succeeding, &output, &mut cancel),
             chunks,
             &mut self.answers,
         );
-        Ok(WireExit::ended(end.await?))
+        let mut end = end.await?;
+        if killed_for_memory() > killed_before {
+            end.notes.push(
+                "the container ran out of memory, and the system ended a process of this command: give it more with `--memory`"
+                    .to_owned(),
+            );
+        }
+        Ok(WireExit::ended(end))
     }
 
     async fn expand(&mut self, tail: &[u8]) -> (Answer, Vec<u8>) {
@@ -349,6 +357,28 @@ fn own(path: &Path, found: &fs::Metadata, owner: (u32, u32)) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// How many processes of this container were ended because it ran out of memory, as far as the system tells.
+fn killed_for_memory() -> u64 {
+    // The second version of control groups, and the first one.
+    let files = [
+        "/sys/fs/cgroup/memory.events",
+        "/sys/fs/cgroup/memory/memory.oom_control",
+    ];
+    let texts = files
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok());
+    texts
+        .flat_map(|text| {
+            let counts = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("oom_kill "));
+            counts
+                .filter_map(|count| count.parse::<u64>().ok())
+                .collect::<Vec<u64>>()
+        })
+        .sum()
 }
 
 /// Whether users in here are others outside.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bollard::models::ContainerInspectResponse;
+use bollard::models::{ContainerInspectResponse, ContainerState};
 use bollard::query_parameters::{KillContainerOptions, RemoveContainerOptionsBuilder};
 use tokio::io::WriteHalf;
 use tokio::sync::mpsc;
@@ -39,6 +39,8 @@ pub struct ContainerSession {
     last_words: LastWords,
     grace: Duration,
     source: SourcePlace,
+    /// Whether nothing ran since files were given back to their owner, and brought back.
+    is_back: bool,
     closed: bool,
 }
 
@@ -111,7 +113,20 @@ impl Container {
         let _ = timeout(ENGINE_LIMIT, killed).await;
     }
 
-    pub(super) async fn inspect(&self) -> Result<ContainerInspectResponse, crate::engine::Error> {
+    /// Its state, after its processes have begun to end: the engine notices the last of them a moment later.
+    pub(super) async fn settled(&self) -> Result<ContainerState, crate::engine::Error> {
+        let mut state = self.inspect().await?.state.unwrap_or_default();
+        for _ in 0..LOOKS {
+            if state.running != Some(true) {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            state = self.inspect().await?.state.unwrap_or_default();
+        }
+        Ok(state)
+    }
+
+    async fn inspect(&self) -> Result<ContainerInspectResponse, crate::engine::Error> {
         let doing = "look at the build's container";
         let inspected = self.engine.api().inspect_container(
             &self.id,
@@ -150,6 +165,7 @@ impl ContainerSession {
             last_words,
             grace: environment.grace,
             source,
+            is_back: false,
             closed: false,
         };
         let request = Request::Open {
@@ -161,10 +177,14 @@ impl ContainerSession {
         };
         let variables: Vec<OsString> = environment.variables.iter().map(wire::assignment).collect();
         let variables = wire::join(variables.iter().map(OsString::as_os_str));
-        match session.ask(&request, &variables).await? {
-            (Answer::Opened, _) => Ok(session),
-            other => Err(session.unexpected(other.0)),
-        }
+        let error = match session.ask(&request, &variables).await {
+            Ok((Answer::Opened, _)) => return Ok(session),
+            Ok((other, _)) => session.unexpected(other),
+            Err(error) => error,
+        };
+        // Whoever made the container has to look at it before it goes.
+        session.closed = true;
+        Err(error)
     }
 
     /// Asks something that writes no output and is not stopped.
@@ -241,16 +261,22 @@ impl ContainerSession {
 
     /// Gives files back to their owner, and brings them back if they are a copy.
     async fn bring_source_back(&mut self) -> Result<(), Error> {
-        if self.source.bound {
-            return match self.ask(&Request::HandOver, &[]).await? {
-                (Answer::Done, _) => Ok(()),
-                (other, _) => Err(self.unexpected(other)),
-            };
+        if self.is_back {
+            return Ok(());
         }
-        let SourcePlace {
-            inside, outside, ..
-        } = &self.source;
-        transfer::replace(&self.container, inside, outside).await
+        if self.source.bound {
+            match self.ask(&Request::HandOver, &[]).await? {
+                (Answer::Done, _) => {}
+                (other, _) => return Err(self.unexpected(other)),
+            }
+        } else {
+            let SourcePlace {
+                inside, outside, ..
+            } = &self.source;
+            transfer::replace(&self.container, inside, outside).await?;
+        }
+        self.is_back = true;
+        Ok(())
     }
 
     /// Copies what a build left outside of its source. What is not there will not be found there either.
@@ -279,14 +305,23 @@ async fn listen(
     }
 }
 
+/// Time between two of them.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// How often it is asked whether a container has ended whose session has, before that is taken for an end of its own.
+const LOOKS: u32 = 50;
+
 /// Why the session inside is gone.
 pub(super) async fn found_dead(container: &Container, last_words: &LastWords) -> Error {
-    let state = match container.inspect().await {
-        Ok(found) => found.state.unwrap_or_default(),
+    let state = match container.settled().await {
+        Ok(state) => state,
         Err(error) if error.status() == Some(404) => {
             return dead("somebody removed the container while the build ran", None);
         }
-        Err(error) => return Error::Engine(error),
+        Err(error) => {
+            let why = format!("the container engine cannot be reached any more: {error}");
+            return dead(&why, None);
+        }
     };
     let said = last_words.text();
     let exit = state.exit_code.unwrap_or_default();
@@ -326,6 +361,7 @@ impl Session for ContainerSession {
         output: &Output,
         cancel: &mut Cancel,
     ) -> Result<CommandEnd, Error> {
+        self.is_back = false;
         let request = Request::Run { succeeding };
         let answer = self
             .exchange(&request, command.as_bytes(), output, cancel)
@@ -410,11 +446,9 @@ impl Session for ContainerSession {
             Ok(Ok((Answer::Closed(ended), _))) => ended,
             _ => 0,
         };
+        // Also after a failure or a stop. Mounted files were given back by the session inside.
         if !self.source.bound {
-            let SourcePlace {
-                inside, outside, ..
-            } = &self.source;
-            let _ = transfer::replace(&self.container, inside, outside).await;
+            let _ = self.bring_source_back().await;
         }
         let _ = self.container.remove().await;
         let _ = std::fs::remove_dir_all(&self.source.elsewhere);
