@@ -1,17 +1,24 @@
 //! What can go wrong with an engine.
 
-use super::{ApiVersion, Endpoint};
+use std::io;
+
+use super::endpoint::remedy;
+use super::{ApiVersion, Endpoint, Origin};
 
 /// What went wrong with the engine itself, or with what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody answers there.
-    #[error("could not reach the container engine at {endpoint}: {reason}")]
+    #[error("could not reach the container engine at {endpoint}{by}: {reason}", by = by(origin.as_ref()))]
     Unreachable {
         /// Where.
         endpoint: Endpoint,
+        /// Who said that it is there, where that is known.
+        origin: Option<Origin>,
         /// Why, in the system's words.
         reason: String,
+        /// What to do.
+        remedy: String,
     },
     /// Its API is older than what this program needs.
     #[error(
@@ -79,6 +86,12 @@ impl Error {
     }
 
     pub(super) fn unreachable(endpoint: &Endpoint, error: bollard::errors::Error) -> Self {
+        let kind = match &error {
+            bollard::errors::Error::IOError { err } => err.kind(),
+            bollard::errors::Error::RequestTimeoutError => io::ErrorKind::TimedOut,
+            _ => io::ErrorKind::Other,
+        };
+        let remedy = remedy(endpoint, kind);
         let reason = match Self::api("", error) {
             Self::Refused { message, .. } => message,
             Self::Connection { reason, .. } => reason,
@@ -86,7 +99,28 @@ impl Error {
         };
         Self::Unreachable {
             endpoint: endpoint.clone(),
+            origin: None,
             reason,
+            remedy,
+        }
+    }
+
+    /// The same, knowing who said where the engine is.
+    #[must_use]
+    pub(super) fn by(mut self, by: Origin) -> Self {
+        if let Self::Unreachable { origin, .. } = &mut self {
+            *origin = Some(by);
+        }
+        self
+    }
+
+    /// What to do about it, where that can be said.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Unreachable { remedy, .. } => Some(remedy),
+            Self::TooOld { .. } => Some("upgrade the engine"),
+            Self::Settings { .. } | Self::Refused { .. } | Self::Connection { .. } => None,
         }
     }
 
@@ -100,8 +134,13 @@ impl Error {
     }
 }
 
+/// Who said where the engine is, as it stands behind the address.
+fn by(origin: Option<&Origin>) -> String {
+    origin.map_or_else(String::new, |origin| format!(" ({origin})"))
+}
+
 /// An error with all its causes, each said once.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

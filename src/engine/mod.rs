@@ -8,11 +8,14 @@
 
 mod endpoint;
 mod error;
+mod image;
 mod stream;
+mod tls;
 mod transport;
 
-pub use endpoint::{Endpoint, EndpointSettings};
+pub use endpoint::{Endpoint, EndpointSettings, Origin};
 pub use error::Error;
+pub use image::{ImageFacts, Platform};
 pub use stream::{Body, Records};
 
 use std::sync::Arc;
@@ -58,6 +61,7 @@ pub struct Engine {
     transport: Arc<Transport>,
     endpoint: Endpoint,
     version: String,
+    api_version: ApiVersion,
     name: &'static str,
 }
 
@@ -71,6 +75,14 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
+    /// Finds the engine and reaches it. Errors say who said that it is there.
+    pub async fn find(settings: &EndpointSettings) -> Result<Self, Error> {
+        let (endpoint, origin) = Endpoint::find_with_origin(settings)?;
+        Self::connect(endpoint)
+            .await
+            .map_err(|error| error.by(origin))
+    }
+
     /// Reaches the engine and agrees on an API version with it.
     pub async fn connect(endpoint: Endpoint) -> Result<Self, Error> {
         let unversioned = Transport::new(endpoint.clone(), None)?;
@@ -85,10 +97,8 @@ impl Engine {
                 oldest: OLDEST_API,
             });
         }
-        let transport = Arc::new(Transport::new(
-            endpoint.clone(),
-            Some(offered.min(NEWEST_API)),
-        )?);
+        let api_version = offered.min(NEWEST_API);
+        let transport = Arc::new(Transport::new(endpoint.clone(), Some(api_version))?);
         let is_podman = answer
             .components
             .iter()
@@ -99,6 +109,7 @@ impl Engine {
             transport,
             endpoint,
             version: answer.version.unwrap_or_default(),
+            api_version,
             name: if is_podman { "Podman" } else { "Docker" },
         })
     }
@@ -121,6 +132,12 @@ impl Engine {
         &self.version
     }
 
+    /// The version of its API that is spoken.
+    #[must_use]
+    pub const fn api_version(&self) -> ApiVersion {
+        self.api_version
+    }
+
     /// `Docker` or `Podman`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -138,6 +155,18 @@ impl Engine {
         body: Body,
     ) -> Result<Records, Error> {
         stream::post(&self.transport, doing, path, headers, body).await
+    }
+
+    /// Asks for something whose answer is one JSON value, with headers that bollard cannot write as the engine reads them.
+    ///
+    /// `path` and `doing` are as for [`Engine::stream`].
+    pub async fn get(
+        &self,
+        doing: &str,
+        path: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<serde_json::Value, Error> {
+        stream::get(&self.transport, doing, path, headers).await
     }
 }
 

@@ -8,8 +8,9 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 use serde_json::Value;
 
-use super::Error;
+use super::error::chain;
 use super::transport::Transport;
+use super::{ANSWER_LIMIT, Error};
 
 /// What a request carries.
 pub enum Body {
@@ -46,7 +47,39 @@ pub(super) async fn post(
     headers: &[(&'static str, String)],
     body: Body,
 ) -> Result<Records, Error> {
-    let mut request = Request::builder().method(Method::POST).uri(path);
+    exchange(transport, doing, (Method::POST, path), headers, body).await
+}
+
+pub(super) async fn get(
+    transport: &Transport,
+    doing: &str,
+    path: &str,
+    headers: &[(&'static str, String)],
+) -> Result<Value, Error> {
+    let work = async {
+        let request = (Method::GET, path);
+        let mut records = exchange(transport, doing, request, headers, Body::Empty).await?;
+        let record = records.next().await?;
+        record.ok_or_else(|| records.broken("the answer is empty"))
+    };
+    let late = |_| Error::Connection {
+        doing: doing.to_owned(),
+        reason: "the engine did not answer in time".to_owned(),
+    };
+    tokio::time::timeout(ANSWER_LIMIT, work)
+        .await
+        .map_err(late)?
+}
+
+/// Sends a request. An answer that is no success is an error.
+async fn exchange(
+    transport: &Transport,
+    doing: &str,
+    (method, path): (Method, &str),
+    headers: &[(&'static str, String)],
+    body: Body,
+) -> Result<Records, Error> {
+    let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, value);
     }
@@ -97,7 +130,7 @@ impl Records {
                         self.buffer.extend_from_slice(&data);
                     }
                 }
-                Some(Err(error)) => return Err(self.broken(&error.to_string())),
+                Some(Err(error)) => return Err(self.broken(&chain(&error))),
                 None if self.buffer.iter().all(u8::is_ascii_whitespace) => return Ok(None),
                 None => return Err(self.broken("the answer ended in the middle of a record")),
             }
