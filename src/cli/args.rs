@@ -64,6 +64,12 @@ pub(super) enum Command {
     /// Check buildspecs and the files of the deploy stage
     #[command(after_help = EXIT_CODES)]
     Validate(ValidateArgs),
+    /// Push images to their registries, through the container engine
+    #[command(after_help = super::transfer::EXIT_CODES)]
+    Push(super::push::PushArgs),
+    /// Pull images from their registries, through the container engine
+    #[command(after_help = super::transfer::EXIT_CODES)]
+    Pull(super::pull::PullArgs),
     /// Check buildspecs as they are written: a language server for editors, on standard input and output
     Lsp,
     /// Print the JSON schema of buildspecs
@@ -541,7 +547,7 @@ pub(super) enum When {
     Never,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 

@@ -104,7 +104,7 @@ fn write(file: &Path, read: &[u8], fixed: &Fixed) -> io::Result<()> {
 }
 
 /// A new file in the same directory, so that it can take the other's place in one step.
-fn create_beside(file: &Path) -> io::Result<(PathBuf, fs::File)> {
+pub(super) fn create_beside(file: &Path) -> io::Result<(PathBuf, fs::File)> {
     let name = format!(
         ".{}.{}",
         file.file_name().unwrap_or_default().to_string_lossy(),

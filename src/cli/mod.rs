@@ -7,17 +7,23 @@ mod aws;
 mod buildspec_file;
 mod config;
 mod container;
+mod deploy_files;
 mod engine;
 mod fix;
+mod layers;
 mod load;
 mod lsp;
 mod machine;
 mod plan;
 mod plan_json;
+mod pull;
+mod push;
+mod registry_auth;
 mod request;
 mod run;
 mod shellcheck;
 mod terminal;
+mod transfer;
 mod validate;
 
 use std::ffi::OsString;
@@ -56,6 +62,8 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Some(Command::Run(run)) => run::run(run),
         Some(Command::Plan(plan)) => plan::plan(&plan),
         Some(Command::Validate(validate)) => validate::validate(&validate),
+        Some(Command::Push(push)) => push::push(&push),
+        Some(Command::Pull(pull)) => pull::pull(&pull),
         Some(Command::Lsp) => lsp::serve(),
         Some(Command::Schema) => print(format!("{:#}\n", schema::schema()).as_bytes()),
         Some(Command::Completions { shell }) => {

@@ -76,15 +76,20 @@ pub(super) fn pretty_style(when: When, quiet: bool, buildspec: String) -> Pretty
     PrettyStyle {
         colour: coloured(when, is_terminal),
         unicode: speaks_utf8(),
-        progress: std::io::stderr().is_terminal() && !is_dumb() && !quiet,
+        progress: has_bars() && !quiet,
         width: width.filter(|width| *width > 0).unwrap_or(WIDTH),
         quiet,
         buildspec,
     }
 }
 
+/// Whether bars can be drawn on standard error.
+pub(super) fn has_bars() -> bool {
+    std::io::stderr().is_terminal() && !is_dumb()
+}
+
 /// Whether the locale's characters are UTF-8; without a locale, most terminals today show it all the same.
-fn speaks_utf8() -> bool {
+pub(super) fn speaks_utf8() -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()
         .find_map(machine::text);

@@ -5,8 +5,7 @@ use std::cell::RefCell;
 use serde_json::Value;
 
 use super::progress::Progress;
-use super::push::written;
-use super::transfer::{Limits, OnProgress, Transfer, TransferError, TransferErrorKind};
+use super::transfer::{Limits, OnProgress, Transfer, TransferError, TransferErrorKind, written};
 use super::{Reference, RegistryAuth};
 use crate::engine::{Engine, ImageFacts, Platform};
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use serde_json::Value;
 
 use super::progress::Progress;
-use super::transfer::{Limits, OnProgress, Transfer, TransferError, TransferErrorKind};
+use super::transfer::{Limits, OnProgress, Transfer, TransferError, TransferErrorKind, written};
 use super::{Reference, RegistryAuth};
 use crate::engine::{Engine, Platform};
 
@@ -55,21 +55,11 @@ pub async fn push(
     Ok(pushed)
 }
 
-/// A name as people write it, with its tag.
-pub(super) fn written(image: &Reference) -> String {
-    match (image.tag_meant(), image.digest()) {
-        (Some(tag), None) => format!("{}:{tag}", image.name()),
-        (Some(tag), Some(digest)) => format!("{}:{tag}@{digest}", image.name()),
-        (None, digest) => format!("{}@{}", image.name(), digest.unwrap_or_default()),
-    }
-}
-
 async fn check_platform(transfer: &Transfer<'_>, wanted: &Platform) -> Result<(), TransferError> {
     let image = written(transfer.image);
     let inspected = transfer.engine.inspect(&image).await;
     let Some(facts) = inspected.map_err(|error| transfer.broken(&error))? else {
-        let reason = format!("the engine has no image {image}");
-        return Err(transfer.error(TransferErrorKind::NoImage, &reason));
+        return Err(transfer.no_image());
     };
     if facts.platform.is(wanted) {
         return Ok(());

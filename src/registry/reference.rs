@@ -417,7 +417,7 @@ mod tests {
             ("a___b", Problem::Path),
             ("a._b", Problem::Path),
             ("a b", Problem::Path),
-            ("$IMAGE", Problem::Path),
+            ("$image", Problem::Path),
             ("h_x.example/app", Problem::Registry),
             ("h.example:x/app", Problem::Registry),
             ("h..example/app", Problem::Registry),

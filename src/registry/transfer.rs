@@ -212,7 +212,17 @@ impl Transfer<'_> {
 
     /// An error in the engine's or the registry's words.
     fn said(&self, message: &str) -> TransferError {
-        self.error(classify(message), message.trim())
+        match classify(message) {
+            // Docker names the repository here and leaves the tag out.
+            TransferErrorKind::NoImage => self.no_image(),
+            kind => self.error(kind, message.trim()),
+        }
+    }
+
+    /// The engine does not have the image.
+    pub(super) fn no_image(&self) -> TransferError {
+        let reason = format!("the engine has no image {}", written(self.image));
+        self.error(TransferErrorKind::NoImage, &reason)
     }
 
     /// An error with what can be done about it.
@@ -223,6 +233,14 @@ impl Transfer<'_> {
             reason: reason.to_owned(),
             remedy: remedy(kind, self.image),
         }
+    }
+}
+
+/// A name as an engine looks it up: by the digest where there is one, else by the tag.
+pub(super) fn written(image: &Reference) -> String {
+    match (image.digest(), image.tag_meant()) {
+        (Some(digest), _) => format!("{}@{digest}", image.name()),
+        (None, tag) => format!("{}:{}", image.name(), tag.unwrap_or_default()),
     }
 }
 
@@ -477,7 +495,9 @@ mod tests {
         assert!(of(ecr, Kind::Expired).starts_with("`runner ecr login 123456789012."));
         assert!(of("host:5000/web", Kind::NoCredentials).starts_with("`docker login host:5000`"));
         assert!(of("host:5000/web", Kind::Denied).contains("docker login"));
-        assert!(of("host/web", Kind::Certificate).contains("/certs.d/host/ca.crt"));
+        assert!(
+            of("h.example.com/web", Kind::Certificate).contains("/certs.d/h.example.com/ca.crt")
+        );
         assert_eq!(
             remedy(Kind::Failing, &Reference::parse("web").unwrap()),
             None

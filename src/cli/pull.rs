@@ -1,0 +1,53 @@
+//! `runner pull`
+
+use clap::Args as ClapArgs;
+
+use super::layers::Layers;
+use super::transfer::{self, Failure, TransferArgs};
+use super::{print, usage};
+use crate::build::ExitCode;
+use crate::registry::{self, Pull, Reference};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct PullArgs {
+    /// Images: [REGISTRY/]REPOSITORY[:TAG][@DIGEST]
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+
+    #[command(flatten)]
+    transfer: TransferArgs,
+}
+
+/// Pulls images, and prints what each is by its digest.
+pub(super) fn pull(args: &PullArgs) -> ExitCode {
+    match transfer::references(&args.images) {
+        Err(mistake) => usage(&mistake),
+        Ok(images) => transfer::run(
+            async |layers: &mut Layers| pull_all(args, &images, layers).await,
+            &args.transfer,
+        ),
+    }
+}
+
+async fn pull_all(
+    args: &PullArgs,
+    images: &[Reference],
+    layers: &mut Layers,
+) -> Result<(), Failure> {
+    let engine = transfer::connect().await?;
+    for (image, written) in images.iter().zip(&args.images) {
+        let auth = transfer::credentials(image)?;
+        let pull = Pull {
+            image,
+            platform: args.transfer.platform.as_ref(),
+            auth: auth.as_ref(),
+            limits: args.transfer.limits(),
+        };
+        layers.begin("Pulling", written);
+        let pulled =
+            registry::pull(&engine, &pull, &mut |progress| layers.progress(progress)).await?;
+        layers.end("Pulled", written);
+        print(format!("{}@{}\n", image.name(), pulled.digest).as_bytes());
+    }
+    Ok(())
+}
