@@ -106,9 +106,12 @@ impl DeployFiles {
     pub(super) fn check(&self) -> Result<(), String> {
         for file in self.files() {
             let begun = create_beside(file).and_then(|(beside, _)| fs::remove_file(beside));
-            let begun = begun.and_then(|()| match file.is_dir() {
-                true => Err(io::ErrorKind::IsADirectory.into()),
-                false => Ok(()),
+            let begun = begun.and_then(|()| {
+                if file.is_dir() {
+                    Err(io::ErrorKind::IsADirectory.into())
+                } else {
+                    Ok(())
+                }
             });
             begun.map_err(|error| unwritable(file, &error))?;
         }

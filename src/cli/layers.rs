@@ -34,7 +34,7 @@ pub(super) struct Layers {
     colour: bool,
     unicode: bool,
     bars: MultiProgress,
-    layers: HashMap<String, Shown>,
+    shown: HashMap<String, Shown>,
     started: Instant,
     /// Bytes that moved, and layers that were there already, of the image at hand.
     moved: u64,
@@ -72,7 +72,7 @@ impl Layers {
             colour: terminal::error_colour(colour) == Colour::Yes,
             unicode: terminal::speaks_utf8(),
             bars: MultiProgress::with_draw_target(target),
-            layers: HashMap::new(),
+            shown: HashMap::new(),
             started: Instant::now(),
             moved: 0,
             known: 0,
@@ -89,7 +89,7 @@ impl Layers {
 
     /// It is there.
     pub(super) fn end(&mut self, word: &str, image: &str) {
-        let layers = self.layers.len();
+        let layers = self.shown.len();
         self.clear();
         let mut facts = Vec::new();
         if layers > 0 {
@@ -113,7 +113,7 @@ impl Layers {
 
     /// Takes every bar away.
     pub(super) fn clear(&mut self) {
-        for (_, shown) in self.layers.drain() {
+        for (_, shown) in self.shown.drain() {
             if let Some(bar) = shown.bar {
                 bar.finish_and_clear();
             }
@@ -144,7 +144,7 @@ impl Layers {
     }
 
     fn layer(&mut self, layer: Layer) {
-        let before = self.layers.get(&layer.id);
+        let before = self.shown.get(&layer.id);
         let changed = before.is_none_or(|shown| shown.state != layer.state);
         let was_final = before.is_some_and(|shown| shown.state.is_final());
         let total = layer.total.max(before.map_or(0, |shown| shown.total));
@@ -154,7 +154,7 @@ impl Layers {
         if self.mode == Mode::Bars {
             self.bar(&layer, total);
         }
-        let shown = self.layers.entry(layer.id).or_insert(Shown {
+        let shown = self.shown.entry(layer.id).or_insert(Shown {
             state: LayerState::Waiting,
             total: 0,
             bar: None,
@@ -185,7 +185,7 @@ impl Layers {
         let (paint, word) = word(&layer.state);
         let prefix = self.paint(paint, word);
         let style = self.style(&layer.state, layer.total);
-        let shown = self.layers.entry(layer.id.clone()).or_insert(Shown {
+        let shown = self.shown.entry(layer.id.clone()).or_insert(Shown {
             state: LayerState::Waiting,
             total,
             bar: None,

@@ -167,10 +167,10 @@ impl EndpointSettings {
         };
         let contexts = self.configuration.clone().unwrap_or_default();
         let contexts = contexts.join("contexts");
-        let id: String = Sha256::digest(name.as_bytes())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mut id = String::new();
+        for byte in Sha256::digest(name.as_bytes()) {
+            id.push_str(&format!("{byte:02x}"));
+        }
         let path = contexts.join("meta").join(&id).join("meta.json");
         let text = fs::read(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => unusable(format!(

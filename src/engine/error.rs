@@ -9,16 +9,16 @@ use super::{ApiVersion, Endpoint, Origin};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody answers there.
-    #[error("could not reach the container engine at {endpoint}{by}: {reason}", by = by(origin.as_ref()))]
+    #[error("could not reach the container engine at {endpoint}{by}: {reason}", by = by(origin.as_deref()))]
     Unreachable {
         /// Where.
         endpoint: Endpoint,
         /// Who said that it is there, where that is known.
-        origin: Option<Origin>,
+        origin: Option<Box<Origin>>,
         /// Why, in the system's words.
         reason: String,
         /// What to do.
-        remedy: String,
+        remedy: Box<str>,
     },
     /// Its API is older than what this program needs.
     #[error(
@@ -91,7 +91,7 @@ impl Error {
             bollard::errors::Error::RequestTimeoutError => io::ErrorKind::TimedOut,
             _ => io::ErrorKind::Other,
         };
-        let remedy = remedy(endpoint, kind);
+        let remedy = remedy(endpoint, kind).into_boxed_str();
         let reason = match Self::api("", error) {
             Self::Refused { message, .. } => message,
             Self::Connection { reason, .. } => reason,
@@ -109,7 +109,7 @@ impl Error {
     #[must_use]
     pub(super) fn by(mut self, by: Origin) -> Self {
         if let Self::Unreachable { origin, .. } = &mut self {
-            *origin = Some(by);
+            *origin = Some(Box::new(by));
         }
         self
     }

@@ -118,8 +118,8 @@ fn identity(certificates: &Path) -> Result<Option<Identity>, Error> {
 
 /// Certificates of a file; nothing if there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<CertificateDer<'static>>>, Error> {
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>());
+    let certificates =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match certificates {
         Ok(certificates) => Ok(Some(certificates)),
         Err(pem::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),

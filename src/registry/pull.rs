@@ -103,9 +103,10 @@ async fn confirm(
     Ok(Pulled { digest, facts })
 }
 
-/// The digest by which the engine has an image from its registry: the one that was said, if there was one.
+/// The digest by which the engine has an image from its registry: the one that was said, if there was one, else the one
+/// that came last.
 fn known_digest(image: &Reference, facts: &ImageFacts, said: Option<&str>) -> Option<String> {
-    let of_image = facts.digests.iter().filter_map(|known| {
+    let mut of_image = facts.digests.iter().rev().filter_map(|known| {
         let (name, digest) = known.split_once('@')?;
         // Podman writes names in full.
         let full = format!("{}/{}", image.registry(), image.path());
@@ -113,8 +114,7 @@ fn known_digest(image: &Reference, facts: &ImageFacts, said: Option<&str>) -> Op
     });
     let wanted = said.or_else(|| image.digest());
     of_image
-        .filter(|digest| wanted.is_none_or(|wanted| wanted == *digest))
-        .last()
+        .find(|digest| wanted.is_none_or(|wanted| wanted == *digest))
         .map(str::to_owned)
 }
 
