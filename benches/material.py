@@ -206,7 +206,14 @@ def s3_server(store: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     keys = ("--access-key", "bench", "--secret-key", "bench-secret")
     argv = (S3_SERVER, "--host", "127.0.0.1", "--port", str(port), *keys, store)
-    pid = start(argv, errors=BENCH / "s3s.log")
+    with running(argv, port, "s3s.log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def running(argv: Sequence[str | Path], port: int, log: str) -> Iterator[None]:
+    """Runs a server on this machine for as long as it is needed."""
+    pid = start(argv, errors=BENCH / log)
     try:
         deadline = time.monotonic() + 10
         while True:
@@ -215,8 +222,66 @@ def s3_server(store: Path) -> Iterator[str]:
                 break
             except OSError as error:
                 if time.monotonic() > deadline:
-                    raise Failure("the S3 server does not answer") from error
+                    raise Failure(f"{argv[0]} does not answer") from error
                 time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
+        yield
     finally:
         end(pid)
+
+
+# ── Images ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+@contextmanager
+def registry(store: Path) -> Iterator[str]:
+    """Runs an image registry on a free port of this machine and yields its host and port."""
+    clear(store)
+    store.mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = BENCH / "registry.yml"
+    settings.write_text(
+        "version: 0.1\nlog: { level: error, accesslog: { disabled: true } }\n"
+        f"storage: {{ filesystem: {{ rootdirectory: '{store}' }} }}\nhttp: {{ addr: '127.0.0.1:{port}' }}\n"
+    )
+    try:
+        with running(("docker-registry", "serve", settings), port, "registry.log"):
+            yield f"127.0.0.1:{port}"
+    finally:
+        clear(store)
+
+
+@contextmanager
+def image(name: str, size: int) -> Iterator[str]:
+    """Makes an image of five layers that no compression shortens, and takes it away at the end."""
+    context = BENCH / "push.context"
+    clear(context)
+    context.mkdir(parents=True)
+    recipe = ["FROM scratch"]
+    for number in range(5):
+        (context / f"layer-{number}").write_bytes(random.Random(number).randbytes(size // 5))
+        recipe.append(f"COPY layer-{number} /")
+    (context / "Dockerfile").write_text("\n".join(recipe) + "\n")
+    # Debian's engine brings no plug-in for the newer builder.
+    subprocess.run(
+        ["docker", "build", "-q", "-t", name, context],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "DOCKER_BUILDKIT": "0"},
+    )
+    clear(context)
+    try:
+        yield name
+    finally:
+        subprocess.run(["docker", "image", "rm", "-f", name], check=False, stdout=subprocess.DEVNULL)
+
+
+def holds_below(directory: Path, size: int) -> Callable[[], None]:
+    """A check that the files below a directory have at least so many bytes together."""
+
+    def check() -> None:
+        found = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+        if found < size:
+            raise Failure(f"{directory} holds {found} bytes of {size}")
+
+    return check
