@@ -223,7 +223,7 @@ fn is_manifest(line: &str) -> bool {
     line.starts_with("PUT ") && line.contains("/manifests/")
 }
 
-// IMG-20, IMG-24, IMG-25, IMG-26, IMG-30, IMG-31
+// IMG-20, IMG-24, IMG-25, IMG-26, IMG-27, IMG-30, IMG-31
 #[test]
 fn an_image_is_pushed_and_comes_back_by_its_digest() {
     if !services("push and pull") {
@@ -298,7 +298,7 @@ fn an_image_is_pushed_and_comes_back_by_its_digest() {
     succeed(Command::new("docker").args(["image", "rm", "-f", by_digest]));
 }
 
-// IMG-23: what may go better the next time is tried again, by the engine or by this program.
+// IMG-21, IMG-23: what may go better the next time is tried again, by the engine or by this program.
 #[test]
 fn a_hiccup_of_the_registry_is_no_failure() {
     if !services("hiccups of a registry") {
@@ -320,11 +320,55 @@ fn a_hiccup_of_the_registry_is_no_failure() {
     let image = Image::new(&address, "web", &[&noise(100_000)]);
     let ran = run(&sandbox, &["push", &image.0])
         .expect(0)
+        // A layer that the engine itself tries again.
+        .stderr_has(" in 5 seconds\n")
         .stderr_has("Retrying in 1.0s (try 2 of 4): ")
         .stderr_has("Retrying in 2.0s (try 3 of 4): ");
     assert_eq!(between.count("PUT /v2/web/manifests/"), 3);
     assert!(ran.stdout.contains("/web@sha256:"));
     assert!(registry.has("web"));
+}
+
+// IMG-26: at a terminal layers on their way are bars, which go away, and layers that are there are lines, which stay.
+#[test]
+fn a_terminal_shows_bars() {
+    if !services("bars at a terminal") {
+        return;
+    }
+    let registry = Registry::start();
+    let uploads = AtomicUsize::new(0);
+    let (_between, address) = behind(&registry, move |line| {
+        let is_first = line.starts_with("POST ") && uploads.fetch_add(1, Ordering::SeqCst) == 0;
+        Verdict::when(is_first, Verdict::Drop)
+    });
+    let sandbox = logged_in(&[&address], PASSWORD);
+    let image = Image::new(&address, "web", &[&noise(100_000)]);
+    let shown = format!("{} push {}", support::RUNNER, image.0);
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &shown, "/dev/null"]);
+    let place = command(&sandbox, &[]);
+    terminal
+        .env_clear()
+        .env("TERM", "xterm")
+        .env("SHELL", "/bin/sh");
+    terminal.envs(
+        place
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    terminal.current_dir(sandbox.source());
+    let output = terminal.bounded_output().expect("script is installed");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    // A bar begins at the left again; a line ends.
+    let has = |part: &str| assert!(text.contains(part), "no {part:?} in {text:?}");
+    has("\x1b[1;33m    Retrying\x1b[0m ");
+    has(" in 5 seconds");
+    has("\x1b[2K");
+    has("\x1b[1;32m      Pushed\x1b[0m ");
+    has(&format!("{}@sha256:", image.repository()));
+    let last = text.trim_end().lines().last().unwrap_or_default();
+    assert!(last.starts_with(image.repository()), "{last:?}");
 }
 
 // IMG-23, IMG-33: an outage is a fault, and what was there before is there after it.
@@ -369,7 +413,7 @@ fn an_outage_of_the_registry_writes_nothing() {
         .stderr_has("error: could not pull 127.0.0.1:1/web:1: ");
 }
 
-// IMG-22: a refusal is not tried again, and says what to do.
+// IMG-11, IMG-22: a refusal is not tried again, and says what to do.
 #[test]
 fn a_refusal_is_said_with_what_to_do() {
     if !services("refusals of a registry") {
@@ -573,6 +617,34 @@ fn an_engine_that_is_not_there_is_said_with_who_said_it_was() {
     pull(&[("DOCKER_HOST", &format!("tcp://{address}"))])
         .expect(4)
         .stderr_has("error: could not reach the container engine at tcp://127.0.0.1:");
+}
+
+// IMG-4
+#[test]
+fn the_first_usual_socket_there_is_is_used() {
+    use buildspec_runner::engine::{Endpoint, EndpointSettings};
+    let place = tempfile::tempdir().expect("a temporary directory can be made");
+    let path = |name: &str| place.path().join(name);
+    let settings = EndpointSettings {
+        runtime_directory: Some(path("run")),
+        home: Some(path("home")),
+        ..EndpointSettings::default()
+    };
+    let usual = PathBuf::from("/var/run/docker.sock");
+    let ours = [
+        path("run/podman/podman.sock"),
+        path("home/.docker/run/docker.sock"),
+        path("run/docker.sock"),
+    ];
+    // Each that comes stands before those that were there.
+    for socket in ours {
+        fs::create_dir_all(socket.parent().expect("it is in a directory"))
+            .expect("a directory can be made");
+        fs::write(&socket, "").expect("a file can be written");
+        let expected = if usual.exists() { &usual } else { &socket };
+        let found = Endpoint::find(&settings).expect("nothing names another");
+        assert_eq!(found, Endpoint::Unix(expected.clone()));
+    }
 }
 
 /// Certificates of an authority, a server on loopback and a client, as Docker names them.
