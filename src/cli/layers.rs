@@ -198,6 +198,10 @@ impl Layers {
             return;
         }
         let is_new = shown.bar.is_none();
+        // Layers that wait for their turn would take the rows of those on their way.
+        if is_new && layer.state == LayerState::Waiting {
+            return;
+        }
         let bar = shown
             .bar
             .get_or_insert_with(|| self.bars.add(ProgressBar::no_length()));
