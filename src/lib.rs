@@ -26,7 +26,7 @@
 //! | --- | --- | --- |
 //! | 0 text | [`source`], [`diagnostic`], [`units`] | a file's text and places in it; findings and how they are shown; durations and sizes |
 //! | 1 meaning | [`phase`], [`mod@env`], [`buildspec`], [`plan`] | pure: phases and what follows what, variables, the file, the plan |
-//! | 2 world | [`event`], [`redact`], [`engine`], [`exec`], [`registry`], [`sink`], [`store`] | the stream and its ways out: the container engine, processes, image registries, console and files, places for artifacts. `exec`, `registry`, `sink` and `store` do not know one another |
+//! | 2 world | [`event`], [`redact`], [`engine`], [`process`], [`exec`], [`registry`], [`sink`], [`store`] | the stream and its ways out: the container engine, processes, places where commands run, image registries, console and files, places for artifacts. `exec`, `registry`, `sink` and `store` do not know one another |
 //! | 3 building | [`artifact`], [`report`], [`build`] | selecting and storing; the machine, the loop, the outcome |
 //! | 4 doors | [`cli`] | arguments become requests, results become text and exit codes |
 //!
@@ -35,7 +35,7 @@
 //! - a key of the buildspec: `buildspec/ast.rs` (as written), `parse.rs` (reading), `model.rs` (as meant), `rules/`
 //!   (what is wrong with it), then `plan/` if it changes a build;
 //! - what happens after a failure, a signal or the time limit: [`phase`] for the table, [`build::Machine`] for the policy;
-//! - how a command runs: [`exec::shell`] has the wrapper, `exec/process.rs` the processes;
+//! - how a command runs: [`exec::shell`] has the wrapper, `process.rs` the processes;
 //! - a line of the log: `sink/codebuild.rs`; what people see at a terminal: `sink/pretty.rs`; for programs: `sink/json.rs`.
 //!
 //! # Invariants
@@ -48,7 +48,7 @@
 //!   [`redact`] before they become events.
 //! - **No fake green.** What cannot be done as CodeBuild would do it is refused or said ([`plan`]), never skipped in
 //!   silence. A build is a success only if every command was, and its artifacts are stored.
-//! - **Every process is in a group, every wait ends.** Only `exec/process.rs` starts processes. A command's end is awaited
+//! - **Every process is in a group, every wait ends.** Only `process.rs` starts processes. A command's end is awaited
 //!   with a grace period, then forced; nothing that a build started outlives it.
 //! - **A failing build is data.** Findings about the file are [`diagnostic::Diagnostic`]s, a failed build is an
 //!   [`build::Outcome`], a failing machine or AWS is an error, a bug is a panic. Each has exit codes of its own
@@ -70,6 +70,7 @@ pub mod plan;
 pub mod engine;
 pub mod event;
 pub mod exec;
+pub mod process;
 pub mod redact;
 pub mod registry;
 pub mod sink;

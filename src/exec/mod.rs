@@ -14,11 +14,12 @@
 
 pub mod container;
 mod host;
-pub mod process;
 pub mod scripted;
 pub mod shell;
 
 pub use container::{ContainerExecutor, ContainerSession};
+/// Processes are below, because [`crate::registry`] starts some too: Docker's credential helpers.
+pub use crate::process;
 pub use host::{HostExecutor, HostSession};
 
 use std::ffi::OsString;
