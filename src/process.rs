@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
@@ -379,6 +379,106 @@ pub fn filter(
     read.filter(|text| ended && text.len() as u64 <= most)
 }
 
+/// What a helper program said.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// How it ended.
+    pub exit: Exit,
+    /// What it wrote to standard output. May hold secrets: the reason why this has no `Debug`.
+    pub output: Vec<u8>,
+}
+
+/// Asks a helper program: gives it `input`, and returns what it wrote to standard output once it has ended. It has this
+/// process's variables, with `variables` in place of those of the same name.
+///
+/// Fails if it cannot be started, takes longer than `limit`, or writes more than `most` bytes. Either way nothing of its
+/// group is left.
+pub fn ask(
+    program: &Path,
+    arguments: &[&str],
+    variables: &[(&str, &OsStr)],
+    input: &[u8],
+    limit: Duration,
+    most: u64,
+) -> io::Result<Answer> {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::process::CommandExt as _;
+    let deadline = Instant::now() + limit;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that starts processes"
+    )]
+    let mut child = std::process::Command::new(program)
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let group = Group(group.ok_or_else(|| io::Error::other("a process without a number"))?);
+    let (to, from) = (child.stdin.take(), child.stdout.take());
+    let (done, output) = std::sync::mpsc::channel();
+    let input = input.to_vec();
+    // What the program does not want to read is no fault of its.
+    std::thread::spawn(move || to.map(|mut to| to.write_all(&input)));
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let read = from.map(|from| from.take(most + 1).read_to_end(&mut text));
+        // Nobody listens any longer when the time is over.
+        let _ = done.send(read.transpose().map(|_| text));
+    });
+    let read = output
+        .recv_timeout(limit)
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))
+        .flatten()
+        .and_then(|text| match text.len() as u64 > most {
+            true => Err(io::Error::other("it wrote far more than an answer")),
+            false => Ok(text),
+        });
+    let ended = read.and_then(|text| Ok((text, wait_until(&mut child, deadline)?)));
+    // What it left behind, or the program itself if it did not end.
+    group.kill();
+    if ended.is_err() {
+        let _ = child.wait();
+    }
+    let (output, status) = ended?;
+    Ok(Answer {
+        exit: exit(status),
+        output,
+    })
+}
+
+/// Waits for the end of a process that has closed its output.
+fn wait_until(child: &mut std::process::Child, deadline: Instant) -> io::Result<ExitStatus> {
+    let mut pause = Duration::from_micros(100);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// The arguments of the program that started this one, its name first; nothing where the system does not say.
+#[must_use]
+pub fn arguments_of_parent() -> Vec<OsString> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let text = rustix::process::getppid()
+        .and_then(|pid| std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok());
+    text.unwrap_or_default()
+        .split_inclusive(|byte| *byte == 0)
+        .map(|argument| {
+            OsString::from_vec(argument.strip_suffix(&[0]).unwrap_or(argument).to_vec())
+        })
+        .collect()
+}
+
 /// Whether this process has a terminal that its children would have too.
 #[must_use]
 pub fn has_terminal() -> bool {
@@ -436,6 +536,26 @@ mod tests {
         );
         let nowhere = filter(Path::new("/nowhere"), &[], b"", Duration::MAX, 1);
         assert_eq!(nowhere, None);
+    }
+
+    #[test]
+    fn a_helper_that_is_asked_ends_whatever_it_does() {
+        let ask = |script: &str, input: &[u8]| {
+            let limit = Duration::from_millis(300);
+            let variables = [("GREETING", OsStr::new("hello"))];
+            let shell = Path::new("/bin/sh");
+            let answer = ask(shell, &["-c", script], &variables, input, limit, 1000);
+            answer
+                .map(|answer| (answer.exit, String::from_utf8(answer.output).unwrap()))
+                .map_err(|error| error.kind())
+        };
+        let said = ask("echo $GREETING; cat; exit 3", b"you");
+        assert_eq!(said, Ok((Exit::Exited(3), "hello\nyou".to_owned())));
+        assert_eq!(ask("exec sleep 600", b""), Err(io::ErrorKind::TimedOut));
+        let closed = ask("exec >&-; exec sleep 600", b"");
+        assert_eq!(closed, Err(io::ErrorKind::TimedOut));
+        assert_eq!(ask("yes", b""), Err(io::ErrorKind::Other));
+        assert!(super::ask(Path::new("/nowhere"), &[], &[], b"", Duration::MAX, 1).is_err());
     }
 
     #[test]

@@ -10,11 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
-use aws_config::retry::RetryConfig;
-use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId, RequestIdExt};
@@ -22,7 +18,6 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart, ServerSideEncryption,
 };
-use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -33,6 +28,7 @@ use tokio::task::JoinSet;
 use super::{
     Error, ErrorKind, ObjectMetadata, Progress, ProgressSender, Stop, Stored, Upload, hex,
 };
+use crate::aws::{self, ANSWER, CONNECT, Unanswered, UnansweredKind};
 
 /// Size of a part, and of the largest file that is put at once.
 const PART: u64 = 8 * 1024 * 1024;
@@ -49,21 +45,8 @@ const REQUESTS: usize = 24;
 /// What a small file counts at least, so that the number of requests stays bounded too.
 const LEAST: usize = IN_FLIGHT / REQUESTS;
 
-/// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(5);
-
-/// How long a service may take to begin its answer, beside the time that sending takes. Without it one dead connection holds a build for a quarter of an
-/// hour.
-const ANSWER: Duration = Duration::from_mins(1);
-
 /// Bytes a second that the slowest line carries on which an upload is not given up: half a megabit.
 const SLOWEST_LINE: u64 = 64 * 1024;
-
-/// How long a line may carry nothing at all. With many parts on one slow line each of them has to wait for its turn.
-const SILENCE: Duration = Duration::from_mins(1);
-
-/// How often a request is tried before it counts as failed.
-const ATTEMPTS: u32 = 5;
 
 /// How long an object that is on its way when the end is asked for may take to arrive. Cut off in the middle, nobody
 /// could say whether it is there, and what replaces an older object must not be removed on a guess.
@@ -154,13 +137,7 @@ impl S3Store {
 
 /// Without a region no request can even be addressed; the SDK's own words for it are no help.
 fn no_region(settings: &S3Settings) -> Error {
-    let (what, help) = match &settings.missing_profile {
-        Some(profile) => missing_profile(profile),
-        None => (
-            "no AWS region is set".to_owned(),
-            "pass `--region`, set AWS_REGION, or give the profile a region".to_owned(),
-        ),
-    };
+    let (what, help) = aws::no_region(settings.missing_profile.as_deref());
     Error {
         kind: ErrorKind::Other,
         message: format!("could not store in s3://{}: {what}", settings.bucket),
@@ -169,40 +146,13 @@ fn no_region(settings: &S3Settings) -> Error {
     }
 }
 
-fn missing_profile(profile: &str) -> (String, String) {
-    (
-        format!("there is no AWS profile `{profile}`"),
-        "check AWS_PROFILE or `--profile`, and the profiles in ~/.aws/config and ~/.aws/credentials"
-            .to_owned(),
-    )
-}
-
 async fn make_client(settings: &S3Settings) -> Client {
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::Ring,
-        ))
-        .build_https();
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
-        .read_timeout(ANSWER)
-        .build();
-    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(http)
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .stalled_stream_protection(
-            StalledStreamProtectionConfig::enabled()
-                .grace_period(SILENCE)
-                .build(),
-        )
-        .timeout_config(timeouts);
-    if let Some(profile) = &settings.profile {
-        loader = loader.profile_name(profile);
-    }
-    if let Some(region) = &settings.region {
-        loader = loader.region(aws_config::Region::new(region.clone()));
-    }
-    let shared = loader.load().await;
+    let aws = aws::Settings {
+        region: settings.region.clone(),
+        profile: settings.profile.clone(),
+        missing_profile: settings.missing_profile.clone(),
+    };
+    let shared = aws.loader().load().await;
     let custom = settings.custom_endpoint || shared.endpoint_url().is_some();
     let config = aws_sdk_s3::config::Builder::from(&shared)
         .force_path_style(custom)
@@ -728,22 +678,10 @@ fn unreachable_service<E>(
 where
     E: std::error::Error + Send + Sync + 'static,
 {
-    let (kind, (why, help)) = match (credentials_error(&error), profile) {
-        (Some(_), Some(profile)) => (ErrorKind::Forbidden, missing_profile(profile)),
-        (Some(CredentialsError::CredentialsNotLoaded(_)), None) => (
-            ErrorKind::Forbidden,
-            (
-                "no AWS credentials were found".to_owned(),
-                "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with `--profile`".to_owned(),
-            ),
-        ),
-        _ => (
-            ErrorKind::Unreachable,
-            (
-                causes(&error).join(": "),
-                "check the network, the region and AWS_ENDPOINT_URL".to_owned(),
-            ),
-        ),
+    let Unanswered { kind, why, help } = aws::unanswered(&error, profile);
+    let kind = match kind {
+        UnansweredKind::NoCredentials => ErrorKind::Forbidden,
+        UnansweredKind::BadCredentials | UnansweredKind::Network => ErrorKind::Unreachable,
     };
     let message = format!("could not {doing} {location}: {why}");
     Error {
@@ -752,28 +690,6 @@ where
         help: Some(help),
         source: Some(Box::new(error)),
     }
-}
-
-/// What the search for credentials came to, if it is to blame.
-fn credentials_error<'e>(
-    error: &'e (dyn std::error::Error + 'static),
-) -> Option<&'e CredentialsError> {
-    std::iter::successors(Some(error), |error| error.source())
-        .find_map(|error| error.downcast_ref::<CredentialsError>())
-}
-
-/// The words of an error and of all below it, each once.
-fn causes(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
-    let mut causes: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let words = error.to_string();
-        if causes.last().is_none_or(|last| !last.contains(&words)) {
-            causes.push(words);
-        }
-        next = error.source();
-    }
-    causes
 }
 
 /// Answers to HEAD have no body, and so no code.

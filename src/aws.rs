@@ -1,0 +1,161 @@
+//! How AWS is reached: one HTTP client, the limits of every call, and words for what goes wrong before a service has
+//! answered.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_http_client::tls;
+
+/// How long a connection may take to come about.
+pub const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a service may take to begin its answer, beside the time that sending takes. Without it one dead connection
+/// holds a build for a quarter of an hour.
+pub const ANSWER: Duration = Duration::from_mins(1);
+
+/// How long a line may carry nothing at all. With many parts on one slow line each of them has to wait for its turn.
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// How often a request is tried before it counts as failed.
+const ATTEMPTS: u32 = 5;
+
+/// Which part of AWS is meant, and who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The region, where it was said; else what the environment and the profile say.
+    pub region: Option<String>,
+    /// The profile, where it was said.
+    pub profile: Option<String>,
+    /// The profile that is asked for, if it is known to be nowhere.
+    pub missing_profile: Option<String>,
+}
+
+impl Settings {
+    /// What every client of AWS begins with. Nothing is contacted, and no file is read, before it is loaded.
+    #[must_use]
+    pub fn loader(&self) -> ConfigLoader {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(
+                tls::rustls_provider::CryptoMode::Ring,
+            ))
+            .build_https();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(ANSWER)
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(http)
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .stalled_stream_protection(
+                StalledStreamProtectionConfig::enabled()
+                    .grace_period(SILENCE)
+                    .build(),
+            )
+            .timeout_config(timeouts);
+        if let Some(profile) = &self.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = &self.region {
+            loader = loader.region(aws_config::Region::new(region.clone()));
+        }
+        loader
+    }
+}
+
+/// Why no answer came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// What kind of reason.
+    pub kind: UnansweredKind,
+    /// Why, as a phrase.
+    pub why: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// Kinds of reasons why no answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnansweredKind {
+    /// There are no credentials.
+    NoCredentials,
+    /// There are some, but what gives them out failed.
+    BadCredentials,
+    /// The network, or the service.
+    Network,
+}
+
+/// No answer came: no credentials, no network, no service.
+#[must_use]
+pub fn unanswered(error: &(dyn std::error::Error + 'static), missing: Option<&str>) -> Unanswered {
+    let (kind, (why, help)) = match (credentials_error(error), missing) {
+        (Some(_), Some(profile)) => (UnansweredKind::NoCredentials, missing_profile(profile)),
+        (Some(CredentialsError::CredentialsNotLoaded(_)), None) => (
+            UnansweredKind::NoCredentials,
+            (
+                "no AWS credentials were found".to_owned(),
+                "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with `--profile`".to_owned(),
+            ),
+        ),
+        (Some(_), None) => (
+            UnansweredKind::BadCredentials,
+            (
+                causes(error).join(": "),
+                "check the profile and what gives out its credentials, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
+            ),
+        ),
+        (None, _) => (
+            UnansweredKind::Network,
+            (
+                causes(error).join(": "),
+                "check the network, the region and AWS_ENDPOINT_URL".to_owned(),
+            ),
+        ),
+    };
+    Unanswered { kind, why, help }
+}
+
+/// Why nothing can be done without a region, and what to do.
+#[must_use]
+pub fn no_region(missing: Option<&str>) -> (String, String) {
+    match missing {
+        Some(profile) => missing_profile(profile),
+        None => (
+            "no AWS region is set".to_owned(),
+            "pass `--region`, set AWS_REGION, or give the profile a region".to_owned(),
+        ),
+    }
+}
+
+fn missing_profile(profile: &str) -> (String, String) {
+    (
+        format!("there is no AWS profile `{profile}`"),
+        "check AWS_PROFILE or `--profile`, and the profiles in ~/.aws/config and ~/.aws/credentials"
+            .to_owned(),
+    )
+}
+
+/// What the search for credentials came to, if it is to blame.
+fn credentials_error<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e CredentialsError> {
+    std::iter::successors(Some(error), |error| error.source())
+        .find_map(|error| error.downcast_ref::<CredentialsError>())
+}
+
+/// The words of an error and of all below it, each once.
+fn causes(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+    let mut causes: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let words = error.to_string();
+        if causes.last().is_none_or(|last| !last.contains(&words)) {
+            causes.push(words);
+        }
+        next = error.source();
+    }
+    causes
+}
