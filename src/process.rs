@@ -294,6 +294,18 @@ pub fn this_program() -> Option<PathBuf> {
     }
 }
 
+/// This program, as something that other processes can start while this one lives, even if its file was replaced or removed
+/// meanwhile.
+#[must_use]
+pub fn this_program_for_others() -> Option<PathBuf> {
+    let running = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    if running.exists() {
+        Some(running)
+    } else {
+        std::env::current_exe().ok()
+    }
+}
+
 /// Leaves the terminal and becomes another program: what this program does when it is started as [`SESSION_NAME`].
 /// Returns only if that fails.
 #[must_use]
@@ -540,6 +552,7 @@ mod tests {
 
     #[test]
     fn a_helper_that_is_asked_ends_whatever_it_does() {
+        const HELPER: Duration = Duration::from_secs(9);
         let ask = |script: &str, input: &[u8]| {
             let limit = Duration::from_millis(300);
             let variables = [("GREETING", OsStr::new("hello"))];
@@ -555,7 +568,7 @@ mod tests {
         let closed = ask("exec >&-; exec sleep 600", b"");
         assert_eq!(closed, Err(io::ErrorKind::TimedOut));
         assert_eq!(ask("yes", b""), Err(io::ErrorKind::Other));
-        assert!(super::ask(Path::new("/nowhere"), &[], &[], b"", Duration::MAX, 1).is_err());
+        assert!(super::ask(Path::new("/nowhere"), &[], &[], b"", HELPER, 1).is_err());
     }
 
     #[test]

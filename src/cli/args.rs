@@ -70,6 +70,9 @@ pub(super) enum Command {
     /// Pull images from their registries, through the container engine
     #[command(after_help = super::transfer::EXIT_CODES)]
     Pull(super::pull::PullArgs),
+    /// Amazon ECR without ceremony
+    #[command(subcommand)]
+    Ecr(EcrArgs),
     /// Check buildspecs as they are written: a language server for editors, on standard input and output
     Lsp,
     /// Print the JSON schema of buildspecs
@@ -79,6 +82,37 @@ pub(super) enum Command {
         /// The shell
         shell: CompletionShell,
     },
+}
+
+/// What can be done with Amazon ECR.
+#[derive(Debug, Subcommand)]
+pub(super) enum EcrArgs {
+    /// Log Docker in to registries (a build needs none of this: it gets tokens when it needs them)
+    Login(EcrLoginArgs),
+}
+
+/// Which registries, and where to.
+#[derive(Debug, ClapArgs)]
+pub(super) struct EcrLoginArgs {
+    /// Registries, such as 123456789012.dkr.ecr.eu-central-1.amazonaws.com [default: your own, in your region]
+    #[arg(value_name = "REGISTRY")]
+    pub(super) registries: Vec<String>,
+
+    /// Keep no token: make docker-credential-runner, a link to this program, the credential helper for them
+    #[arg(long)]
+    pub(super) helper: bool,
+
+    /// Print the password, and keep nothing
+    #[arg(long, conflicts_with = "helper")]
+    pub(super) print: bool,
+
+    /// AWS region, where no registry is named
+    #[arg(long, value_name = "REGION")]
+    pub(super) region: Option<String>,
+
+    /// AWS profile
+    #[arg(long, value_name = "PROFILE")]
+    pub(super) profile: Option<String>,
 }
 
 /// What a build is asked for.
@@ -302,6 +336,10 @@ impl From<MountArg> for SourceMount {
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) request: RequestArgs,
+
+    /// Leave Docker's configuration to the build as it is: no tokens for Amazon ECR
+    #[arg(long, help_heading = "Environment")]
+    pub(super) no_ecr_login: bool,
 
     /// Show what would be done, and run nothing
     #[arg(short = 'n', long, alias = "dryrun", help_heading = "Output")]

@@ -7,7 +7,9 @@ mod aws;
 mod buildspec_file;
 mod config;
 mod container;
+mod credential_helper;
 mod deploy_files;
+mod ecr;
 mod engine;
 mod fix;
 mod layers;
@@ -32,11 +34,12 @@ use std::path::Path;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use self::args::{Args, Command};
+use self::args::{Args, Command, EcrArgs};
 use crate::build::ExitCode;
 use crate::buildspec::{schema, yaml};
 use crate::exec::container::CONTAINER_NAME;
 use crate::exec::process;
+use crate::registry::isolated;
 
 /// Runs the program with these arguments, the name it was called by first.
 #[must_use]
@@ -52,6 +55,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     if called_as == CONTAINER_NAME {
         return container::inside(&arguments);
     }
+    if called_as == isolated::HELPER_NAME {
+        return credential_helper::serve(&arguments);
+    }
     report_bugs();
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
@@ -64,6 +70,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Some(Command::Validate(validate)) => validate::validate(&validate),
         Some(Command::Push(push)) => push::push(&push),
         Some(Command::Pull(pull)) => pull::pull(&pull),
+        Some(Command::Ecr(EcrArgs::Login(login))) => ecr::login(&login),
         Some(Command::Lsp) => lsp::serve(),
         Some(Command::Schema) => print(format!("{:#}\n", schema::schema()).as_bytes()),
         Some(Command::Completions { shell }) => {

@@ -16,10 +16,14 @@ use super::{
     aws, buildspec_file, complain, container, machine, mistake, plan, request, terminal, usage,
 };
 use crate::artifact::Workspace;
+use crate::aws::Settings as AwsSettings;
 use crate::build::{ExitCode, Finished, Prepared, StopSignals, World, drive};
+use crate::env::EnvironmentVariable;
 use crate::event::BuildStarted;
 use crate::exec::{Executor, HostExecutor, process};
 use crate::plan::ArtifactLocation;
+use crate::registry::Settings;
+use crate::registry::isolated::{self, Isolated};
 use crate::sink::{
     CodebuildLog, Console, ConsoleFormat, JsonLines, Pretty, Recorder, Sink, SinkFailure,
 };
@@ -99,7 +103,7 @@ fn dry_run(loaded: &Loaded) -> ExitCode {
     code
 }
 
-async fn build(args: RunArgs, loaded: Loaded, started_at: Instant) -> ExitCode {
+async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCode {
     // A FIFO is opened when somebody reads it. Until then a signal does what it does to any program (PHASE-9).
     let sinks = match sinks(&args, &loaded.name) {
         Ok(sinks) => sinks,
@@ -121,6 +125,12 @@ async fn build(args: RunArgs, loaded: Loaded, started_at: Instant) -> ExitCode {
     let image = match container::image(&args.request.container) {
         Ok(image) => image,
         Err(mistake) => return usage(&mistake),
+    };
+    // It goes away when this function returns: after the build, whatever came of it.
+    let _docker_config = match &mut loaded.plan {
+        // What is in a container has none of this machine's files.
+        Ok(plan) if !args.no_ecr_login && image.is_none() => docker_config(&mut plan.environment),
+        _ => None,
     };
     let recorder = Recorder::start(sinks, loaded.secrets());
     let surroundings = Surroundings {
@@ -186,6 +196,34 @@ impl Surroundings {
             self.stop_signals,
         )
         .await
+    }
+}
+
+/// Gives a build a Docker configuration of its own, in which this program has the credentials (REG-10), unless somebody has
+/// said which configuration it is to use. Without one the build runs as well, and logs in by itself.
+fn docker_config(environment: &mut Vec<EnvironmentVariable>) -> Option<Isolated> {
+    if !isolated::is_wanted(environment) {
+        return None;
+    }
+    let directory = machine::private_directory()
+        .join(format!("runner-docker-{}", uuid::Uuid::new_v4().simple()));
+    let user = Settings::new(machine::variables(), AwsSettings::default()).docker_config;
+    let made = Isolated::make(
+        directory,
+        user.as_deref(),
+        &process::this_program_for_others()?,
+    );
+    match made {
+        Ok(isolated) => {
+            isolated.add_to(environment);
+            Some(isolated)
+        }
+        Err(error) => {
+            complain(&format!(
+                "warning: {error}; this build has to log in to Amazon ECR by itself\n"
+            ));
+            None
+        }
     }
 }
 

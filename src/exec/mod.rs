@@ -17,9 +17,9 @@ mod host;
 pub mod scripted;
 pub mod shell;
 
-pub use container::{ContainerExecutor, ContainerSession};
 /// Processes are below, because [`crate::registry`] starts some too: Docker's credential helpers.
 pub use crate::process;
+pub use container::{ContainerExecutor, ContainerSession};
 pub use host::{HostExecutor, HostSession};
 
 use std::ffi::OsString;

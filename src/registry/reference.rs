@@ -1,4 +1,4 @@
-//! What images are called: `[registry/]path[:tag][@digest]`, and how Docker completes a short name.
+//! What images are called: `[registry/]path[:tag][@digest]`, and how Docker completes a short name (REG-1).
 
 use std::fmt;
 

@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
+pub use crate::units::hex;
+
 /// A file that is to be stored under a key.
 #[derive(Clone, Debug)]
 pub struct Upload {
@@ -246,16 +248,4 @@ impl Store {
             Self::S3(store) => store.put(uploads, metadata, progress, stop).await,
         }
     }
-}
-
-/// Bytes in lower-case hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

@@ -1,0 +1,250 @@
+//! A Docker configuration of a build's own: this program is the credential helper in it, and everything else is the user's
+//! (REG-10, REG-11).
+//!
+//! Two directories in one of the build's:
+//!
+//! - `config`, for `DOCKER_CONFIG`: `config.json` is the user's without credentials, and with `credsStore: runner`; contexts,
+//!   plug-ins and all else are links to the user's own, for `DOCKER_CONFIG` is where Docker looks for those too.
+//! - `bin`, for the end of PATH: `docker-credential-runner`, a link to this program.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::docker_config::{DockerConfig, OUR_HELPER};
+use super::error::Error;
+use super::private;
+use crate::env::{EnvironmentVariable, Origin};
+
+/// The variable that names Docker's configuration.
+pub const VARIABLE: &str = "DOCKER_CONFIG";
+
+/// Name under which this program is a credential helper.
+pub const HELPER_NAME: &str = "docker-credential-runner";
+
+/// File that says whose configuration this one was made from.
+const ORIGIN: &str = "runner.json";
+
+/// File with what `docker login` said.
+pub(super) const STORED: &str = "runner-credentials.json";
+
+/// Keys of the user's `config.json` that are the helper's business from now on.
+const OF_CREDENTIALS: &[&str] = &["auths", "credsStore", "credHelpers"];
+
+/// A configuration of one build. It goes away with the value.
+#[derive(Debug)]
+pub struct Isolated {
+    directory: PathBuf,
+}
+
+impl Isolated {
+    /// Makes one. `directory` is made, and closed to others; `user` is the user's own configuration, if there can be one;
+    /// `program` is this program.
+    pub fn make(directory: PathBuf, user: Option<&Path>, program: &Path) -> Result<Self, Error> {
+        let config = match user {
+            Some(user) => DockerConfig::read(user, None)?,
+            None => DockerConfig::default(),
+        };
+        let doing = "make a Docker configuration for this build in";
+        // From here on, whatever happens, it is removed.
+        let isolated = Self { directory };
+        isolated
+            .fill(&config, user, program)
+            .map_err(|error| Error::file(doing, &isolated.directory, error))?;
+        Ok(isolated)
+    }
+
+    fn fill(&self, config: &DockerConfig, user: Option<&Path>, program: &Path) -> io::Result<()> {
+        let (own, bin) = (self.config(), self.bin());
+        for directory in [&self.directory, &own, &bin] {
+            private::directory(directory)?;
+        }
+        symlink(program, bin.join(HELPER_NAME))?;
+        if let Some(user) = user {
+            link_all(user, &own)?;
+        }
+        // This process: after a crash, whoever clears up can tell that nobody needs this any more.
+        let origin = json!({"user-directory": user, "pid": std::process::id()});
+        private::write(&own.join(ORIGIN), origin.to_string().as_bytes())?;
+        let text = serde_json::to_vec_pretty(&without_credentials(config.json()))?;
+        private::write(&own.join("config.json"), &text)
+    }
+
+    /// For `DOCKER_CONFIG`.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("config")
+    }
+
+    /// For the end of PATH.
+    #[must_use]
+    pub fn bin(&self) -> PathBuf {
+        self.directory.join("bin")
+    }
+
+    /// Makes it the configuration of a build with these variables.
+    pub fn add_to(&self, environment: &mut Vec<EnvironmentVariable>) {
+        for variable in environment
+            .iter_mut()
+            .filter(|variable| variable.name == "PATH")
+        {
+            let mut path = std::mem::take(&mut variable.value);
+            if !path.is_empty() {
+                path.push(":");
+            }
+            path.push(self.bin());
+            variable.value = path;
+        }
+        environment.retain(|variable| variable.name != VARIABLE);
+        let place =
+            environment.partition_point(|variable| variable.name < OsString::from(VARIABLE));
+        let variable = EnvironmentVariable {
+            name: VARIABLE.into(),
+            value: self.config().into_os_string(),
+            origin: Origin::Default,
+        };
+        environment.insert(place, variable);
+    }
+}
+
+impl Drop for Isolated {
+    fn drop(&mut self) {
+        // Links go, not what they lead to.
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Whether a build with these variables wants one: not if somebody has said which configuration is to be used.
+#[must_use]
+pub fn is_wanted(environment: &[EnvironmentVariable]) -> bool {
+    !environment
+        .iter()
+        .any(|variable| variable.name == VARIABLE && variable.origin > Origin::Environment)
+}
+
+/// Whose configuration the one in this directory was made from, if it is one of a build. The inner `None`: nobody's.
+pub(super) fn user_directory(directory: &Path) -> Option<Option<PathBuf>> {
+    let text = std::fs::read(directory.join(ORIGIN)).ok()?;
+    let origin: Value = serde_json::from_slice(&text).ok()?;
+    Some(origin.get("user-directory")?.as_str().map(PathBuf::from))
+}
+
+fn without_credentials(user: &Map<String, Value>) -> Map<String, Value> {
+    let mut config = user.clone();
+    config.retain(|key, _| !OF_CREDENTIALS.contains(&key.as_str()));
+    config.insert("credsStore".to_owned(), OUR_HELPER.into());
+    config
+}
+
+/// Links to everything in the user's directory but what is about credentials.
+fn link_all(user: &Path, own: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(user) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    // A link with a relative path would lead elsewhere.
+    let user = user.canonicalize()?;
+    for entry in entries {
+        let name = entry?.file_name();
+        let text = name.to_string_lossy();
+        let ours =
+            text.starts_with("config.json") || text.starts_with("runner") || text.starts_with('.');
+        if !ours {
+            symlink(user.join(&name), own.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(name: &str, value: &str, origin: Origin) -> EnvironmentVariable {
+        EnvironmentVariable {
+            name: name.into(),
+            value: value.into(),
+            origin,
+        }
+    }
+
+    #[test]
+    fn a_build_has_all_of_the_users_configuration_but_the_credentials() {
+        let place = tempfile::tempdir().unwrap();
+        let user = place.path().join("user");
+        std::fs::create_dir_all(user.join("contexts/meta")).unwrap();
+        std::fs::write(user.join("cli-plugins"), "").unwrap();
+        let text = r#"{"proxies": {}, "auths": {"h": {"auth": "c2VjcmV0"}}, "currentContext": "c", "credsStore": "desktop", "credHelpers": {"x": "y"}}"#;
+        std::fs::write(user.join("config.json"), text).unwrap();
+        let directory = place.path().join("build");
+        let program = Path::new("/bin/sh");
+        let isolated = Isolated::make(directory.clone(), Some(&user), program).unwrap();
+        let own: Value =
+            serde_json::from_slice(&std::fs::read(isolated.config().join("config.json")).unwrap())
+                .unwrap();
+        assert_eq!(
+            own,
+            json!({"proxies": {}, "currentContext": "c", "credsStore": "runner"})
+        );
+        assert!(isolated.config().join("contexts/meta").is_dir());
+        assert!(isolated.config().join("cli-plugins").is_file());
+        assert_eq!(
+            std::fs::read_link(isolated.bin().join(HELPER_NAME)).unwrap(),
+            program
+        );
+        assert_eq!(user_directory(&isolated.config()), Some(Some(user.clone())));
+        drop(isolated);
+        assert!(!directory.exists());
+        assert!(user.join("contexts/meta").is_dir());
+        assert_eq!(
+            std::fs::read_to_string(user.join("config.json")).unwrap(),
+            text
+        );
+        assert_eq!(user_directory(&user), None);
+    }
+
+    #[test]
+    fn a_user_without_configuration_gives_none() {
+        let place = tempfile::tempdir().unwrap();
+        for user in [None, Some(place.path().join("nowhere"))] {
+            let directory = place.path().join("build");
+            let isolated =
+                Isolated::make(directory, user.as_deref(), Path::new("/bin/sh")).unwrap();
+            assert_eq!(user_directory(&isolated.config()), Some(user));
+        }
+        let broken = place.path().join("broken");
+        std::fs::create_dir(&broken).unwrap();
+        std::fs::write(broken.join("config.json"), "{").unwrap();
+        let directory = place.path().join("build");
+        assert!(Isolated::make(directory.clone(), Some(&broken), Path::new("/bin/sh")).is_err());
+        assert!(!directory.exists());
+    }
+
+    #[test]
+    fn variables_lead_to_it_unless_somebody_said_otherwise() {
+        let isolated = Isolated {
+            directory: "/nowhere/b".into(),
+        };
+        let mut environment = vec![
+            variable("A", "1", Origin::Environment),
+            variable("DOCKER_CONFIG", "/user", Origin::Environment),
+            variable("PATH", "/bin", Origin::Environment),
+        ];
+        assert!(is_wanted(&environment));
+        isolated.add_to(&mut environment);
+        let names: Vec<_> = environment
+            .iter()
+            .map(|variable| variable.name.clone())
+            .collect();
+        assert_eq!(names, ["A", "DOCKER_CONFIG", "PATH"]);
+        assert_eq!(environment[1].value, "/nowhere/b/config");
+        assert_eq!(environment[2].value, "/bin:/nowhere/b/bin");
+        for origin in [Origin::Buildspec, Origin::Project, Origin::StartBuild] {
+            assert!(!is_wanted(&[variable("DOCKER_CONFIG", "/x", origin)]));
+        }
+    }
+}
