@@ -445,9 +445,12 @@ pub fn ask(
         .recv_timeout(limit)
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))
         .flatten()
-        .and_then(|text| match text.len() as u64 > most {
-            true => Err(io::Error::other("it wrote far more than an answer")),
-            false => Ok(text),
+        .and_then(|text| {
+            if text.len() as u64 > most {
+                Err(io::Error::other("it wrote far more than an answer"))
+            } else {
+                Ok(text)
+            }
         });
     let ended = read.and_then(|text| Ok((text, wait_until(&mut child, deadline)?)));
     // What it left behind, or the program itself if it did not end.

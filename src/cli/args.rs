@@ -332,6 +332,7 @@ impl From<MountArg> for SourceMount {
 }
 
 /// What a build is asked for, and how it is shown.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Debug, ClapArgs)]
 pub(super) struct RunArgs {
     #[command(flatten)]

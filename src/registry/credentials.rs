@@ -179,10 +179,10 @@ impl Credentials {
         let mut user = settings.docker_config.clone();
         while let Some(directory) = &user
             && stored.len() < DEEPEST
-            && let Some(of_user) = isolated::user_directory(directory)
+            && let Some(made_from) = isolated::made_from(directory)
         {
             stored.push(Stored::new(directory.join(isolated::STORED)));
-            user = of_user;
+            user = made_from.user;
         }
         if stored.is_empty() {
             stored.extend(settings.stored.clone().map(Stored::new));

@@ -22,7 +22,7 @@ pub const OUR_HELPER: &str = "runner";
 pub const NOT_FOUND: &str = "credentials not found in native keychain";
 
 /// How long another helper may take: some ask a person for a passphrase.
-const HELPER_LIMIT: Duration = Duration::from_secs(60);
+const HELPER_LIMIT: Duration = Duration::from_mins(1);
 
 /// Most bytes of an answer of a helper's.
 const MOST: u64 = 1024 * 1024;

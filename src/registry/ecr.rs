@@ -171,7 +171,7 @@ pub struct Token {
 /// Asks AWS for a token that opens this registry.
 pub async fn ask(settings: &aws::Settings, registry: &Registry) -> Result<Token, Error> {
     let doing = format!("get a token for {}", registry.host());
-    let asking = async {
+    let asking = Box::pin(async {
         match registry.kind() {
             Kind::Public => ask_public(settings, &doing).await,
             Kind::Private { region, fips, .. } => {
@@ -183,14 +183,14 @@ pub async fn ask(settings: &aws::Settings, registry: &Registry) -> Result<Token,
                 Ok(answer.0)
             }
         }
-    };
+    });
     within_limit(&doing, asking).await
 }
 
 /// Asks AWS for a token of the caller's own registry, in the caller's region.
 pub async fn ask_own(settings: &aws::Settings) -> Result<(Registry, Token), Error> {
     let doing = "get a token for your own registry";
-    let asking = async {
+    let asking = Box::pin(async {
         let (token, address) = ask_private(settings, false, doing).await?;
         let registry = Registry::parse(&address).ok_or_else(|| {
             let why = format!("the registry's address is not one of ECR's: `{address}`");
@@ -202,7 +202,7 @@ pub async fn ask_own(settings: &aws::Settings) -> Result<(Registry, Token), Erro
             )
         })?;
         Ok((registry, token))
-    };
+    });
     within_limit(doing, asking).await
 }
 
@@ -238,7 +238,7 @@ async fn ask_private(
     }
     let client = aws_sdk_ecr::Client::from_conf(config.build());
     let answer = client.get_authorization_token().send().await;
-    let answer = answer.map_err(|error| refused(doing, error, missing))?;
+    let answer = answer.map_err(|error| refused(doing, &error, missing))?;
     let data = answer.authorization_data().first();
     let token = data.and_then(|data| token(data.authorization_token(), data.expires_at()));
     let address = data.and_then(|data| data.proxy_endpoint());
@@ -257,7 +257,7 @@ async fn ask_public(settings: &aws::Settings, doing: &str) -> Result<Token, Erro
     let client = aws_sdk_ecrpublic::Client::new(&shared);
     let answer = client.get_authorization_token().send().await;
     let answer =
-        answer.map_err(|error| refused(doing, error, settings.missing_profile.as_deref()))?;
+        answer.map_err(|error| refused(doing, &error, settings.missing_profile.as_deref()))?;
     let data = answer.authorization_data();
     data.and_then(|data| token(data.authorization_token(), data.expires_at()))
         .ok_or_else(|| no_token(doing))
@@ -307,12 +307,12 @@ const BAD_CREDENTIALS: &[&str] = &[
 ];
 
 /// An answer that is none, in words.
-fn refused<E>(doing: &str, error: SdkError<E, HttpResponse>, missing: Option<&str>) -> Error
+fn refused<E>(doing: &str, error: &SdkError<E, HttpResponse>, missing: Option<&str>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let SdkError::ServiceError(said) = &error else {
-        let unanswered = aws::unanswered(&error, missing);
+    let SdkError::ServiceError(said) = error else {
+        let unanswered = aws::unanswered(error, missing);
         let kind = match unanswered.kind {
             UnansweredKind::NoCredentials | UnansweredKind::BadCredentials => {
                 ErrorKind::NoCredentials

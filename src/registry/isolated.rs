@@ -7,7 +7,7 @@
 //!   plug-ins and all else are links to the user's own, for `DOCKER_CONFIG` is where Docker looks for those too.
 //! - `bin`, for the end of PATH: `docker-credential-runner`, a link to this program.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -99,8 +99,8 @@ impl Isolated {
             variable.value = path;
         }
         environment.retain(|variable| variable.name != VARIABLE);
-        let place =
-            environment.partition_point(|variable| variable.name < OsString::from(VARIABLE));
+        let place = environment
+            .partition_point(|variable| variable.name.as_os_str() < OsStr::new(VARIABLE));
         let variable = EnvironmentVariable {
             name: VARIABLE.into(),
             value: self.config().into_os_string(),
@@ -125,11 +125,19 @@ pub fn is_wanted(environment: &[EnvironmentVariable]) -> bool {
         .any(|variable| variable.name == VARIABLE && variable.origin > Origin::Environment)
 }
 
-/// Whose configuration the one in this directory was made from, if it is one of a build. The inner `None`: nobody's.
-pub(super) fn user_directory(directory: &Path) -> Option<Option<PathBuf>> {
+/// What a configuration of a build was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MadeFrom {
+    /// The user's own configuration, if there can be one.
+    pub(super) user: Option<PathBuf>,
+}
+
+/// What the configuration in this directory was made from, if it is one of a build.
+pub(super) fn made_from(directory: &Path) -> Option<MadeFrom> {
     let text = std::fs::read(directory.join(ORIGIN)).ok()?;
     let origin: Value = serde_json::from_slice(&text).ok()?;
-    Some(origin.get("user-directory")?.as_str().map(PathBuf::from))
+    let user = origin.get("user-directory")?.as_str().map(PathBuf::from);
+    Some(MadeFrom { user })
 }
 
 fn without_credentials(user: &Map<String, Value>) -> Map<String, Value> {
@@ -196,7 +204,12 @@ mod tests {
             std::fs::read_link(isolated.bin().join(HELPER_NAME)).unwrap(),
             program
         );
-        assert_eq!(user_directory(&isolated.config()), Some(Some(user.clone())));
+        assert_eq!(
+            made_from(&isolated.config()),
+            Some(MadeFrom {
+                user: Some(user.clone())
+            })
+        );
         drop(isolated);
         assert!(!directory.exists());
         assert!(user.join("contexts/meta").is_dir());
@@ -204,7 +217,7 @@ mod tests {
             std::fs::read_to_string(user.join("config.json")).unwrap(),
             text
         );
-        assert_eq!(user_directory(&user), None);
+        assert_eq!(made_from(&user), None);
     }
 
     #[test]
@@ -214,7 +227,7 @@ mod tests {
             let directory = place.path().join("build");
             let isolated =
                 Isolated::make(directory, user.as_deref(), Path::new("/bin/sh")).unwrap();
-            assert_eq!(user_directory(&isolated.config()), Some(user));
+            assert_eq!(made_from(&isolated.config()), Some(MadeFrom { user }));
         }
         let broken = place.path().join("broken");
         std::fs::create_dir(&broken).unwrap();

@@ -124,12 +124,14 @@ fn write(file: &Path, json: &Map<String, Value>) -> Result<(), Error> {
     let indent: String = before
         .lines()
         .find(|line| line.starts_with([' ', '\t']))
-        .map(|line| {
-            line.chars()
-                .take_while(|c| [' ', '\t'].contains(c))
-                .collect()
-        })
-        .unwrap_or_else(|| "\t".to_owned());
+        .map_or_else(
+            || "\t".to_owned(),
+            |line| {
+                line.chars()
+                    .take_while(|c| [' ', '\t'].contains(c))
+                    .collect()
+            },
+        );
     let mut text = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
     let written = json.serialize(&mut serde_json::Serializer::with_formatter(
