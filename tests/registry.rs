@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use buildspec_runner::registry::Reference;
 use support::aws::{GoBetween, Verdict, command, endpoint};
 use support::sandbox::{Ran, Sandbox};
 use support::wait::{self, Bounded as _};
@@ -248,6 +249,26 @@ fn why_there_is_no_token_is_said_where_a_log_shows_it() {
     );
 }
 
+// REG-1; the whole table is beside the code.
+#[test]
+fn names_of_images_are_completed_as_docker_does() {
+    let table = [
+        ("debian", "docker.io", "library/debian"),
+        ("team/app:1", "docker.io", "team/app"),
+        ("localhost/app", "localhost", "app"),
+        (
+            "registry.example:5000/a/b:1",
+            "registry.example:5000",
+            "a/b",
+        ),
+    ];
+    for (text, registry, path) in table {
+        let name = Reference::parse(text).expect("it is a name");
+        assert_eq!((name.registry(), name.path()), (registry, path));
+        assert_eq!(name.to_string(), text);
+    }
+}
+
 /// Runs `runner ecr login` with these arguments.
 fn login(sandbox: &Sandbox, endpoint: &str, arguments: &[&str]) -> Ran {
     let arguments = [&["ecr", "login"], arguments].concat();
@@ -370,7 +391,7 @@ fn a_build_has_a_docker_configuration_of_its_own() {
         "echo \"[$DOCKER_CONFIG]\"",
         "command -v docker-credential-runner || echo none",
     ]);
-    for arguments in [["--no-ecr-login", "--quiet"], ["-e", "DOCKER_CONFIG="]] {
+    for arguments in [["--no-ecr-login", "--verbose"], ["-e", "DOCKER_CONFIG="]] {
         run(&sandbox, &aws.endpoint, &arguments)
             .expect(0)
             .stdout_has("\n[]\n")

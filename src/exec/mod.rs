@@ -17,7 +17,7 @@ mod host;
 pub mod scripted;
 pub mod shell;
 
-/// Processes are below, because [`crate::registry`] starts some too: Docker's credential helpers.
+/// Processes are below, because registries need some too: Docker's credential helpers.
 pub use crate::process;
 pub use container::{ContainerExecutor, ContainerSession};
 pub use host::{HostExecutor, HostSession};
