@@ -79,7 +79,17 @@ fn run(sandbox: &Sandbox, endpoint: &str, arguments: &[&str]) -> Ran {
     sandbox.finish(&output.expect("the program can be started"))
 }
 
-/// `docker`, with the credentials that the build left in its home, as a build server's next build would find them.
+/// Logs the user in to the registry of an image: the build has left nothing in the user's home (REG-10, REG-12).
+fn log_in(sandbox: &Sandbox, image: &str) {
+    assert!(!sandbox.path("home/.docker").exists());
+    let endpoint = endpoint("a login").expect("the services are there");
+    let output = command(sandbox, &endpoint, &["ecr", "login", image]).bounded_output();
+    sandbox
+        .finish(&output.expect("the program can be started"))
+        .expect(0);
+}
+
+/// `docker`, as the user whose home it is.
 fn docker(sandbox: &Sandbox, arguments: &[&str]) -> Ran {
     let mut command = Command::new("docker");
     command.args(arguments).env("HOME", sandbox.path("home"));
@@ -109,6 +119,7 @@ fn digest_of_push(log: &str, tag: &str) -> String {
 
 /// Fails unless the image that was pushed is the one that comes back, by its digest and by both tags.
 fn expect_image(sandbox: &Sandbox, image: &str, tag: &str, log: &str, check: &[&str]) -> String {
+    log_in(sandbox, image);
     let digest = digest_of_push(log, tag);
     assert_eq!(digest_of_push(log, "latest"), digest);
     let by_digest = format!("{image}@{digest}");
