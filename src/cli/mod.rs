@@ -20,7 +20,6 @@ mod plan;
 mod plan_json;
 mod pull;
 mod push;
-mod registry_auth;
 mod request;
 mod run;
 mod shellcheck;

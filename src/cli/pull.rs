@@ -36,7 +36,7 @@ async fn pull_all(
 ) -> Result<(), Failure> {
     let engine = transfer::connect().await?;
     for (image, written) in images.iter().zip(&args.images) {
-        let auth = transfer::credentials(image)?;
+        let auth = transfer::credentials(image).await?;
         let pull = Pull {
             image,
             platform: args.transfer.platform.as_ref(),

@@ -81,7 +81,7 @@ async fn push_all(
     let engine = transfer::connect().await?;
     let mut pushed = Vec::new();
     for (image, written) in images.iter().zip(&args.images) {
-        let auth = transfer::credentials(image)?;
+        let auth = transfer::credentials(image).await?;
         let push = Push {
             image,
             platform: args.transfer.platform.as_ref(),

@@ -8,11 +8,12 @@ use tokio::sync::mpsc;
 
 use super::args::{When, duration};
 use super::layers::Layers;
-use super::{complain, engine, machine, mistake, registry_auth};
+use super::{aws, complain, engine, machine, mistake};
+use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
 use crate::engine::{Engine, Platform};
 use crate::event::StopReason;
-use crate::registry::{Limits, Reference, RegistryAuth, TransferError};
+use crate::registry::{Credentials, Limits, Reference, RegistryAuth, Settings, TransferError};
 
 /// Exit codes as `--help` shows them.
 pub(super) const EXIT_CODES: &str = "\
@@ -168,6 +169,21 @@ pub(super) async fn connect() -> Result<Engine, Failure> {
 }
 
 /// Who pushes and pulls an image.
-pub(super) fn credentials(image: &Reference) -> Result<Option<RegistryAuth>, Failure> {
-    registry_auth::credentials(image).map_err(Failure::fault)
+pub(super) async fn credentials(image: &Reference) -> Result<Option<RegistryAuth>, Failure> {
+    let settings = AwsSettings {
+        missing_profile: aws::missing_profile(None),
+        ..AwsSettings::default()
+    };
+    let known = Credentials::new(Settings::new(machine::variables(), settings));
+    let found = known.for_registry(image.server()).await;
+    match found {
+        Ok(credential) => Ok(credential.map(RegistryAuth::from)),
+        Err(error) => Err(Failure {
+            complaint: match &error.help {
+                Some(help) => format!("error: {error}\nhelp: {help}\n"),
+                None => format!("error: {error}\n"),
+            },
+            code: ExitCode::Fault,
+        }),
+    }
 }

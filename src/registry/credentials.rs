@@ -7,10 +7,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE;
 use serde_json::{Value, json};
 
+use super::auth::RegistryAuth;
 use super::docker_config::DockerConfig;
 use super::ecr::{self, Kind, Registry, Token};
 use super::error::{Error, ErrorKind};
@@ -61,22 +60,23 @@ pub struct Credential {
     pub secret: Secret,
 }
 
-impl Credential {
-    /// The form in which the engine wants it, in the header `X-Registry-Auth`: JSON in Base64 for URLs.
-    #[must_use]
-    pub fn x_registry_auth(&self) -> String {
-        let json = if self.username == IDENTITY_TOKEN {
-            json!({"identitytoken": self.secret.reveal(), "serveraddress": self.server})
+impl From<Credential> for RegistryAuth {
+    fn from(credential: Credential) -> Self {
+        let Credential {
+            username, secret, ..
+        } = credential;
+        if username == IDENTITY_TOKEN {
+            Self::IdentityToken(secret.0)
         } else {
-            json!({
-                "username": self.username,
-                "password": self.secret.reveal(),
-                "serveraddress": self.server,
-            })
-        };
-        URL_SAFE.encode(json.to_string())
+            Self::Password {
+                username,
+                password: secret.0,
+            }
+        }
     }
+}
 
+impl Credential {
     /// The form of the helper protocol.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -359,26 +359,20 @@ mod tests {
     const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 
     #[test]
-    fn the_engine_gets_json_in_base64() {
-        let decode = |credential: &Credential| -> Value {
-            let text = URL_SAFE.decode(credential.x_registry_auth()).unwrap();
-            serde_json::from_slice(&text).unwrap()
-        };
+    fn a_credential_survives_the_helper_protocol_and_hides_its_secret() {
         let mut credential = Credential {
             server: "h.example".to_owned(),
             username: "me".to_owned(),
             secret: Secret::new("p\"w"),
         };
-        let expected = json!({"username": "me", "password": "p\"w", "serveraddress": "h.example"});
-        assert_eq!(decode(&credential), expected);
         assert_eq!(
             Credential::from_json(credential.to_json().as_bytes()).as_ref(),
             Some(&credential)
         );
         assert!(!format!("{credential:?}").contains("p\""));
         credential.username = IDENTITY_TOKEN.to_owned();
-        let expected = json!({"identitytoken": "p\"w", "serveraddress": "h.example"});
-        assert_eq!(decode(&credential), expected);
+        let token = RegistryAuth::IdentityToken("p\"w".to_owned());
+        assert_eq!(RegistryAuth::from(credential), token);
     }
 
     #[test]
