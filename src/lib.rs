@@ -27,7 +27,7 @@
 //! | 0 text | [`source`], [`diagnostic`], [`units`] | a file's text and places in it; findings and how they are shown; durations and sizes |
 //! | 1 meaning | [`phase`], [`mod@env`], [`buildspec`], [`plan`] | pure: phases and what follows what, variables, the file, the plan |
 //! | 2 world | [`event`], [`redact`], [`aws`], [`engine`], [`process`], [`exec`], [`registry`], [`sink`], [`store`] | the stream and its ways out: AWS, the container engine, processes, places where commands run, image registries, console and files, places for artifacts. `exec`, `registry`, `sink` and `store` do not know one another |
-//! | 3 building | [`artifact`], [`report`], [`build`] | selecting and storing; the machine, the loop, the outcome |
+//! | 3 building | [`artifact`], [`report`], [`build`], [`tool`] | selecting and storing; the machine, the loop, the outcome; our own `aws` and `docker` |
 //! | 4 doors | [`cli`] | arguments become requests, results become text and exit codes |
 //!
 //! # Where to look
@@ -81,5 +81,6 @@ pub mod artifact;
 pub mod build;
 pub mod lint;
 pub mod report;
+pub mod tool;
 // ── doors
 pub mod cli;

@@ -40,6 +40,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("build", 3),
     ("lint", 3),
     ("report", 3),
+    ("tool", 3),
     ("cli", 4),
 ];
 

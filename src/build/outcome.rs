@@ -117,6 +117,8 @@ pub enum ExitCode {
     Stopped,
     /// The build was stopped by this signal.
     Signal(i32),
+    /// The program was one of its own tools ([`tool`](crate::tool)), which ended with this code.
+    Tool(u8),
 }
 
 impl ExitCode {
@@ -150,6 +152,7 @@ impl ExitCode {
             Self::TimedOut => 5,
             Self::Stopped => 6,
             Self::Signal(signal) => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(0)),
+            Self::Tool(code) => code,
         }
     }
 }

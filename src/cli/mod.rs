@@ -25,6 +25,7 @@ mod run;
 mod shellcheck;
 mod terminal;
 mod transfer;
+mod tool;
 mod validate;
 
 use std::ffi::OsString;
@@ -39,6 +40,7 @@ use crate::buildspec::{schema, yaml};
 use crate::exec::container::CONTAINER_NAME;
 use crate::exec::process;
 use crate::registry::isolated;
+use crate::tool::Tool;
 
 /// Runs the program with these arguments, the name it was called by first.
 #[must_use]
@@ -58,6 +60,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         return credential_helper::serve(&arguments);
     }
     report_bugs();
+    if let Some(tool) = Tool::named(called_as) {
+        return ExitCode::Tool(tool::run(tool, &arguments[1..]));
+    }
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => return usage(&error),

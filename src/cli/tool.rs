@@ -1,0 +1,106 @@
+//! This program as `aws` or `docker`: called by one of these names.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use tokio::runtime;
+
+use super::{complain, machine};
+use crate::engine::{Endpoint, EndpointSettings};
+use crate::tool::{self, Backend, Environment, Logins, SOCKET_VARIABLE, Surroundings, Tool};
+
+/// Runs a tool; `arguments` are those behind its name. Gives the exit code.
+pub(super) fn run(tool: Tool, arguments: &[OsString]) -> u8 {
+    let runtime = match runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("{}: could not start: {error}\n", tool.name()));
+            return 1;
+        }
+    };
+    let code = runtime.block_on(async {
+        match around() {
+            Ok(around) => match machine::variable(SOCKET_VARIABLE) {
+                Some(socket) => through(tool, arguments, PathBuf::from(socket), around).await,
+                None => Box::pin(here(tool, arguments, around)).await,
+            },
+            Err(error) => {
+                complain(&format!(
+                    "{}: this directory is gone: {error}\n",
+                    tool.name()
+                ));
+                1
+            }
+        }
+    });
+    // Standard input that nobody reads any more must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+type Standard = Surroundings<tokio::io::Stdin, tokio::io::Stdout, tokio::io::Stderr>;
+
+fn around() -> std::io::Result<Standard> {
+    Ok(Surroundings {
+        directory: machine::directory()?,
+        environment: Environment::new(machine::variables()),
+        stdin: tokio::io::stdin(),
+        stdout: tokio::io::stdout(),
+        stderr: tokio::io::stderr(),
+    })
+}
+
+/// In a container: the back is where the socket leads.
+async fn through(tool: Tool, arguments: &[OsString], socket: PathBuf, around: Standard) -> u8 {
+    match tokio::net::UnixStream::connect(&socket).await {
+        Ok(stream) => tool::run(tool, arguments, stream, around).await,
+        Err(error) => {
+            complain(&format!(
+                "{}: could not reach the runner of this build at {}: {error}\n",
+                tool.name(),
+                socket.display()
+            ));
+            1
+        }
+    }
+}
+
+/// On a host: both ends are here.
+async fn here(tool: Tool, arguments: &[OsString], around: Standard) -> u8 {
+    let endpoint = match Endpoint::find(&settings()) {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            complain(&format!("{}: {error}\n", tool.name()));
+            return 1;
+        }
+    };
+    let backend = Backend::new(endpoint, logins());
+    Box::pin(tool::run_here(tool, arguments, &backend, around)).await
+}
+
+fn docker_directory() -> Option<PathBuf> {
+    let usual = || machine::variable("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    machine::variable("DOCKER_CONFIG")
+        .map(PathBuf::from)
+        .or_else(usual)
+}
+
+fn settings() -> EndpointSettings {
+    EndpointSettings {
+        host: machine::text("DOCKER_HOST"),
+        context: machine::text("DOCKER_CONTEXT"),
+        tls_verify: machine::variable("DOCKER_TLS_VERIFY").is_some(),
+        certificates: machine::variable("DOCKER_CERT_PATH").map(PathBuf::from),
+        configuration: docker_directory(),
+        runtime_directory: machine::variable("XDG_RUNTIME_DIR").map(PathBuf::from),
+    }
+}
+
+/// Logins go where the real tool's would: into the configuration that the environment names.
+fn logins() -> Logins {
+    docker_directory().map_or_else(Logins::in_memory, Logins::Directory)
+}

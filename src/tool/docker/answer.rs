@@ -1,0 +1,333 @@
+//! The back of `docker`: what is neither built nor moved.
+
+use bollard::query_parameters::{
+    InspectContainerOptions, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use serde_json::Value;
+
+use super::reference::Reference;
+use super::template::Template;
+use super::{HUB, build, listing, transfer};
+use crate::engine::{self, Engine, Error};
+use crate::tool::backend::{Backend, Body, Failure, Login, Out};
+use crate::tool::request::DockerRequest;
+
+/// Does what is asked; gives the exit code.
+pub(in crate::tool) async fn answer(
+    request: DockerRequest,
+    body: Body,
+    backend: &Backend,
+    out: &Out,
+) -> Result<u8, Failure> {
+    match request {
+        DockerRequest::Login {
+            registry,
+            username,
+            password,
+        } => login(backend, &registry, Login { username, password }, out).await,
+        DockerRequest::Logout { registry } => logout(backend, &registry, out).await,
+        DockerRequest::Build(request) => build::build(*request, body, backend, out).await,
+        DockerRequest::Tag { source, target } => {
+            tag(backend.engine().await?, &source, &target).await
+        }
+        DockerRequest::Push {
+            image,
+            all_tags,
+            quiet,
+        } => transfer::push(backend, &image, all_tags, quiet, out).await,
+        DockerRequest::Pull {
+            image,
+            platform,
+            quiet,
+        } => transfer::pull(backend, &image, platform.as_deref(), quiet, out).await,
+        DockerRequest::Images(request) => {
+            listing::images(backend.engine().await?, request, out).await
+        }
+        DockerRequest::Inspect {
+            names,
+            containers,
+            format,
+        } => {
+            inspect(
+                backend.engine().await?,
+                &names,
+                containers,
+                format.as_deref(),
+                out,
+            )
+            .await
+        }
+        DockerRequest::Save { images } => {
+            transfer::save(backend.engine().await?, &images, out).await
+        }
+        DockerRequest::Load { quiet } => {
+            transfer::load(backend.engine().await?, body, quiet, out).await
+        }
+        DockerRequest::Remove { images, force } => {
+            remove(backend.engine().await?, &images, force, out).await
+        }
+        DockerRequest::Version { format } => {
+            version(backend.engine().await?, format.as_deref(), out).await
+        }
+        DockerRequest::Info { format } => {
+            info(backend.engine().await?, format.as_deref(), out).await
+        }
+    }
+}
+
+/// The name for people.
+fn shown(registry: &str) -> &str {
+    if registry == HUB {
+        "Docker Hub"
+    } else {
+        registry
+    }
+}
+
+/// The engine asks the registry whether it takes these; only then are they kept.
+async fn login(backend: &Backend, registry: &str, login: Login, out: &Out) -> Result<u8, Failure> {
+    let doing = format!("log in to {}", shown(registry));
+    let question = serde_json::json!({
+        "username": login.username,
+        "password": login.password.0,
+        "serveraddress": registry,
+    });
+    let body = Bytes::from(question.to_string());
+    let body = engine::Body::Stream(Box::pin(futures_util::stream::once(async { body })));
+    let headers = [("content-type", "application/json".to_owned())];
+    let engine = backend.engine().await?;
+    let mut records = engine.stream(&doing, "/auth", &headers, body).await?;
+    let said = records.next().await?.unwrap_or_default();
+    backend.logins().set(registry, Some(login))?;
+    let said = said["Status"]
+        .as_str()
+        .filter(|said| !said.is_empty())
+        .unwrap_or("Login Succeeded");
+    out.stdout(format!("{said}\n")).await?;
+    Ok(0)
+}
+
+async fn logout(backend: &Backend, registry: &str, out: &Out) -> Result<u8, Failure> {
+    let text = if backend.logins().set(registry, None)? {
+        format!("Removing login credentials for {registry}\n")
+    } else {
+        format!("Not logged in to {registry}\n")
+    };
+    out.stdout(text).await?;
+    Ok(0)
+}
+
+async fn tag(engine: &Engine, source: &str, target: &str) -> Result<u8, Failure> {
+    let wrong = || Failure::new(format!("`{target}` is no name for an image"));
+    let name = Reference::parse(target)
+        .filter(|name| name.digest.is_none())
+        .ok_or_else(wrong)?;
+    let tag = name.tag.as_deref().unwrap_or("latest");
+    let options = TagImageOptionsBuilder::new()
+        .repo(&name.name)
+        .tag(tag)
+        .build();
+    let doing = format!("tag {source} as {target}");
+    engine
+        .api()
+        .tag_image(source, Some(options))
+        .await
+        .map_err(|error| Error::api(doing, error))?;
+    Ok(0)
+}
+
+async fn inspect(
+    engine: &Engine,
+    names: &[String],
+    containers: bool,
+    format: Option<&str>,
+    out: &Out,
+) -> Result<u8, Failure> {
+    let template = format
+        .map(Template::parse)
+        .transpose()
+        .map_err(Failure::new)?;
+    let mut found = Vec::new();
+    let mut code = 0;
+    for name in names {
+        match look(engine, name, containers).await? {
+            Some(value) => match &template {
+                Some(template) => out.stdout(fill(template, &value)?).await?,
+                None => found.push(value),
+            },
+            None => {
+                code = 1;
+                out.stderr(format!(
+                    "Error: No such {}: {name}\n",
+                    if containers { "object" } else { "image" }
+                ))
+                .await?;
+            }
+        }
+    }
+    if template.is_none() {
+        out.stdout(format!("{}\n", indented(&Value::from(found))))
+            .await?;
+    }
+    Ok(code)
+}
+
+fn fill(template: &Template, value: &Value) -> Result<String, Failure> {
+    template
+        .fill(value)
+        .map(|text| text + "\n")
+        .map_err(|error| Failure::new(format!("`--format`: {error}")))
+}
+
+/// JSON as Docker writes it: four spaces.
+fn indented(value: &Value) -> String {
+    let mut text = Vec::new();
+    let form = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, form);
+    // A value can always be written to memory.
+    let _ = serde::Serialize::serialize(value, &mut serializer);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// What the engine knows under a name: a container's comes first, as with the real tool.
+async fn look(engine: &Engine, name: &str, containers: bool) -> Result<Option<Value>, Failure> {
+    let doing = || format!("inspect {name}");
+    if containers {
+        let answer = engine
+            .api()
+            .inspect_container(name, None::<InspectContainerOptions>)
+            .await;
+        match answer.map_err(|error| Error::api(doing(), error)) {
+            Ok(container) => return json(&container).map(Some),
+            Err(error) if matches!(error.status(), Some(400 | 404)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match engine
+        .api()
+        .inspect_image(name)
+        .await
+        .map_err(|error| Error::api(doing(), error))
+    {
+        Ok(image) => json(&image).map(Some),
+        Err(error) if error.status() == Some(404) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(value)
+        .map_err(|error| Failure::new(format!("could not read the engine's answer: {error}")))
+}
+
+async fn remove(engine: &Engine, images: &[String], force: bool, out: &Out) -> Result<u8, Failure> {
+    let mut code = 0;
+    for image in images {
+        let options = RemoveImageOptionsBuilder::new().force(force).build();
+        let answer = engine.api().remove_image(image, Some(options), None).await;
+        match answer.map_err(|error| Error::api(format!("remove {image}"), error)) {
+            Ok(items) => {
+                let lines = items
+                    .into_iter()
+                    .map(|item| match (item.untagged, item.deleted) {
+                        (Some(name), _) => format!("Untagged: {name}\n"),
+                        (None, Some(id)) => format!("Deleted: {id}\n"),
+                        (None, None) => String::new(),
+                    });
+                out.stdout(lines.collect::<String>()).await?;
+            }
+            // `-f` of what is not there is no failure.
+            Err(error) if force && error.status() == Some(404) => {
+                out.stderr(format!("Error: No such image: {image}\n"))
+                    .await?;
+            }
+            Err(error) => {
+                code = 1;
+                out.stderr(format!("docker: {error}\n")).await?;
+            }
+        }
+    }
+    Ok(code)
+}
+
+async fn version(engine: &Engine, format: Option<&str>, out: &Out) -> Result<u8, Failure> {
+    let server = engine
+        .api()
+        .version()
+        .await
+        .map_err(|error| Error::api("ask the engine for its version", error))?;
+    let server = json(&server)?;
+    let ours = env!("CARGO_PKG_VERSION");
+    let text = match format {
+        Some(format) => {
+            let template = Template::parse(format).map_err(Failure::new)?;
+            fill(
+                &template,
+                &serde_json::json!({"Client": {"Version": ours}, "Server": server}),
+            )?
+        }
+        None => format!(
+            "Client: buildspec-runner\n Version:           {ours}\n\nServer: {}\n Engine:\n  Version:          {}\n  API version:      {}\n  OS/Arch:          {}/{}\n",
+            engine.name(),
+            engine.version(),
+            server["ApiVersion"].as_str().unwrap_or_default(),
+            server["Os"].as_str().unwrap_or_default(),
+            server["Arch"].as_str().unwrap_or_default(),
+        ),
+    };
+    out.stdout(text).await?;
+    Ok(0)
+}
+
+async fn info(engine: &Engine, format: Option<&str>, out: &Out) -> Result<u8, Failure> {
+    let facts = engine
+        .api()
+        .info()
+        .await
+        .map_err(|error| Error::api("ask the engine about itself", error))?;
+    let facts = json(&facts)?;
+    let text = match format {
+        Some(format) => fill(&Template::parse(format).map_err(Failure::new)?, &facts)?,
+        None => {
+            let names = [
+                ("Containers", "Containers"),
+                ("Images", "Images"),
+                ("Server Version", "ServerVersion"),
+                ("Storage Driver", "Driver"),
+                ("Operating System", "OperatingSystem"),
+                ("OSType", "OSType"),
+                ("Architecture", "Architecture"),
+                ("CPUs", "NCPU"),
+                ("Total Memory", "MemTotal"),
+                ("Name", "Name"),
+            ];
+            let lines = names.map(|(name, field)| match &facts[field] {
+                Value::String(text) => format!(" {name}: {text}\n"),
+                other => format!(" {name}: {other}\n"),
+            });
+            format!(
+                "Client: buildspec-runner\n Version: {}\n\nServer:\n{}",
+                env!("CARGO_PKG_VERSION"),
+                lines.concat()
+            )
+        }
+    };
+    out.stdout(text).await?;
+    Ok(0)
+}
+
+/// Passes a stream of the engine's on to standard output.
+pub(super) async fn pass_on(
+    doing: &str,
+    stream: impl futures_util::Stream<Item = Result<Bytes, bollard::errors::Error>>,
+    out: &Out,
+) -> Result<(), Failure> {
+    let mut stream = std::pin::pin!(stream);
+    while let Some(piece) = stream.next().await {
+        out.stdout(piece.map_err(|error| Error::api(doing, error))?)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! The back of `docker build`: the engine's own builder, which every engine has.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE as BASE64;
+use serde_json::{Map, Value, json};
+
+use super::reference::Reference;
+use super::transfer::{self, Said, encoded, said};
+use crate::engine;
+use crate::tool::backend::{Backend, Body, Failure, Out};
+use crate::tool::request::Build;
+
+/// Builds an image, and pushes it if that is asked for.
+pub(super) async fn build(
+    request: Build,
+    body: Body,
+    backend: &Backend,
+    out: &Out,
+) -> Result<u8, Failure> {
+    const DOING: &str = "build an image";
+    let engine = backend.engine().await?;
+    let headers = [
+        ("content-type", "application/x-tar".to_owned()),
+        (
+            "X-Registry-Config",
+            credentials(&request, backend, out).await?,
+        ),
+    ];
+    let body = engine::Body::Stream(Box::pin(body.into_stream()));
+    let mut records = engine
+        .stream(
+            DOING,
+            &format!("/build?{}", query(&request)),
+            &headers,
+            body,
+        )
+        .await?;
+    let mut is_built = false;
+    while let Some(record) = records.next().await? {
+        is_built |= record["aux"]["ID"].is_string();
+        match said(&record) {
+            Said::Text(text) => {
+                is_built |= text.starts_with("Successfully built ")
+                    || (request.quiet && text.starts_with("sha256:"));
+                out.stdout(text).await?;
+            }
+            Said::Nothing => {}
+            Said::Failed { code, message } => {
+                out.stderr(format!("{message}\n{}", help(&message))).await?;
+                return Ok(code.unwrap_or(1));
+            }
+        }
+    }
+    // No fake green: an engine that goes away in the middle ends its answer too.
+    if !is_built {
+        return Err(Failure::new(format!(
+            "could not {DOING}: the engine ended without an image"
+        )));
+    }
+    if request.push {
+        for tag in &request.tags {
+            transfer::push(backend, tag, false, request.quiet, out).await?;
+        }
+    }
+    Ok(0)
+}
+
+/// What to do about errors that only this builder has.
+fn help(message: &str) -> &'static str {
+    if message.contains("requires BuildKit")
+        || message.contains("BuildKit is enabled")
+        || message.contains("unknown flag: mount")
+    {
+        "This is runner's own `docker`, which uses the engine's classic builder. For BuildKit, install Docker's CLI with its buildx plug-in in the build's image or on this machine; runner uses what is on PATH first.\n"
+    } else {
+        ""
+    }
+}
+
+/// The request's parameters in the engine's form.
+fn query(request: &Build) -> String {
+    let mut pairs: Vec<(&str, String)> = vec![
+        ("dockerfile", request.dockerfile.clone()),
+        ("rm", "1".to_owned()),
+    ];
+    pairs.extend(request.tags.iter().map(|tag| ("t", tag.clone())));
+    pairs.extend(
+        request
+            .hosts
+            .iter()
+            .map(|host| ("extrahosts", host.clone())),
+    );
+    for (name, is_set) in [
+        ("nocache", request.no_cache),
+        ("pull", request.pull),
+        ("q", request.quiet),
+    ] {
+        if is_set {
+            pairs.push((name, "1".to_owned()));
+        }
+    }
+    let optional = [
+        ("target", &request.target),
+        ("platform", &request.platform),
+        ("networkmode", &request.network),
+    ];
+    pairs.extend(
+        optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.clone()?))),
+    );
+    pairs.push(("buildargs", json!(request.arguments).to_string()));
+    pairs.push(("labels", json!(request.labels).to_string()));
+    pairs.push(("cachefrom", json!(request.cache_from).to_string()));
+    let pairs = pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={}", encoded(value)));
+    pairs.collect::<Vec<String>>().join("&")
+}
+
+/// Credentials of every registry that the build may need: those it logged in to, and those its Dockerfile names. An
+/// image that is there already needs none, so what cannot be had is only said.
+async fn credentials(request: &Build, backend: &Backend, out: &Out) -> Result<String, Failure> {
+    let mut config = Map::new();
+    let logins = backend.logins().all()?;
+    let images = request.bases.iter().chain(&request.cache_from);
+    let named = images.filter_map(|image| Some(Reference::parse(image)?.registry));
+    let registries: BTreeSet<String> = logins.into_keys().chain(named).collect();
+    for registry in registries {
+        match backend.credentials(&registry).await {
+            Ok(None) => {}
+            Ok(Some(login)) => {
+                let entry: Value = json!({
+                    "username": login.username,
+                    "password": login.password.0,
+                    "serveraddress": registry,
+                });
+                config.insert(registry, entry);
+            }
+            Err(failure) => {
+                out.stderr(format!(
+                    "docker: warning: no credentials for {registry}: {}\n",
+                    failure.message
+                ))
+                .await?;
+            }
+        }
+    }
+    Ok(BASE64.encode(Value::Object(config).to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_in_the_engines_form() {
+        let request = Build {
+            tags: vec!["a:1".to_owned(), "b".to_owned()],
+            dockerfile: "docker/D".to_owned(),
+            arguments: [
+                ("A".to_owned(), Some("1 2".to_owned())),
+                ("B".to_owned(), None),
+            ]
+            .into(),
+            target: Some("t".to_owned()),
+            no_cache: true,
+            ..Build::default()
+        };
+        assert_eq!(
+            query(&request),
+            "dockerfile=docker%2FD&rm=1&t=a%3A1&t=b&nocache=1&target=t&buildargs=%7B%22A%22%3A%221%202%22%2C%22B%22%3Anull%7D&labels=%7B%7D&cachefrom=%5B%5D"
+        );
+    }
+}

@@ -1,0 +1,653 @@
+//! `aws` and `docker` of our own, against a real engine, a real registry under ECR's host names, and AWS's services as
+//! moto has them. `tests/run` starts the services.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start the program and look at the environment"
+)]
+
+mod support;
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use support::aws::{self, endpoint};
+use support::sandbox::{Ran, Sandbox};
+use support::wait::{self, Bounded as _};
+use support::{RUNNER, root, skipped, tree};
+
+/// What the registry takes as the password, and no log may show.
+const TOKEN: &str = "123456789012-auth-token";
+
+const REGISTRY: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+
+/// A place whose PATH has our tools and busybox, and neither a real `aws` nor a real `docker`.
+struct Place {
+    sandbox: Sandbox,
+    endpoint: String,
+}
+
+impl Place {
+    /// One where nothing is asked of any service.
+    fn alone() -> Self {
+        let sandbox = Sandbox::new();
+        let bin = sandbox.path("bin");
+        fs::create_dir(&bin).expect("a directory can be made");
+        buildspec_runner::tool::link_into(&bin, RUNNER.as_ref()).expect("links can be made");
+        for applet in [
+            "sh", "cat", "cut", "echo", "printf", "sleep", "mkdir", "rm", "env",
+        ] {
+            symlink("/bin/busybox", bin.join(applet)).expect("a link can be made");
+        }
+        Self {
+            sandbox,
+            endpoint: "http://127.0.0.1:1".to_owned(),
+        }
+    }
+
+    /// One with the services, if they are there; if not, it is said.
+    fn new(test: &str) -> Option<Self> {
+        if std::env::var_os("RUNNER_TEST_REGISTRY").is_none() {
+            skipped(test, "no registry; tests/run starts it");
+            return None;
+        }
+        let endpoint = endpoint(test)?;
+        import_base();
+        Some(Self {
+            endpoint,
+            ..Self::alone()
+        })
+    }
+
+    /// A program of this PATH.
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let bin = self.sandbox.path("bin");
+        let mut command = Command::new(bin.join(program));
+        command
+            .args(arguments)
+            .current_dir(self.sandbox.source())
+            .env_clear();
+        command
+            .env("PATH", &bin)
+            .env("HOME", self.sandbox.path("home"))
+            .env("DOCKER_CONFIG", self.sandbox.path("docker"))
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "not-a-real-secret-key")
+            .env("AWS_REGION", aws::REGION)
+            .env("AWS_ENDPOINT_URL", &self.endpoint);
+        if let Some(host) = std::env::var_os("DOCKER_HOST") {
+            command.env("DOCKER_HOST", host);
+        }
+        command
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Ran {
+        let output = self.command(program, arguments).bounded_output();
+        self.sandbox.finish(&output.expect("it can be started"))
+    }
+
+    fn docker(&self, line: &str) -> Ran {
+        self.run("docker", &line.split(' ').collect::<Vec<&str>>())
+    }
+
+    /// A script of the shell.
+    fn script(&self, script: &str) -> Ran {
+        self.run("sh", &["-ec", script])
+    }
+
+    fn file(mut self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        self.sandbox = self.sandbox.file(path, content);
+        self
+    }
+}
+
+/// The real engine's own command line, to look at what ours did.
+fn real_docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).bounded_output();
+    let output = output.expect("docker can be started");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Makes the image that images of tests start from: Debian's static busybox and nothing else.
+fn import_base() {
+    let layout = tempfile::tempdir().expect("a temporary directory can be made");
+    for directory in ["bin", "tmp", "srv/www"] {
+        fs::create_dir_all(layout.path().join(directory)).expect("a directory can be made");
+    }
+    fs::copy("/bin/busybox", layout.path().join("bin/busybox"))
+        .expect("busybox-static is installed");
+    for applet in ["sh", "cat", "echo", "httpd", "sleep", "test"] {
+        symlink("busybox", layout.path().join("bin").join(applet)).expect("a link");
+    }
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.follow_symlinks(false);
+    tar.append_dir_all(".", layout.path())
+        .expect("a TAR can be made");
+    let tar = tar.into_inner().expect("a TAR can be made");
+    let mut import = Command::new("docker");
+    import.args(["import", "-", "runner-tests-base:1"]);
+    let mut import = Sandbox::spawn(import.stdin(Stdio::piped()));
+    let mut input = import.stdin.take().expect("it has one");
+    input.write_all(&tar).expect("it is taken");
+    drop(input);
+    assert!(wait::output(import).status.success());
+}
+
+// TOOL-1, TOOL-2, TOOL-5, TOOL-7, TOOL-9, TOOL-10: the build for Amazon ECS where there is no `aws` and no `docker`.
+#[test]
+fn the_build_for_ecs_needs_no_aws_and_no_docker() {
+    let Some(place) = Place::new("the build for ECS with our own tools") else {
+        return;
+    };
+    tree::copy(&root().join("testdata/ecs"), &place.sandbox.source(), &[]);
+    let mut command = Command::new(RUNNER);
+    command.args([
+        "run",
+        "--log-format",
+        "codebuild",
+        "-e",
+        "CODEBUILD_RESOLVED_SOURCE_VERSION=0123456789abcdef",
+    ]);
+    for (name, value) in place.command("env", &[]).get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command.current_dir(place.sandbox.source());
+    let output = command
+        .bounded_output()
+        .expect("the program can be started");
+    let ran = place.sandbox.finish(&output).expect(0);
+    let ran = ran
+        .stdout_has("\nLogin Succeeded\n")
+        .stdout_has("0123456789ab: digest: sha256:");
+    assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(TOKEN));
+    let image = format!("{REGISTRY}/my-ecs-app:0123456789ab");
+    place
+        .docker(&format!("rmi -f {REGISTRY}/my-ecs-app:latest {image}"))
+        .expect(0)
+        .stdout_has("Untagged: ");
+    place
+        .docker(&format!("pull {image}"))
+        .expect(0)
+        .stdout_has(&format!("\n{image}\n"));
+    let page = real_docker(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        &image,
+        "cat",
+        "/srv/www/index.html",
+    ]);
+    assert_eq!(page, "<h1>my-ecs-app</h1>");
+    place.docker(&format!("rmi -f {image}")).expect(0);
+}
+
+// TOOL-5, TOOL-6
+#[test]
+fn aws_answers_as_the_real_tool_does() {
+    let Some(place) = Place::new("aws of our own") else {
+        return;
+    };
+    let aws = |line: &str| place.run("aws", &line.split(' ').collect::<Vec<&str>>());
+    let line = format!("{TOKEN}\n");
+    assert_eq!(
+        aws("ecr get-login-password --region us-east-1")
+            .expect(0)
+            .stdout,
+        line
+    );
+    assert_eq!(
+        aws("sts get-caller-identity --query Account --output text")
+            .expect(0)
+            .stdout,
+        "123456789012\n"
+    );
+    aws("sts get-caller-identity")
+        .expect(0)
+        .stdout_has("    \"Account\": \"123456789012\",\n");
+    let login = aws("ecr get-login --no-include-email --region us-east-1")
+        .expect(0)
+        .stdout;
+    assert_eq!(
+        login,
+        format!("docker login -u AWS -p {TOKEN} https://{REGISTRY}\n")
+    );
+    // TOOL-9: the old way to log in works, and is warned of.
+    let ran = place
+        .script("$(aws ecr get-login --no-include-email)")
+        .expect(0);
+    let ran = ran
+        .stdout_has("Login Succeeded\n")
+        .stderr_has("WARNING! Using --password via the CLI is insecure.");
+    assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(TOKEN));
+    place
+        .docker(&format!("logout {REGISTRY}"))
+        .expect(0)
+        .stdout_has("Removing login credentials for ");
+    place
+        .docker(&format!("logout {REGISTRY}"))
+        .expect(0)
+        .stdout_has("Not logged in to ");
+}
+
+// TOOL-4, TOOL-5
+#[test]
+fn aws_that_cannot_answer_says_why() {
+    let place = Place::alone();
+    let aws = |line: &str, without: &[&str]| {
+        let mut command = place.command("aws", &line.split(' ').collect::<Vec<&str>>());
+        for name in without {
+            command.env_remove(name);
+        }
+        place
+            .sandbox
+            .finish(&command.bounded_output().expect("it can be started"))
+    };
+    aws("ecr get-login-password", &["AWS_REGION"])
+        .expect(253)
+        .stderr_has("no region is known; pass `--region REGION`");
+    aws("ecr get-login-password", &["AWS_ACCESS_KEY_ID"])
+        .expect(253)
+        .stderr_has("no AWS credentials were found");
+    aws("ecr get-login-password", &[])
+        .expect(255)
+        .stderr_has("could not get an ECR login: ");
+    aws("--version", &[]).expect(0).stdout_has("aws-cli/2");
+}
+
+// TOOL-4
+#[test]
+fn every_unsupported_command_names_what_is_supported() {
+    let place = Place::alone();
+    let docker = [
+        "run a",
+        "compose up",
+        "exec a b",
+        "manifest create a",
+        "build --secret id=a .",
+        "buildx create",
+        "ps",
+        "network ls",
+    ];
+    for line in docker {
+        place
+            .docker(line)
+            .expect(2)
+            .stderr_has("docker push [-a] [-q] NAME[:TAG]")
+            .stderr_has("install Docker's CLI");
+    }
+    for line in [
+        "s3 cp a b",
+        "ecr describe-repositories",
+        "sts assume-role --role-arn x",
+        "cloudformation deploy",
+    ] {
+        let ran = place
+            .run("aws", &line.split(' ').collect::<Vec<&str>>())
+            .expect(252);
+        ran.stderr_has("aws sts get-caller-identity")
+            .stderr_has("install the AWS CLI");
+    }
+}
+
+// TOOL-12
+#[test]
+fn an_engine_that_is_not_there_is_said() {
+    let place = Place::alone().file("Dockerfile", "FROM scratch\n");
+    for line in [
+        "build .",
+        "push a",
+        "pull a",
+        "images",
+        "inspect a",
+        "version",
+        "save a",
+        "tag a b",
+        "login -u a -p b",
+    ] {
+        let mut command = place.command("docker", &line.split(' ').collect::<Vec<&str>>());
+        command
+            .env("DOCKER_HOST", "unix:///nowhere/engine.sock")
+            .env_remove("AWS_ENDPOINT_URL");
+        let output = command.bounded_output().expect("it can be started");
+        let ran = place.sandbox.finish(&output).expect(1);
+        ran.stderr_has("could not reach the container engine at unix:///nowhere/engine.sock");
+    }
+    place
+        .docker("--version")
+        .expect(0)
+        .stdout_has("Docker version ");
+}
+
+// TOOL-7, TOOL-8
+#[test]
+fn images_are_built_from_every_kind_of_context() {
+    let Some(place) = Place::new("builds with docker of our own") else {
+        return;
+    };
+    let dockerfile = "ARG BASE\nFROM $BASE AS one\nARG WHO\nCOPY . /c\nRUN echo $WHO > /who\nFROM one AS two\nRUN test ! -e /c/left-out && test -e /c/kept && cat /who\n";
+    let place = place
+        .file("app/Dockerfile", dockerfile)
+        .file("app/.dockerignore", "left-out\nDockerfile\n")
+        .file("app/left-out", "x")
+        .file("app/kept", "x")
+        .file("other/Dockerfile.two", dockerfile);
+    let arguments = "--build-arg BASE=runner-tests-base:1 --build-arg WHO=me";
+    place.docker(&format!("build -t runner-tests-tool:a -t runner-tests-tool:b --no-cache --target two --label l=v {arguments} app"))
+        .expect(0)
+        .stdout_has("\nme\n")
+        .stdout_has("Successfully tagged runner-tests-tool:b\n");
+    // A Dockerfile that is elsewhere, or on standard input.
+    place
+        .docker(&format!("build -f other/Dockerfile.two {arguments} app"))
+        .expect(0);
+    place
+        .script(&format!(
+            "cat other/Dockerfile.two | docker build -f - {arguments} app"
+        ))
+        .expect(0);
+    place.script("printf 'FROM runner-tests-base:1\\nRUN echo from input\\n' | docker build --no-cache -").expect(0).stdout_has("from input\n");
+    let quiet = place
+        .docker(&format!("build -q {arguments} app"))
+        .expect(0)
+        .stdout;
+    assert!(
+        quiet.starts_with("sha256:") && quiet.lines().count() == 1,
+        "{quiet}"
+    );
+    // TOOL-11
+    let label = place
+        .docker("inspect --format {{.Config.Labels.l}} runner-tests-tool:a")
+        .expect(0)
+        .stdout;
+    assert_eq!(label, "v\n");
+    let real = real_docker(&[
+        "inspect",
+        "--format",
+        "{{.Architecture}} {{json .Config.Cmd}}",
+        "runner-tests-tool:a",
+    ]);
+    let own = place.run(
+        "docker",
+        &[
+            "inspect",
+            "--format",
+            "{{.Architecture}} {{json .Config.Cmd}}",
+            "runner-tests-tool:a",
+        ],
+    );
+    assert_eq!(own.expect(0).stdout.trim(), real);
+    assert_eq!(
+        place
+            .docker("images runner-tests-tool")
+            .expect(0)
+            .stdout
+            .trim(),
+        real_docker(&["images", "runner-tests-tool"])
+    );
+    assert_eq!(
+        place
+            .docker("images -q runner-tests-tool:a")
+            .expect(0)
+            .stdout
+            .trim(),
+        real_docker(&["images", "-q", "runner-tests-tool:a"])
+    );
+    place
+        .docker("inspect runner-tests-none")
+        .expect(1)
+        .stderr_has("No such object: runner-tests-none");
+    // The exit code is that of the command that failed.
+    let place = place.file("bad/Dockerfile", "FROM runner-tests-base:1\nRUN exit 7\n");
+    place
+        .docker("build bad")
+        .expect(7)
+        .stderr_has("returned a non-zero code: 7");
+    let place = place.file(
+        "kit/Dockerfile",
+        "FROM runner-tests-base:1\nRUN --mount=type=cache,target=/x true\n",
+    );
+    place
+        .docker("build kit")
+        .expect(1)
+        .stderr_has("install Docker's CLI with its buildx plug-in");
+    place
+        .docker("rmi -f runner-tests-tool:a runner-tests-tool:b")
+        .expect(0);
+}
+
+// TOOL-10
+#[test]
+fn images_are_saved_and_loaded() {
+    let Some(place) = Place::new("save and load with docker of our own") else {
+        return;
+    };
+    place
+        .docker("tag runner-tests-base:1 runner-tests-saved:1")
+        .expect(0);
+    place
+        .docker("save -o image.tar runner-tests-saved:1")
+        .expect(0);
+    place
+        .docker("rmi runner-tests-saved:1")
+        .expect(0)
+        .stdout_has("Untagged: runner-tests-saved:1\n");
+    place
+        .docker("load -i image.tar")
+        .expect(0)
+        .stdout_has("Loaded image: runner-tests-saved:1\n");
+    place
+        .script("docker save runner-tests-saved:1 | docker load")
+        .expect(0)
+        .stdout_has("Loaded image");
+    place
+        .docker("save -o none.tar runner-tests-none:1")
+        .expect(1)
+        .stderr_has("runner-tests-none");
+    place.script("printf '' | docker load").expect(1);
+    let left = fs::read_dir(place.sandbox.source())
+        .expect("it is there")
+        .count();
+    assert_eq!(left, 1, "only image.tar");
+    place.docker("rmi runner-tests-saved:1").expect(0);
+}
+
+// TOOL-9, TOOL-10
+#[test]
+fn a_registry_that_refuses_is_no_success() {
+    let Some(place) = Place::new("refusals with docker of our own") else {
+        return;
+    };
+    place
+        .script(&format!(
+            "echo wrong-password | docker login --username AWS --password-stdin {REGISTRY}"
+        ))
+        .expect(1)
+        .stderr_has("401 Unauthorized");
+    place
+        .docker(&format!("logout {REGISTRY}"))
+        .expect(0)
+        .stdout_has("Not logged in to ");
+    place
+        .script(&format!(
+            "printf '' | docker login --username AWS --password-stdin {REGISTRY}"
+        ))
+        .expect(1)
+        .stderr_has("the password on standard input is empty");
+    place
+        .docker("push 127.0.0.1:1/none")
+        .expect(1)
+        .stderr_has("could not push 127.0.0.1:1/none: ");
+    place
+        .docker("tag runner-tests-base:1 127.0.0.1:1/base")
+        .expect(0);
+    place
+        .docker("push 127.0.0.1:1/base")
+        .expect(1)
+        .stderr_has("connection refused");
+    place.docker("rmi 127.0.0.1:1/base").expect(0);
+    place
+        .docker(&format!("pull {REGISTRY}/none:1"))
+        .expect(1)
+        .stderr_has("not found");
+    // A token is fetched where nobody logged in.
+    place
+        .docker(&format!(
+            "tag runner-tests-base:1 {REGISTRY}/without-login:1"
+        ))
+        .expect(0);
+    place
+        .docker(&format!("push {REGISTRY}/without-login:1"))
+        .expect(0)
+        .stdout_has("1: digest: sha256:");
+    place
+        .docker(&format!("rmi {REGISTRY}/without-login:1"))
+        .expect(0);
+}
+
+// TOOL-7: 200 MB go by in little memory.
+#[test]
+fn a_large_context_streams() {
+    let Some(place) = Place::new("a large context") else {
+        return;
+    };
+    let place = place.file(
+        "Dockerfile",
+        "FROM runner-tests-base:1\nCOPY large /large\nRUN sleep 3\n",
+    );
+    let file = fs::File::create(place.sandbox.source().join("large")).expect("a file can be made");
+    file.set_len(200_000_000).expect("it can be large");
+    let child = Sandbox::spawn(&mut place.command(
+        "docker",
+        &["build", "--no-cache", "-t", "runner-tests-large:1", "."],
+    ));
+    let pid = child.id();
+    let (send, most) = std::sync::mpsc::channel();
+    let watch = std::thread::spawn(move || {
+        // Until it is gone; each look has the most there ever was.
+        let mut most = 0;
+        loop {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let Some(now) =
+                line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
+            else {
+                let _ = send.send(most);
+                return;
+            };
+            most = most.max(now);
+            std::thread::yield_now();
+        }
+    });
+    let output = wait::output(child);
+    place
+        .sandbox
+        .finish(&output)
+        .expect(0)
+        .stdout_has("Successfully tagged runner-tests-large:1");
+    let most = most.recv_timeout(wait::LIMIT).expect("it was watched");
+    watch.join().expect("it ends");
+    assert!((1..64 * 1024).contains(&most), "{most} KiB");
+    place.docker("rmi -f runner-tests-large:1").expect(0);
+}
+
+// TOOL-3: a command that is killed takes its build with it.
+#[test]
+fn a_front_that_dies_ends_the_work_behind_it() {
+    let Some(place) = Place::new("a front that dies") else {
+        return;
+    };
+    let mark = uuid::Uuid::new_v4().simple().to_string();
+    let place = place.file(
+        "Dockerfile",
+        format!("FROM runner-tests-base:1\nLABEL mark={mark}\nRUN echo begun && sleep 1000\n"),
+    );
+    let mut child = Sandbox::spawn(&mut place.command("docker", &["build", "--no-cache", "."]));
+    let stdout = child.stdout.take().expect("it is a pipe");
+    let _open = wait::read_until(stdout, "begun");
+    let filter = format!("label=mark={mark}");
+    let running = move |filter: &str| real_docker(&["ps", "-q", "--filter", filter]);
+    assert!(!running(&filter).is_empty());
+    child.kill().expect("it can be ended");
+    wait::end(child);
+    wait::until("the engine breaks the build off", move || {
+        running(&filter).is_empty()
+    });
+}
+
+/// A back of ours on a socket, as a container's commands find it.
+struct Back {
+    socket: PathBuf,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Back {
+    fn new(place: &Place) -> Self {
+        use buildspec_runner::engine::{Endpoint, EndpointSettings};
+        use buildspec_runner::tool::{Backend, Logins, serve};
+        let socket = place.sandbox.path("tool.sock");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+        let settings = EndpointSettings {
+            host: std::env::var("DOCKER_HOST").ok(),
+            ..EndpointSettings::default()
+        };
+        let endpoint = Endpoint::find(&settings).expect("there is an engine");
+        let backend = std::sync::Arc::new(Backend::new(endpoint, Logins::in_memory()));
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::UnixListener::bind(&socket).expect("a socket can be made")
+        };
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let backend = std::sync::Arc::clone(&backend);
+                tokio::spawn(async move { serve(stream, &backend).await });
+            }
+        });
+        Self { socket, runtime }
+    }
+}
+
+// TOOL-2, TOOL-3, TOOL-9: commands that have only a socket; what one logs in with serves the next.
+#[test]
+fn commands_reach_the_engine_through_a_socket_only() {
+    let Some(place) = Place::new("commands through a socket") else {
+        return;
+    };
+    let place = place.file("Dockerfile", "FROM runner-tests-base:1\nRUN echo through\n");
+    let back = Back::new(&place);
+    let through = |line: &str| {
+        let mut command = place.command("sh", &["-ec", line]);
+        for name in ["DOCKER_HOST", "AWS_ENDPOINT_URL", "DOCKER_CONFIG"] {
+            command.env_remove(name);
+        }
+        command.env("RUNNER_TOOL_SOCKET", &back.socket);
+        place
+            .sandbox
+            .finish(&command.bounded_output().expect("it can be started"))
+    };
+    through(&format!(
+        "echo {TOKEN} | docker login --username AWS --password-stdin {REGISTRY}"
+    ))
+    .expect(0)
+    .stdout_has("Login Succeeded\n");
+    assert!(!place.sandbox.path("home/.docker").exists());
+    let image = format!("{REGISTRY}/through:1");
+    through(&format!("docker build --no-cache --push -t {image} ."))
+        .expect(0)
+        .stdout_has("through\n")
+        .stdout_has("1: digest: sha256:");
+    through(&format!("docker rmi -f {image}")).expect(0);
+    through("docker run x").expect(2);
+    let Back { socket, runtime } = back;
+    runtime.shutdown_background();
+    let mut command = place.command("docker", &["images"]);
+    command.env("RUNNER_TOOL_SOCKET", socket);
+    let ran = place
+        .sandbox
+        .finish(&command.bounded_output().expect("it can be started"));
+    ran.expect(1).stderr_has("the runner of this build");
+}
