@@ -24,8 +24,8 @@ mod request;
 mod run;
 mod shellcheck;
 mod terminal;
-mod transfer;
 mod tool;
+mod transfer;
 mod validate;
 
 use std::ffi::OsString;

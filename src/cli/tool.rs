@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use tokio::runtime;
 
-use super::{complain, machine};
-use crate::engine::{Endpoint, EndpointSettings};
+use super::{complain, engine, machine};
+use crate::engine::Endpoint;
 use crate::tool::{self, Backend, Environment, Logins, SOCKET_VARIABLE, Surroundings, Tool};
 
 /// Runs a tool; `arguments` are those behind its name. Gives the exit code.
@@ -71,7 +71,7 @@ async fn through(tool: Tool, arguments: &[OsString], socket: PathBuf, around: St
 
 /// On a host: both ends are here.
 async fn here(tool: Tool, arguments: &[OsString], around: Standard) -> u8 {
-    let endpoint = match Endpoint::find(&settings()) {
+    let endpoint = match Endpoint::find(&engine::settings()) {
         Ok(endpoint) => endpoint,
         Err(error) => {
             complain(&format!("{}: {error}\n", tool.name()));
@@ -82,25 +82,7 @@ async fn here(tool: Tool, arguments: &[OsString], around: Standard) -> u8 {
     Box::pin(tool::run_here(tool, arguments, &backend, around)).await
 }
 
-fn docker_directory() -> Option<PathBuf> {
-    let usual = || machine::variable("HOME").map(|home| PathBuf::from(home).join(".docker"));
-    machine::variable("DOCKER_CONFIG")
-        .map(PathBuf::from)
-        .or_else(usual)
-}
-
-fn settings() -> EndpointSettings {
-    EndpointSettings {
-        host: machine::text("DOCKER_HOST"),
-        context: machine::text("DOCKER_CONTEXT"),
-        tls_verify: machine::variable("DOCKER_TLS_VERIFY").is_some(),
-        certificates: machine::variable("DOCKER_CERT_PATH").map(PathBuf::from),
-        configuration: docker_directory(),
-        runtime_directory: machine::variable("XDG_RUNTIME_DIR").map(PathBuf::from),
-    }
-}
-
 /// Logins go where the real tool's would: into the configuration that the environment names.
 fn logins() -> Logins {
-    docker_directory().map_or_else(Logins::in_memory, Logins::Directory)
+    engine::docker_configuration().map_or_else(Logins::in_memory, Logins::Directory)
 }

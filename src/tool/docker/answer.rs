@@ -1,15 +1,13 @@
 //! The back of `docker`: what is neither built nor moved.
 
-use bollard::query_parameters::{
-    InspectContainerOptions, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
-};
+use bollard::query_parameters::{RemoveImageOptionsBuilder, TagImageOptionsBuilder};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
 use super::reference::Reference;
 use super::template::Template;
-use super::{HUB, build, listing, transfer};
+use super::{HUB, build, listing, reference, transfer};
 use crate::engine::{self, Engine, Error};
 use crate::tool::backend::{Backend, Body, Failure, Login, Out};
 use crate::tool::request::DockerRequest;
@@ -21,6 +19,7 @@ pub(in crate::tool) async fn answer(
     backend: &Backend,
     out: &Out,
 ) -> Result<u8, Failure> {
+    check_names(&request)?;
     match request {
         DockerRequest::Login {
             registry,
@@ -74,6 +73,24 @@ pub(in crate::tool) async fn answer(
         DockerRequest::Info { format } => {
             info(backend.engine().await?, format.as_deref(), out).await
         }
+    }
+}
+
+/// Names become parts of the engine's paths: nothing in them may lead elsewhere, whoever wrote the request.
+fn check_names(request: &DockerRequest) -> Result<(), Failure> {
+    let names = match request {
+        DockerRequest::Tag { source, .. } => std::slice::from_ref(source),
+        DockerRequest::Push { image, .. } | DockerRequest::Pull { image, .. } => {
+            std::slice::from_ref(image)
+        }
+        DockerRequest::Inspect { names, .. } => names,
+        DockerRequest::Save { images } | DockerRequest::Remove { images, .. } => images,
+        DockerRequest::Build(build) if build.push => &build.tags,
+        _ => &[],
+    };
+    match names.iter().find(|name| !reference::is_name(name)) {
+        Some(name) => Err(Failure::new(format!("`{name}` is no name of an image"))),
+        None => Ok(()),
     }
 }
 
@@ -193,33 +210,25 @@ fn indented(value: &Value) -> String {
 
 /// What the engine knows under a name: a container's comes first, as with the real tool.
 async fn look(engine: &Engine, name: &str, containers: bool) -> Result<Option<Value>, Failure> {
-    let doing = || format!("inspect {name}");
-    if containers {
-        let answer = engine
-            .api()
-            .inspect_container(name, None::<InspectContainerOptions>)
-            .await;
-        match answer.map_err(|error| Error::api(doing(), error)) {
-            Ok(container) => return json(&container).map(Some),
-            Err(error) if matches!(error.status(), Some(400 | 404)) => {}
+    let doing = format!("inspect {name}");
+    if containers && !name.contains(['/', ':', '@']) {
+        match engine
+            .get(&doing, &format!("/containers/{name}/json"), &[])
+            .await
+        {
+            Ok(container) => return Ok(Some(container)),
+            Err(error) if error.status() == Some(404) => {}
             Err(error) => return Err(error.into()),
         }
     }
     match engine
-        .api()
-        .inspect_image(name)
+        .get(&doing, &format!("/images/{name}/json"), &[])
         .await
-        .map_err(|error| Error::api(doing(), error))
     {
-        Ok(image) => json(&image).map(Some),
+        Ok(image) => Ok(Some(image)),
         Err(error) if error.status() == Some(404) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-fn json(value: &impl serde::Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(value)
-        .map_err(|error| Failure::new(format!("could not read the engine's answer: {error}")))
 }
 
 async fn remove(engine: &Engine, images: &[String], force: bool, out: &Out) -> Result<u8, Failure> {
@@ -254,11 +263,8 @@ async fn remove(engine: &Engine, images: &[String], force: bool, out: &Out) -> R
 
 async fn version(engine: &Engine, format: Option<&str>, out: &Out) -> Result<u8, Failure> {
     let server = engine
-        .api()
-        .version()
-        .await
-        .map_err(|error| Error::api("ask the engine for its version", error))?;
-    let server = json(&server)?;
+        .get("ask the engine for its version", "/version", &[])
+        .await?;
     let ours = env!("CARGO_PKG_VERSION");
     let text = match format {
         Some(format) => {
@@ -283,11 +289,8 @@ async fn version(engine: &Engine, format: Option<&str>, out: &Out) -> Result<u8,
 
 async fn info(engine: &Engine, format: Option<&str>, out: &Out) -> Result<u8, Failure> {
     let facts = engine
-        .api()
-        .info()
-        .await
-        .map_err(|error| Error::api("ask the engine about itself", error))?;
-    let facts = json(&facts)?;
+        .get("ask the engine about itself", "/info", &[])
+        .await?;
     let text = match format {
         Some(format) => fill(&Template::parse(format).map_err(Failure::new)?, &facts)?,
         None => {
