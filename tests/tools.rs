@@ -574,8 +574,12 @@ fn a_front_that_dies_ends_the_work_behind_it() {
     let stdout = child.stdout.take().expect("it is a pipe");
     let _open = wait::read_until(stdout, "begun");
     let filter = format!("label=mark={mark}");
-    let running = move |filter: &str| real_docker(&["ps", "-q", "--filter", filter]);
-    assert!(!running(&filter).is_empty());
+    let running = |filter: &str| real_docker(&["ps", "-q", "--filter", filter]);
+    // The engine passes the first output on before it lists the container as running.
+    let listed = filter.clone();
+    wait::until("the command is listed", move || {
+        !running(&listed).is_empty()
+    });
     child.kill().expect("it can be ended");
     wait::end(child);
     wait::until("the engine breaks the build off", move || {
