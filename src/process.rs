@@ -17,9 +17,13 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 use crate::event::Exit;
+use crate::user::User;
 
 /// `argv[0]` under which this program only leaves its terminal and becomes another one (CMD-10).
 pub const SESSION_NAME: &str = "runner-session";
+
+/// `argv[0]` under which this program only becomes another user and then another program (CMD-17).
+pub const USER_NAME: &str = "runner-user";
 
 /// Bytes that a pipe between a command and this program holds: more than the system's default, so that the two take
 /// turns less often. A wish; the system may refuse.
@@ -38,6 +42,8 @@ pub struct Start<'a> {
     pub variables: &'a [(OsString, OsString)],
     /// This program, to be started in between as [`SESSION_NAME`], where there is a terminal to leave.
     pub leave_terminal: Option<&'a Path>,
+    /// Whom it runs as, and this program, to be started in between as [`USER_NAME`].
+    pub user: Option<(&'a User, &'a Path)>,
 }
 
 /// A started process, the leader of its group. Dropped before its end was awaited, it is ended by force with its group.
@@ -55,6 +61,14 @@ pub struct Group(Pid);
 /// Starts a process without input, with its standard output and standard error in one pipe: one ordered stream.
 pub fn start(start: &Start<'_>) -> io::Result<(Process, pipe::Receiver)> {
     let (reader, writer) = output_pipe()?;
+    if let Some((user, _)) = start.user {
+        // Else `> /dev/stderr` is refused: it opens the pipe anew.
+        let owner = (
+            rustix::fs::Uid::from_raw(user.uid),
+            rustix::fs::Gid::from_raw(user.gid),
+        );
+        rustix::fs::fchown(&writer, Some(owner.0), Some(owner.1))?;
+    }
     let mut command = command(start);
     command
         .stdin(Stdio::null())
@@ -84,14 +98,23 @@ pub fn start(start: &Start<'_>) -> io::Result<(Process, pipe::Receiver)> {
     reason = "this is the one place that starts processes"
 )]
 fn command(start: &Start<'_>) -> Command {
-    let mut command = match start.leave_terminal {
-        // A group leader cannot make a session, so the helper makes the group together with the session.
-        Some(helper) => {
+    let mut command = match (start.user, start.leave_terminal) {
+        // A group leader cannot make a session, so the helpers make the group together with the session.
+        (Some((user, helper)), _) => {
+            let groups: Vec<String> = user.groups.iter().map(u32::to_string).collect();
+            let mut command = Command::new(helper);
+            command
+                .arg0(USER_NAME)
+                .args([user.uid.to_string(), user.gid.to_string(), groups.join(",")])
+                .arg(start.program);
+            command
+        }
+        (None, Some(helper)) => {
             let mut command = Command::new(helper);
             command.arg0(SESSION_NAME).arg(start.program);
             command
         }
-        None => {
+        (None, None) => {
             let mut command = Command::new(start.program);
             command.process_group(0);
             command
@@ -319,6 +342,57 @@ pub fn become_session(program: &OsStr, arguments: &[OsString]) -> io::Error {
         return error.into();
     }
     std::process::Command::new(program).args(arguments).exec()
+}
+
+/// Becomes another user and then another program: what this program does when it is started as [`USER_NAME`], with the
+/// numbers of the user, the group and all groups, the program and its arguments. Returns only if that fails: what could not
+/// be done, and why.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that starts processes"
+)]
+pub fn become_user(arguments: &[OsString]) -> (String, io::Error) {
+    use std::os::unix::process::CommandExt as _;
+    let [uid, gid, groups, program, arguments @ ..] = arguments else {
+        let reason = io::Error::from(io::ErrorKind::InvalidInput);
+        return ("become another user".to_owned(), reason);
+    };
+    if let Err(error) = take_user(uid, gid, groups) {
+        return (format!("become user {}", uid.display()), error);
+    }
+    // A shell would not say whom it may not, and would go on somewhere else.
+    if let Err(error) = std::fs::read_dir(".") {
+        let doing = format!("enter the source directory as user {}", uid.display());
+        return (doing, error);
+    }
+    if let Some(script) = arguments.last()
+        && let Err(error) = std::fs::File::open(script)
+    {
+        let doing = format!("read {} as user {}", script.display(), uid.display());
+        return (doing, error);
+    }
+    let error = std::process::Command::new(program).args(arguments).exec();
+    (format!("start {}", program.display()), error)
+}
+
+/// Leaves the terminal and becomes this user, for good. This process has one thread.
+fn take_user(uid: &OsStr, gid: &OsStr, groups: &OsStr) -> io::Result<()> {
+    use rustix::thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid};
+    let number = |text: &str| {
+        let number = text.parse::<u32>().map_err(io::Error::other)?;
+        Ok::<u32, io::Error>(number)
+    };
+    let groups = groups.to_string_lossy();
+    let groups = groups
+        .split(',')
+        .map(|group| number(group).map(Gid::from_raw));
+    let groups = groups.collect::<io::Result<Vec<Gid>>>()?;
+    rustix::process::setsid()?;
+    set_thread_groups(&groups)?;
+    set_thread_gid(Gid::from_raw(number(&gid.to_string_lossy())?))?;
+    set_thread_uid(Uid::from_raw(number(&uid.to_string_lossy())?))?;
+    Ok(())
 }
 
 /// The output of a short-lived helper program, such as `git`, or `None` if it is not there, fails or takes too long.

@@ -41,6 +41,9 @@ struct Case {
     without_buildspec: bool,
     /// A program without which the case means nothing, such as `bash`.
     needs: Option<String>,
+    /// Whether it means nothing unless this is root, on the host.
+    #[serde(default)]
+    needs_root: bool,
     /// Why the case means nothing in a container, or something else.
     host_only: Option<String>,
 }
@@ -372,6 +375,11 @@ fn build_in_a_container(folder: &Path) -> Outcome {
 fn build_on(folder: &Path, image: Option<&str>) -> Outcome {
     let case = read_case(folder)?;
     if is_missing(folder, &case) || (image.is_some() && case.host_only.is_some()) {
+        return Ok(());
+    }
+    if image.is_none() && case.needs_root && !rustix::process::geteuid().is_root() {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        support::skipped(&name, "this is not root");
         return Ok(());
     }
     let sandbox = sandbox(folder, &case)?;

@@ -587,7 +587,7 @@ fn json_on_standard_output_is_what_the_events_file_has() {
 #[test]
 fn quiet_and_verbose_change_notes_and_never_the_log() {
     let sandbox = Sandbox::with_buildspec(
-        "version: 0.2\nrun-as: other\nphases:\n  build:\n    commands: ['echo out', 'false']\n",
+        "version: 0.2\nproxy:\n  logs: yes\nphases:\n  build:\n    commands: ['echo out', 'false']\n",
     );
     let usual = sandbox
         .run(["run", "--log-format", "codebuild"])

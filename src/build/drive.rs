@@ -19,8 +19,11 @@ use crate::event::{
     BuildStarted, BuildspecRead, CommandStarted, EventKind, Exit, StopReason, Warning,
 };
 use crate::exec::{self, Environment, Escalation, Executor, Session};
-use crate::phase::{CLIENT_ERROR, CommandPhase, Phase, PhaseContext, Status, UNABLE_TO_PULL_IMAGE};
-use crate::plan::{CommandList, Plan};
+use crate::phase::{
+    CLIENT_ERROR, COMMAND_EXECUTION_ERROR, CommandPhase, Phase, PhaseContext, Status,
+    UNABLE_TO_PULL_IMAGE,
+};
+use crate::plan::{CommandList, CommandPlan, Plan};
 use crate::sink::{Recorder, SinkFailure};
 use crate::store::{Stop, Store};
 
@@ -300,11 +303,15 @@ impl Driver {
             place: command.place,
         }));
         let started = Instant::now();
-        let succeeding = self.machine.succeeding();
+        let order = exec::Command {
+            text: &command.text,
+            succeeding: self.machine.succeeding(),
+            user: plan.phases[phase as usize].user.as_deref(),
+        };
         let output = self.output.clone();
         let mut cancel = self.cancel.subscribe();
         let end = self
-            .attend(session.run(&command.text, succeeding, &output, &mut cancel))
+            .attend(session.run(order, &output, &mut cancel))
             .await?;
         Some(match end {
             Ok(end) => {
@@ -325,6 +332,9 @@ impl Driver {
                     duration: started.elapsed(),
                     leaked: false,
                 });
+                if matches!(error, exec::Error::UnknownUser { .. }) {
+                    return Some(Input::CommandRefused(refused(command, &error)));
+                }
                 Input::CommandBroken(broken(&error).at(command.place))
             }
         })
@@ -532,6 +542,19 @@ fn environment(plan: &Plan) -> Environment {
     }
 }
 
+/// A command that cannot be run as asked is the build's own failure.
+fn refused(command: &CommandPlan, error: &exec::Error) -> PhaseContext {
+    let message = format!(
+        "Error while executing command: {}. Reason: {error}",
+        command.text
+    );
+    let help =
+        "`run-as` has to name a user of `/etc/passwd` in the place where commands run, or a number";
+    PhaseContext::build(COMMAND_EXECUTION_ERROR, message)
+        .at(command.place)
+        .with_help(help)
+}
+
 /// A broken place is a fault: what is wrong, and what to do about it.
 pub(super) fn broken(error: &exec::Error) -> PhaseContext {
     let mut message = error.to_string();
@@ -575,6 +598,7 @@ fn remedy(error: &exec::Error) -> Option<String> {
         exec::Error::Image { .. }
         | exec::Error::Engine(_)
         | exec::Error::InContainer { .. }
+        | exec::Error::UnknownUser { .. }
         | exec::Error::SourceDirectory { .. }
         | exec::Error::Spawn { .. }
         | exec::Error::System { .. } => None,

@@ -22,6 +22,8 @@ pub enum Input {
     NotReady(Status, PhaseContext),
     /// The command that was run has ended.
     CommandFinished(Exit),
+    /// The command could not be run, and the build is to blame.
+    CommandRefused(PhaseContext),
     /// The place where commands run is broken.
     CommandBroken(PhaseContext),
     /// Artifacts are stored, or there are none.
@@ -182,6 +184,11 @@ impl Machine {
                 self.finish_phase(Phase::DownloadSource, status, vec![context], &mut actions);
             }
             Input::CommandFinished(exit) => self.command_finished(exit, &mut actions),
+            Input::CommandRefused(context) => {
+                if let State::Running { phase, .. } = self.state {
+                    self.finish_phase(phase.phase(), Status::Failed, vec![context], &mut actions);
+                }
+            }
             Input::CommandBroken(context) => {
                 if let State::Running { phase, .. } = self.state {
                     self.finish_phase(phase.phase(), Status::Fault, vec![context], &mut actions);

@@ -10,7 +10,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::event::StopReason;
-use crate::plan::ProjectName;
+use crate::plan::{ProjectName, Users};
 
 /// Every variable of this process.
 pub(super) fn variables() -> Vec<(OsString, OsString)> {
@@ -60,6 +60,24 @@ pub(super) fn temporary_directory() -> PathBuf {
 pub(super) fn initiator() -> String {
     let user = text("USER").or_else(|| text("LOGNAME"));
     user.unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()))
+}
+
+/// As whom this process can run commands.
+pub(super) fn users() -> Users {
+    let own = rustix::process::geteuid();
+    if own.is_root() && cfg!(target_os = "linux") {
+        return Users::Any;
+    }
+    let number = own.as_raw().to_string();
+    let accounts = fs::read("/etc/passwd").unwrap_or_default();
+    let names = accounts.split(|byte| *byte == b'\n').filter_map(|line| {
+        let mut fields = line.split(|byte| *byte == b':');
+        let (name, _, uid) = (fields.next()?, fields.next()?, fields.next()?);
+        (uid == number.as_bytes()).then(|| String::from_utf8_lossy(name).into_owned())
+    });
+    let mut known: Vec<String> = names.collect();
+    known.push(number);
+    Users::Only(known)
 }
 
 /// The next number of a project's builds (ENV-4). They are counted in a file of the user's; where there can be none,

@@ -53,6 +53,11 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     if called_as == process::SESSION_NAME {
         return session(&arguments);
     }
+    if called_as == process::USER_NAME {
+        let (doing, error) = process::become_user(arguments.get(1..).unwrap_or_default());
+        complain(&format!("error: could not {doing}: {error}\n"));
+        return ExitCode::Fault;
+    }
     if called_as == CONTAINER_NAME {
         return container::inside(&arguments);
     }

@@ -163,7 +163,9 @@ fn wrapped(label: &str, names: &[String]) -> String {
 fn render_phase(phase: &PhasePlan, name: &str) -> String {
     let title = phase.name.phase().name();
     let mut text = if phase.declared {
-        format!("{title:<10} {}\n", after_failure(phase))
+        let user = phase.user.as_ref();
+        let user = user.map_or(String::new(), |user| format!("as {user}; "));
+        format!("{title:<10} {user}{}\n", after_failure(phase))
     } else {
         format!("{title:<10} not in the buildspec\n")
     };

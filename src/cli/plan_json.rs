@@ -46,6 +46,7 @@ fn phase_json(phase: &PhasePlan) -> Value {
     json!({
         "phase": phase.name.phase().name(),
         "declared": phase.declared,
+        "runAs": phase.user,
         "onFailure": on_failure,
         "afterSuccess": after(Status::Succeeded),
         "afterFailure": after(Status::Failed),

@@ -8,7 +8,7 @@ use super::args::RequestArgs;
 use super::{aws, container, machine, mistake};
 use crate::env;
 use crate::exec::process;
-use crate::plan::{ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, Source};
+use crate::plan::{ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, Source, Users};
 
 /// How long git may take to say which commit is checked out.
 const GIT_LIMIT: Duration = Duration::from_secs(10);
@@ -86,6 +86,11 @@ pub(super) async fn request(
         environment,
         project_variables: project_variables(&args.env_file)?,
         start_build_variables: start_build_variables(&args.env)?,
+        users: if in_container {
+            Users::Any
+        } else {
+            machine::users()
+        },
         shell: args.shell.clone(),
         region,
         artifacts: artifacts(args, directory)?,

@@ -143,7 +143,10 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
         outcome,
         sink_failures,
     } = match image {
-        None => Box::pin(surroundings.drive(host(), loaded, started_at)).await,
+        None => {
+            let host = host(&loaded);
+            Box::pin(surroundings.drive(host, loaded, started_at)).await
+        }
         Some(image) => {
             let build_id = format!("{}:{}", loaded.request.project, loaded.request.build_uuid);
             match container::executor(&args.request, image, &loaded.directory, &build_id) {
@@ -158,13 +161,19 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
     finish(outcome.exit_code(), &sink_failures).await
 }
 
-fn host() -> HostExecutor {
+fn host(loaded: &Loaded) -> HostExecutor {
+    let mut phases = loaded.plan.iter().flat_map(|plan| &plan.phases);
+    // What is for one user only has no place for the files of another.
+    let temporary_directory = if phases.any(|phase| phase.user.is_some()) {
+        machine::temporary_directory()
+    } else {
+        machine::private_directory()
+    };
     HostExecutor {
-        temporary_directory: machine::private_directory(),
+        temporary_directory,
         path: machine::variable("PATH"),
-        leave_terminal: process::has_terminal()
-            .then(process::this_program)
-            .flatten(),
+        this_program: process::this_program(),
+        has_terminal: process::has_terminal(),
     }
 }
 

@@ -4,10 +4,12 @@
 //! the directory that the last one left. It goes away with the build.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,11 +20,12 @@ use tokio::sync::mpsc;
 use super::process::{self, Process, Start};
 use super::shell::{self, StateFiles};
 use super::{
-    Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount, Output,
-    Session,
+    Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount,
+    Output, Session,
 };
 use crate::buildspec::model::Shell;
 use crate::event::Exit;
+use crate::user::{self, User};
 
 /// Largest variable that Linux passes to a process, with name and `=`, in bytes.
 const MAX_VARIABLE: usize = 128 * 1024 - 1;
@@ -47,8 +50,10 @@ pub struct HostExecutor {
     pub temporary_directory: PathBuf,
     /// PATH on which shells are looked for: the caller's, whatever the build's variables say (C17).
     pub path: Option<OsString>,
-    /// This program, where there is a terminal that commands must not have (CMD-10).
-    pub leave_terminal: Option<PathBuf>,
+    /// This program, to be started before commands that must not have a terminal, or are another user's.
+    pub this_program: Option<PathBuf>,
+    /// Whether there is a terminal that commands must not have (CMD-10).
+    pub has_terminal: bool,
 }
 
 /// One build on this machine.
@@ -56,8 +61,11 @@ pub struct HostExecutor {
 pub struct HostSession {
     environment: Environment,
     program: PathBuf,
-    leave_terminal: Option<PathBuf>,
+    this_program: Option<PathBuf>,
+    has_terminal: bool,
     state: PathBuf,
+    /// Whom the last command ran as, if not as this process: what is in the state is that user's.
+    user: Option<User>,
     script: PathBuf,
     env: PathBuf,
     next_env: PathBuf,
@@ -91,7 +99,9 @@ impl Executor for HostExecutor {
         make_state_directory(&state)?;
         let session = HostSession {
             program,
-            leave_terminal: self.leave_terminal.clone(),
+            this_program: self.this_program.clone(),
+            has_terminal: self.has_terminal,
+            user: None,
             script: state.join(shell::script_name(&environment.shell)),
             env: state.join("env.sh"),
             next_env: state.join("env.sh.next"),
@@ -152,6 +162,27 @@ fn check_sizes(variables: &[(OsString, OsString)]) -> Result<(), Error> {
     Ok(())
 }
 
+/// The user that `run-as` names here; `None` if this process is that user already.
+pub(super) fn find_user(name: &str) -> Result<Option<User>, Error> {
+    let file = |path: &str| {
+        let mut content = Vec::new();
+        // A place without users is a place without that user.
+        if let Ok(file) = File::open(path) {
+            let _ = file.take(user::MAX_FILE).read_to_end(&mut content);
+        }
+        content
+    };
+    let found = user::find(name, &file("/etc/passwd"), &file("/etc/group"));
+    let found = found.ok_or_else(|| Error::UnknownUser {
+        user: name.to_owned(),
+    })?;
+    let own = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    Ok(Some(found).filter(|user| (user.uid, user.gid) != own))
+}
+
 fn write_file(path: &Path, content: &[u8]) -> Result<(), Error> {
     fs::write(path, content).map_err(|source| Error::WriteState {
         path: path.to_owned(),
@@ -162,22 +193,23 @@ fn write_file(path: &Path, content: &[u8]) -> Result<(), Error> {
 impl Session for HostSession {
     async fn run(
         &mut self,
-        command: &str,
-        succeeding: bool,
+        command: Command<'_>,
         output: &Output,
         cancel: &mut Cancel,
     ) -> Result<CommandEnd, Error> {
-        self.succeeding = succeeding;
+        let user = command.user.map(find_user).transpose()?.flatten();
+        self.succeeding = command.succeeding;
         let mut notes = Vec::new();
         self.restore_state(&mut notes)?;
+        self.hand_state_to(user)?;
         let working_directory = self.working_directory(&mut notes)?;
         let shell = &self.environment.shell;
         let script = shell::script(
             shell,
             self.environment.version,
             &self.directory,
-            succeeding,
-            command,
+            command.succeeding,
+            command.text,
             &self.files(),
         );
         let (exit, leaked) = self
@@ -315,17 +347,117 @@ impl HostSession {
 
     /// Puts back what a command has removed: `rm -rf /tmp/*` does no harm to a build on CodeBuild either.
     fn restore_state(&self, notes: &mut Vec<String>) -> Result<(), Error> {
-        if self.env.exists() {
+        if self.env.exists() && self.place().exists() {
             return Ok(());
         }
         if !self.state.exists() {
             make_state_directory(&self.state)?;
         }
+        self.lay_out()?;
         notes.push(format!(
             "a command removed the build's own files in {}: they were put back",
             self.state.display()
         ));
-        write_file(&self.env, &self.saved_env)
+        Ok(())
+    }
+
+    /// Where commands write to.
+    fn place(&self) -> PathBuf {
+        match self.user {
+            None => self.state.clone(),
+            Some(_) => self.state.join("user"),
+        }
+    }
+
+    /// Makes the state that of another user (CMD-17). What the user before could write to is gone before the next one, or
+    /// this process, uses a file of that name.
+    fn hand_state_to(&mut self, user: Option<User>) -> Result<(), Error> {
+        if self.user == user {
+            return Ok(());
+        }
+        if self.user.is_some() {
+            self.clear(fs::remove_dir_all(self.place()))?;
+        }
+        for file in [&self.script, &self.env] {
+            self.clear(fs::remove_file(file))?;
+        }
+        self.user = user;
+        let place = self.place();
+        self.next_env = place.join("env.sh.next");
+        self.next_dir = place.join("dir.txt.next");
+        self.expanded = place.join("expanded");
+        self.lay_out()
+    }
+
+    fn clear(&self, removed: io::Result<()>) -> Result<(), Error> {
+        match removed {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::WriteState {
+                path: self.state.clone(),
+                source,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes what a command finds: its variables, and for another user a directory to write to. Others may go through the
+    /// state directory to it, and read nothing on the way.
+    fn lay_out(&self) -> Result<(), Error> {
+        let failed = |path: &Path, source| Error::WriteState {
+            path: path.to_owned(),
+            source,
+        };
+        let mode = if self.user.is_some() { 0o711 } else { 0o700 };
+        fs::set_permissions(&self.state, Permissions::from_mode(mode))
+            .map_err(|source| failed(&self.state, source))?;
+        if let Some(user) = &self.user {
+            let place = self.place();
+            let there = match fs::DirBuilder::new().mode(0o700).create(&place) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                created => created,
+            };
+            there
+                .and_then(|()| chown(&place, Some(user.uid), Some(user.gid)))
+                .map_err(|source| failed(&place, source))?;
+        }
+        self.write(&self.env, &self.saved_env)
+    }
+
+    /// Writes a file of the state directory that the user of the command can read, and nobody else.
+    fn write(&self, path: &Path, content: &[u8]) -> Result<(), Error> {
+        let Some(user) = &self.user else {
+            return write_file(path, content);
+        };
+        let write = || {
+            let mut options = OpenOptions::new();
+            let options = options.write(true).create(true).truncate(true);
+            let mut file = options.mode(0o600).open(path)?;
+            file.write_all(content)?;
+            fchown(&file, Some(user.uid), Some(user.gid))
+        };
+        write().map_err(|source| Error::WriteState {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Reads what a command wrote. Another user may have put anything there, in the hope that this process can read it.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let Some(user) = &self.user else {
+            return fs::read(path);
+        };
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+        let mut file: File = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(path)?;
+        let found = file.metadata()?;
+        if !found.is_file() || found.uid() != user.uid {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        Ok(content)
     }
 
     async fn run_script(
@@ -335,7 +467,7 @@ impl HostSession {
         output: &Output,
         cancel: &mut Cancel,
     ) -> Result<(Exit, bool), Error> {
-        write_file(&self.script, script)?;
+        self.write(&self.script, script)?;
         let (mut process, reader) = self.start(directory)?;
         let mut running = Running {
             reader: Some(reader),
@@ -367,7 +499,8 @@ impl HostSession {
             arguments,
             directory,
             variables: &self.environment.variables,
-            leave_terminal: self.leave_terminal.as_deref(),
+            leave_terminal: self.this_program.as_deref().filter(|_| self.has_terminal),
+            user: self.user.as_ref().zip(self.this_program.as_deref()),
         };
         process::start(&start).map_err(|source| {
             if Errno::from_io_error(&source) == Some(Errno::TOOBIG) {
@@ -429,7 +562,7 @@ impl HostSession {
         let lost = || Error::SaveState {
             directory: self.state.clone(),
         };
-        let saved = match fs::read(&self.next_dir) {
+        let saved = match self.read(&self.next_dir) {
             Ok(saved) => saved,
             Err(_) if !self.next_env.exists() => return self.check_room(),
             Err(_) => return Err(lost()),
@@ -438,13 +571,19 @@ impl HostSession {
             return Err(lost());
         };
         let directory = OsString::from_vec(directory.to_vec());
-        let saved = fs::read(&self.next_env).map_err(|_| lost())?;
+        let saved = self.read(&self.next_env).map_err(|_| lost())?;
         let before = saved.len();
         self.saved_env = shell::without_own_variables(saved);
-        if self.saved_env.len() != before {
-            write_file(&self.next_env, &self.saved_env)?;
+        if self.user.is_some() {
+            // Whose place it is could exchange files in it meanwhile: what was read is what counts.
+            self.write(&self.env, &self.saved_env)?;
+            fs::remove_file(&self.next_env).map_err(|_| lost())?;
+        } else {
+            if self.saved_env.len() != before {
+                write_file(&self.next_env, &self.saved_env)?;
+            }
+            fs::rename(&self.next_env, &self.env).map_err(|_| lost())?;
         }
-        fs::rename(&self.next_env, &self.env).map_err(|_| lost())?;
         fs::remove_file(&self.next_dir).map_err(|_| lost())?;
         self.directory = directory;
         Ok(())
@@ -453,16 +592,14 @@ impl HostSession {
     /// A file system without room for another file looks like a command that never came to its end. It is the same to the
     /// shell, but not to the build: what the command set would be lost without a word.
     fn check_room(&self) -> Result<(), Error> {
-        let made = fs::write(&self.next_env, b"").and_then(|()| fs::remove_file(&self.next_env));
-        made.map_err(|source| Error::WriteState {
-            path: self.next_env.clone(),
-            source,
-        })
+        let path = self.state.join("env.sh.next");
+        let made = fs::write(&path, b"").and_then(|()| fs::remove_file(&path));
+        made.map_err(|source| Error::WriteState { path, source })
     }
 
     /// What the expanding script wrote: pairs of status and text, each ended by NUL.
     fn take_answers(&self) -> Result<Vec<(Exit, OsString)>, Error> {
-        let written = match fs::read(&self.expanded) {
+        let written = match self.read(&self.expanded) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(source) => {

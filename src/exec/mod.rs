@@ -66,6 +66,17 @@ pub enum Escalation {
 /// Tells a running command to end.
 pub type Cancel = watch::Receiver<Escalation>;
 
+/// A command that is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Command<'c> {
+    /// Its text.
+    pub text: &'c str,
+    /// What the command sees as `CODEBUILD_BUILD_SUCCEEDING` (PHASE-8).
+    pub succeeding: bool,
+    /// Whose it is, as `run-as` has it; `None` for whoever runs the session (CMD-17).
+    pub user: Option<&'c str>,
+}
+
 /// A command that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandEnd {
@@ -110,17 +121,15 @@ pub trait Executor {
 /// An opened place, for one build.
 pub trait Session {
     /// Runs one command to its end.
-    ///
-    /// `succeeding` is what the command sees as `CODEBUILD_BUILD_SUCCEEDING` (PHASE-8).
     fn run(
         &mut self,
-        command: &str,
-        succeeding: bool,
+        command: Command<'_>,
         output: &Output,
         cancel: &mut Cancel,
     ) -> impl Future<Output = Result<CommandEnd, Error>>;
 
-    /// Expands texts in the state that the last command left, as the build shell does inside double quotes (ART-8).
+    /// Expands texts in the state that the last command left, as its user, and as the build shell does inside double
+    /// quotes (ART-8).
     /// What the texts' own commands write to standard error goes to `output`.
     fn expand(
         &mut self,
@@ -167,6 +176,12 @@ pub enum Error {
     SaveState {
         /// The state directory.
         directory: PathBuf,
+    },
+    /// `run-as` names nobody. The build's own fault, not the place's.
+    #[error("user: unknown user {user}")]
+    UnknownUser {
+        /// As the buildspec has it.
+        user: String,
     },
     /// The buildspec's shell is not on this machine.
     #[error("there is no shell `{shell}`{}", if shell.contains('/') { "" } else { " on PATH" })]

@@ -10,14 +10,15 @@
 //! | `hang hard` | waits until it is forced to end |
 //! | `leak` | leaves a process behind |
 //! | `fault` | the place itself breaks |
+//! | `refuse` | there is no such user |
 
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
 use super::{
-    Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount, Output,
-    Session,
+    Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount,
+    Output, Session,
 };
 use crate::event::Exit;
 
@@ -52,8 +53,7 @@ impl Executor for ScriptedExecutor {
 impl Session for ScriptedSession {
     async fn run(
         &mut self,
-        command: &str,
-        _succeeding: bool,
+        command: Command<'_>,
         output: &Output,
         cancel: &mut Cancel,
     ) -> Result<CommandEnd, Error> {
@@ -62,7 +62,7 @@ impl Session for ScriptedSession {
             leaked: false,
             notes: Vec::new(),
         };
-        for line in command.lines() {
+        for line in command.text.lines() {
             match line.split_once(' ').unwrap_or((line, "")) {
                 ("out", text) => {
                     let _ = output.send(format!("{text}\n").into_bytes()).await;
@@ -86,6 +86,10 @@ impl Session for ScriptedSession {
                         doing: "go on",
                         source: io::Error::other("scripted"),
                     });
+                }
+                ("refuse", _) => {
+                    let user = command.user.unwrap_or("nobody").to_owned();
+                    return Err(Error::UnknownUser { user });
                 }
                 _ => {}
             }

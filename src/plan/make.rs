@@ -1,7 +1,7 @@
 //! Making the plan.
 
 use super::environment::plan_environment;
-use super::request::{BuildRequest, NamespaceType};
+use super::request::{BuildRequest, NamespaceType, Users};
 use super::types::{ArtifactName, ArtifactPlan, CommandPlan, Expandable, PhasePlan, Plan};
 use super::unsupported::{self, Given};
 use crate::buildspec::Buildspec;
@@ -44,7 +44,7 @@ pub fn plan(
         version: buildspec.version,
         shell: shell.unwrap_or_default(),
         environment: plan_environment(buildspec, request),
-        phases: CommandPhase::ALL.map(|name| plan_phase(source, name, buildspec.phase(name))),
+        phases: CommandPhase::ALL.map(|name| plan_phase(source, buildspec, request, name)),
         runtime_versions: runtimes
             .into_iter()
             .flatten()
@@ -78,7 +78,16 @@ pub(super) fn build_id(request: &BuildRequest) -> String {
     format!("{}:{}", request.project, request.build_uuid)
 }
 
-fn plan_phase(source: &SourceText, name: CommandPhase, phase: Option<&model::Phase>) -> PhasePlan {
+fn plan_phase(
+    source: &SourceText,
+    buildspec: &Buildspec,
+    request: &BuildRequest,
+    name: CommandPhase,
+) -> PhasePlan {
+    let phase = buildspec.phase(name);
+    let user = phase
+        .and_then(|phase| phase.run_as.as_ref())
+        .or(buildspec.run_as.as_ref());
     let commands = |commands: &[model::Command]| {
         commands
             .iter()
@@ -92,6 +101,9 @@ fn plan_phase(source: &SourceText, name: CommandPhase, phase: Option<&model::Pha
     PhasePlan {
         name,
         declared: phase.is_some(),
+        user: user
+            .map(|user| user.value.clone())
+            .filter(|user| !user.is_empty() && request.users == Users::Any),
         on_failure: phase
             .and_then(|phase| phase.on_failure.as_ref())
             .map(|on_failure| on_failure.value.clone()),

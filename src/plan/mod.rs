@@ -12,6 +12,7 @@ mod unsupported;
 pub use make::{limits, plan};
 pub use request::{
     ArtifactLocation, ArtifactRequest, BuildRequest, NamespaceType, Packaging, ProjectName, Source,
+    Users,
 };
 pub use types::{
     ArtifactName, ArtifactPlan, CommandList, CommandPlan, Expandable, PhasePlan, Plan,

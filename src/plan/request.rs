@@ -139,6 +139,15 @@ pub struct ArtifactRequest {
     pub encryption_key: Option<String>,
 }
 
+/// As whom commands can run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Users {
+    /// As anybody: in a container, or on this machine as root.
+    Any,
+    /// As one user only, who is known by these names and numbers.
+    Only(Vec<String>),
+}
+
 /// What a build is asked for beyond its buildspec: by the command line, a project or a pipeline.
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
@@ -162,6 +171,8 @@ pub struct BuildRequest {
     pub project_variables: Vec<(String, String)>,
     /// Variables of this start.
     pub start_build_variables: Vec<(String, OsString)>,
+    /// As whom commands can run.
+    pub users: Users,
     /// A shell that wins over `env.shell`.
     pub shell: Option<Shell>,
     /// The region, where it is known.

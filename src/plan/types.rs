@@ -59,6 +59,8 @@ pub struct PhasePlan {
     pub name: CommandPhase,
     /// Whether it is in the file.
     pub declared: bool,
+    /// Whom its commands run as; `None` for whoever runs commands anyway (CMD-17).
+    pub user: Option<String>,
     /// What follows a failure.
     pub on_failure: Option<OnFailure>,
     /// `commands`.

@@ -1,7 +1,7 @@
 //! What CodeBuild does and this version does not. Never a silent skip: refused where a build would go wrong without it,
 //! said aloud everywhere else, and with `--strict` refused altogether (SPEC-22).
 
-use super::request::{BuildRequest, NamespaceType};
+use super::request::{BuildRequest, NamespaceType, Users};
 use crate::buildspec::Buildspec;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::phase::OnFailure;
@@ -24,6 +24,14 @@ impl Given<'_> {
         })
     }
 
+    /// Whether commands can run as this user.
+    fn can_be(self, user: &str) -> bool {
+        self.request.is_some_and(|request| match &request.users {
+            Users::Any => true,
+            Users::Only(names) => names.iter().any(|name| name == user),
+        })
+    }
+
     /// Whether artifacts are stored with the id of the build in their path.
     pub(super) fn has_build_id(self) -> bool {
         self.request
@@ -40,7 +48,7 @@ pub(super) fn check(buildspec: &Buildspec, given: Given<'_>, diagnostics: &mut V
     report.batch(buildspec);
     report.secrets(buildspec, given);
     report.phases(buildspec);
-    report.users(buildspec);
+    report.users(buildspec, given);
     report.results(buildspec);
     report.prefix(buildspec, given);
     report.surroundings(buildspec);
@@ -142,19 +150,23 @@ impl Report<'_> {
         }
     }
 
-    fn users(&mut self, buildspec: &Buildspec) {
+    /// Only root can become somebody else (CMD-17).
+    fn users(&mut self, buildspec: &Buildspec, given: Given<'_>) {
         let phases = buildspec
             .phases
             .iter()
             .filter_map(|phase| phase.run_as.as_ref());
         for user in buildspec.run_as.iter().chain(phases) {
+            if user.value.is_empty() || given.can_be(&user.value) {
+                continue;
+            }
             self.warn(
                 user.span,
                 format!(
                     "`run-as: {}` is not honoured: commands run as the user who runs this program",
                     user.value
                 ),
-                "start the runner as that user if it matters",
+                "start the runner as root or as that user, or run the build in a container with `--image`",
             );
         }
     }

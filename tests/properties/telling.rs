@@ -12,8 +12,8 @@ use buildspec_runner::buildspec;
 use buildspec_runner::event::{BuildStarted, Event, EventKind, Exit, Grammar, StopReason};
 use buildspec_runner::exec::scripted::{ScriptedExecutor, ScriptedSession};
 use buildspec_runner::exec::{
-    Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount, Output,
-    Session,
+    Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount,
+    Output, Session,
 };
 use buildspec_runner::phase::{CommandPhase, OnFailure, Phase, Status};
 use buildspec_runner::plan::plan;
@@ -64,19 +64,18 @@ impl Executor for Stoppable {
 impl Session for StoppableSession {
     async fn run(
         &mut self,
-        command: &str,
-        succeeding: bool,
+        command: Command<'_>,
         output: &Output,
         cancel: &mut Cancel,
     ) -> Result<CommandEnd, Error> {
         self.succeeding
             .lock()
             .expect("nobody panicked with it")
-            .push(succeeding);
-        for _ in command.lines().filter(|line| *line == "wish") {
+            .push(command.succeeding);
+        for _ in command.text.lines().filter(|line| *line == "wish") {
             let _ = self.wishes.send(self.reason);
         }
-        self.scripted.run(command, succeeding, output, cancel).await
+        self.scripted.run(command, output, cancel).await
     }
 
     async fn expand(

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use buildspec_runner::plan::{
     ArtifactLocation, ArtifactRequest, BuildRequest, NamespaceType, Packaging, ProjectName, Source,
+    Users,
 };
 
 /// A build of this directory, with nothing asked for and artifacts beside it.
@@ -25,6 +26,7 @@ pub(crate) fn request(source: &Path, artifacts: &Path) -> BuildRequest {
         environment: Vec::new(),
         project_variables: Vec::new(),
         start_build_variables: Vec::new(),
+        users: Users::Only(Vec::new()),
         shell: None,
         region: None,
         artifacts: ArtifactRequest {

@@ -229,7 +229,8 @@ fn host_config(executor: &ContainerExecutor, environment: &Environment, bound: b
         soft: Some(limit.soft),
         hard: Some(limit.hard),
     });
-    let state = (STATE_DIRECTORY.to_owned(), "mode=0700,exec".to_owned());
+    // Whoever `run-as` names has to get to the files of a command of theirs, by their names (CMD-17).
+    let state = (STATE_DIRECTORY.to_owned(), "mode=0711,exec".to_owned());
     HostConfig {
         binds: Some(executor.volumes.clone()),
         mounts: Some(mounts(executor, environment, bound)),

@@ -15,9 +15,11 @@ use tokio::sync::{mpsc, watch};
 use super::wire::{self, Answer, Request, Streams, TunnelStream, WireError, WireExit};
 use super::{READY_FILE, STATE_DIRECTORY};
 use crate::buildspec::model::{Shell, Version};
+use crate::exec::host::find_user;
 use crate::exec::{
-    Environment, Error, Escalation, Executor as _, HostExecutor, HostSession, Session as _,
+    Command, Environment, Error, Escalation, Executor as _, HostExecutor, HostSession, Session as _,
 };
+use crate::user::User;
 
 /// Chunks of output that wait for the way out.
 const OUTPUT_CHUNKS: usize = 16;
@@ -39,7 +41,7 @@ pub async fn hold() -> io::Result<()> {
             _ = end.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             // As the first process of a container it inherits what others leave behind.
-            _ = children.recv() => crate::exec::process::clear_ended(),
+            _ = children.recv() => crate::process::clear_ended(),
         }
     }
 }
@@ -76,6 +78,8 @@ struct Server {
     session: Option<HostSession>,
     source_directory: PathBuf,
     owner: (u32, u32),
+    /// Whom the last command ran as, if not as root.
+    user: Option<User>,
     cancel: watch::Sender<Escalation>,
 }
 
@@ -95,6 +99,7 @@ impl Server {
             session: None,
             source_directory: PathBuf::new(),
             owner: (0, 0),
+            user: None,
             cancel,
         }
     }
@@ -139,12 +144,12 @@ impl Server {
                     variables: self.variables(tail),
                     grace: Duration::from_millis(grace_milliseconds),
                 };
-                self.owner = owner;
+                self.owner = owner_in_here(&environment.source_directory, owner);
                 self.source_directory
                     .clone_from(&environment.source_directory);
                 self.open(environment).await
             }
-            Request::Run { succeeding } => self.run(succeeding, tail).await,
+            Request::Run { succeeding, user } => self.run(succeeding, user, tail).await,
             Request::Expand => return self.expand(tail).await,
             Request::Mentions { name } => match &mut self.session {
                 Some(session) => Ok(Answer::Mentioned(session.mentions(&name).await)),
@@ -189,20 +194,32 @@ impl Server {
         let executor = HostExecutor {
             temporary_directory: PathBuf::from(STATE_DIRECTORY),
             path: path.map(|(_, value)| value.clone()),
-            leave_terminal: None,
+            this_program: crate::process::this_program(),
+            has_terminal: false,
         };
         self.session = Some(executor.open(environment).await?);
         Ok(Answer::Opened)
     }
 
-    async fn run(&mut self, succeeding: bool, command: &[u8]) -> Result<Answer, WireError> {
-        let command = String::from_utf8_lossy(command).into_owned();
+    async fn run(
+        &mut self,
+        succeeding: bool,
+        user: Option<String>,
+        text: &[u8],
+    ) -> Result<Answer, WireError> {
+        let text = String::from_utf8_lossy(text).into_owned();
+        self.open_source_to(user.as_deref())?;
+        let command = Command {
+            text: &text,
+            succeeding,
+            user: user.as_deref(),
+        };
         let session = self.session.as_mut().ok_or_else(not_open)?;
         let mut cancel = self.cancel.subscribe();
         let (output, chunks) = mpsc::channel(OUTPUT_CHUNKS);
         let killed_before = killed_for_memory();
         let end = passing_on(
-            session.run(&command, succeeding, &output, &mut cancel),
+            session.run(command, &output, &mut cancel),
             chunks,
             &mut self.answers,
         );
@@ -214,6 +231,21 @@ impl Server {
             );
         }
         Ok(WireExit::ended(end))
+    }
+
+    /// CodeBuild's agent lets whoever `run-as` names read the source and run what is in it (CMD-17).
+    fn open_source_to(&mut self, name: Option<&str>) -> Result<(), WireError> {
+        let user = name.map(find_user).transpose()?.flatten();
+        if self.user != user {
+            if let Some(user) = &user {
+                grant(&self.source_directory, user).map_err(|error| {
+                    let name = name.unwrap_or_default();
+                    WireError::Other(format!("could not let {name} read the source: {error}"))
+                })?;
+            }
+            self.user = user;
+        }
+        Ok(())
     }
 
     async fn expand(&mut self, tail: &[u8]) -> (Answer, Vec<u8>) {
@@ -320,17 +352,60 @@ async fn await_entry_point() -> Result<(), WireError> {
         })
 }
 
-/// Gives every file of the source to its owner outside. Whoever is user 0 in here need not be outside: an engine without
-/// root, or with user namespaces, maps users; then the owner is whoever has the source directory.
+/// The owner of the source, in numbers that mean them in here. Whoever is user 0 in here need not be outside: an engine
+/// without root, or with user namespaces, maps users; then the owner is whoever has the source directory.
+fn owner_in_here(directory: &Path, owner: (u32, u32)) -> (u32, u32) {
+    match fs::symlink_metadata(directory) {
+        Ok(top) if maps_users() => (top.uid(), top.gid()),
+        _ => owner,
+    }
+}
+
+/// Gives every file of the source to its owner.
 fn hand_over(directory: &Path, owner: (u32, u32)) -> io::Result<()> {
-    let top = fs::symlink_metadata(directory)?;
-    let owner = if maps_users() {
-        (top.uid(), top.gid())
+    for_each_below(directory, |path, found| own(path, found, owner))
+}
+
+/// Lets a user read the source and run what can be run in it: gives them what their rights do not reach. Others keep their
+/// rights, and at the end all of it goes back to its owner.
+fn grant(directory: &Path, user: &User) -> io::Result<()> {
+    for_each_below(directory, |path, found| {
+        if reaches(found, user) {
+            return Ok(());
+        }
+        match lchown(path, Some(user.uid), None) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    })
+}
+
+/// Whether a user may read a file, and run or enter it if anybody may.
+fn reaches(found: &fs::Metadata, user: &User) -> bool {
+    if !found.is_dir() && !found.is_file() {
+        return true;
+    }
+    let wanted = if found.mode() & 0o111 == 0 { 0o4 } else { 0o5 };
+    let shift = if found.uid() == user.uid {
+        // A file that its owner may not read is nobody's to read.
+        return true;
+    } else if user.groups.contains(&found.gid()) {
+        3
     } else {
-        owner
+        0
     };
+    (found.mode() >> shift) & wanted == wanted
+}
+
+/// Does something with a directory and all below it, on the same file system: another one in the source is a volume of its
+/// own.
+fn for_each_below(
+    directory: &Path,
+    mut with: impl FnMut(&Path, &fs::Metadata) -> io::Result<()>,
+) -> io::Result<()> {
+    let top = fs::symlink_metadata(directory)?;
     let mut directories = vec![directory.to_owned()];
-    own(directory, &top, owner)?;
+    with(directory, &top)?;
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(&directory)? {
             let entry = entry?;
@@ -339,8 +414,7 @@ fn hand_over(directory: &Path, owner: (u32, u32)) -> io::Result<()> {
             let Ok(found) = fs::symlink_metadata(&path) else {
                 continue;
             };
-            own(&path, &found, owner)?;
-            // Another file system in the source is a volume of its own.
+            with(&path, &found)?;
             if found.is_dir() && found.dev() == top.dev() {
                 directories.push(path);
             }

@@ -16,7 +16,8 @@ use super::wire::{self, Answer, Request, Streams, TunnelStream};
 use crate::engine::Engine;
 use crate::event::Exit;
 use crate::exec::{
-    Cancel, CommandEnd, Environment, Error, Escalation, ExpandFailure, Mount, Output, Session,
+    Cancel, Command, CommandEnd, Environment, Error, Escalation, ExpandFailure, Mount, Output,
+    Session,
 };
 
 /// How long the session inside may take to end what was to be ended by force. After that the container is ended.
@@ -356,15 +357,17 @@ fn dead(why: &str, help: Option<String>) -> Error {
 impl Session for ContainerSession {
     async fn run(
         &mut self,
-        command: &str,
-        succeeding: bool,
+        command: Command<'_>,
         output: &Output,
         cancel: &mut Cancel,
     ) -> Result<CommandEnd, Error> {
         self.is_back = false;
-        let request = Request::Run { succeeding };
+        let request = Request::Run {
+            succeeding: command.succeeding,
+            user: command.user.map(str::to_owned),
+        };
         let answer = self
-            .exchange(&request, command.as_bytes(), output, cancel)
+            .exchange(&request, command.text.as_bytes(), output, cancel)
             .await?;
         match answer.0 {
             Answer::Ended {

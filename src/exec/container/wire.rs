@@ -50,6 +50,8 @@ pub(super) enum Request {
     Run {
         /// `CODEBUILD_BUILD_SUCCEEDING`
         succeeding: bool,
+        /// Whose it is.
+        user: Option<String>,
     },
     /// Expand texts. Tail: the texts, each ended by NUL.
     Expand,
@@ -158,6 +160,9 @@ pub(super) enum WireError {
         size: usize,
         largest: String,
     },
+    UnknownUser {
+        user: String,
+    },
     Other(String),
 }
 
@@ -165,6 +170,7 @@ impl From<Error> for WireError {
     fn from(error: Error) -> Self {
         match error {
             Error::ShellMissing { shell } => Self::ShellMissing { shell },
+            Error::UnknownUser { user } => Self::UnknownUser { user },
             Error::ShellUnsupported { shell } => Self::ShellUnsupported { shell },
             Error::VariableTooLarge { name, size, limit } => {
                 Self::VariableTooLarge { name, size, limit }
@@ -197,6 +203,7 @@ impl WireError {
             Self::EnvironmentTooLarge { size, largest } => {
                 Error::EnvironmentTooLarge { size, largest }
             }
+            Self::UnknownUser { user } => Error::UnknownUser { user },
             Self::Other(message) => Error::InContainer { message },
         }
     }
@@ -432,15 +439,23 @@ mod tests {
             let mut stream = inside.accept().await.unwrap();
             let got: Option<(Request, Vec<u8>)> = receive(&mut stream).await.unwrap();
             let (head, tail) = got.unwrap();
-            assert!(matches!(head, Request::Run { succeeding: true }));
+            assert!(matches!(
+                head,
+                Request::Run {
+                    succeeding: true,
+                    user: None
+                }
+            ));
             send(&mut stream, &Answer::Output, &tail).await.unwrap();
             // The other side is gone: no message, and no error.
             let end: Option<(Request, Vec<u8>)> = receive(&mut stream).await.unwrap();
             assert!(end.is_none());
         });
-        send(&mut asking, &Request::Run { succeeding: true }, &tail)
-            .await
-            .unwrap();
+        let run = Request::Run {
+            succeeding: true,
+            user: None,
+        };
+        send(&mut asking, &run, &tail).await.unwrap();
         let got: Option<(Answer, Vec<u8>)> = receive(&mut asking).await.unwrap();
         let (head, echoed) = got.unwrap();
         assert!(matches!(head, Answer::Output) && echoed == tail);
