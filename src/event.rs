@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! build    = build-started phase* build-finished
-//! phase    = phase-started (source-ready | buildspec-found | buildspec-read | command | artifact)* phase-finished
+//! phase    = phase-started (source-ready | buildspec-found | buildspec-read | runtime | command | artifact)* phase-finished
+//! runtime  = runtime-selected | runtime-not-overridden | runtimes-skipped
 //! command  = command-started command-finished
 //! artifact = artifact-selected? artifact-progress* artifact-file-stored* artifact-stored | reports-discovered
 //! ```
@@ -19,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::phase::{CommandPhase, Phase, PhaseContext, Status};
 use crate::plan::CommandList;
+use crate::runtime::Choice;
 use crate::source::LineColumn;
 
 /// Version of the event stream's form; grows with a change that a reader has to know of (EVENT-1).
@@ -64,6 +66,10 @@ pub enum EventKind {
     },
     /// The buildspec is right and planned.
     BuildspecRead(BuildspecRead),
+    /// A runtime of the build image is selected (RUN-2).
+    RuntimeChosen(Choice),
+    /// The build image has no runtimes to select (RUN-7).
+    RuntimesSkipped,
     /// A command begins.
     CommandStarted(CommandStarted),
     /// Bytes that a process of the build wrote, to standard output or standard error.
@@ -163,10 +169,21 @@ pub struct BuildspecRead {
     pub phases: Vec<(CommandPhase, usize)>,
     /// Keys that mean nothing, by section.
     pub unrecognized: Vec<(String, Vec<String>)>,
-    /// Whether there are `runtime-versions`.
-    pub has_runtime_versions: bool,
+    /// Whether there are `runtime-versions`, and who brings them.
+    pub runtimes: RuntimesNamed,
     /// Whether there are cache paths.
     pub has_cache: bool,
+}
+
+/// Whether a buildspec has `runtime-versions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuntimesNamed {
+    /// It has not.
+    None,
+    /// It has, and nothing is selected: there is what the machine has.
+    OfMachine,
+    /// It has, and events that follow tell what of the image is selected.
+    OfImage,
 }
 
 /// A command that begins.
@@ -410,13 +427,17 @@ impl Grammar {
             EventKind::SourceReady { .. }
             | EventKind::BuildspecFound { .. }
             | EventKind::BuildspecRead(_)
+            | EventKind::RuntimeChosen(_)
+            | EventKind::RuntimesSkipped
                 if self.phase != Some(Phase::DownloadSource) =>
             {
                 return wrong("outside DOWNLOAD_SOURCE");
             }
             EventKind::SourceReady { .. }
             | EventKind::BuildspecFound { .. }
-            | EventKind::BuildspecRead(_) => {}
+            | EventKind::BuildspecRead(_)
+            | EventKind::RuntimeChosen(_)
+            | EventKind::RuntimesSkipped => {}
             EventKind::ArtifactSelected(_)
             | EventKind::ArtifactProgress(_)
             | EventKind::ArtifactFileStored { .. }

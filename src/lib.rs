@@ -25,7 +25,7 @@
 //! | layer | modules | what is there |
 //! | --- | --- | --- |
 //! | 0 text | [`source`], [`diagnostic`], [`units`] | a file's text and places in it; findings and how they are shown; durations and sizes |
-//! | 1 meaning | [`phase`], [`mod@env`], [`buildspec`], [`plan`], [`user`] | pure: phases and what follows what, variables, the file, the plan, users |
+//! | 1 meaning | [`phase`], [`mod@env`], [`runtime`], [`buildspec`], [`plan`], [`user`] | pure: phases and what follows what, variables, runtimes and their versions, the file, the plan, users |
 //! | 2 world | [`event`], [`redact`], [`aws`], [`engine`], [`process`], [`exec`], [`registry`], [`sink`], [`store`] | the stream and its ways out: AWS, the container engine, processes, places where commands run, image registries, console and files, places for artifacts. `exec`, `registry`, `sink` and `store` do not know one another |
 //! | 3 building | [`artifact`], [`report`], [`build`], [`tool`] | selecting and storing; the machine, the loop, the outcome; our own `aws` and `docker` |
 //! | 4 doors | [`cli`] | arguments become requests, results become text and exit codes |
@@ -66,6 +66,7 @@ pub mod buildspec;
 pub mod env;
 pub mod phase;
 pub mod plan;
+pub mod runtime;
 pub mod user;
 // ── world
 pub mod aws;

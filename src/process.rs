@@ -420,6 +420,39 @@ pub async fn capture(
     output.status.success().then_some(output.stdout)
 }
 
+/// The beginning of what a short-lived program writes to standard output and standard error, or `None` if it cannot be
+/// started. It is ended when it takes longer than `limit`, or has written more than anybody wants to know.
+pub async fn what_is_said(
+    program: &Path,
+    arguments: &[&str],
+    directory: &Path,
+    variables: &[(OsString, OsString)],
+    limit: Duration,
+) -> Option<Vec<u8>> {
+    use tokio::io::AsyncReadExt as _;
+    let start = Start {
+        program,
+        arguments: arguments.iter().map(OsStr::new).collect(),
+        directory,
+        variables,
+        leave_terminal: None,
+        user: None,
+    };
+    let (mut process, reader) = self::start(&start).ok()?;
+    let mut said = Vec::new();
+    let reading = async {
+        let _ = reader.take(MOST_SAID).read_to_end(&mut said).await;
+    };
+    let _ = tokio::time::timeout(limit, reading).await;
+    // Also after success: nothing of it goes on.
+    process.group().kill();
+    let _ = process.wait().await;
+    Some(said)
+}
+
+/// Most that a program is listened to, in bytes.
+const MOST_SAID: u64 = 64 * 1024;
+
 /// The output of a helper program that reads `input`, or `None` if it is not there, is ended by a signal, takes longer than
 /// `limit`, or writes more than `most` bytes. Its status is the caller's to judge by what it wrote.
 #[must_use]

@@ -270,3 +270,271 @@ fn a_failed_login_ends_the_build_before_anything_is_built() {
         .stdout_has("Phase complete: BUILD State: FAILED\n");
     assert!(!ran.stdout.contains("\nnever\n"));
 }
+
+/// An image of a shell, users and these files, which goes away with the value. `None` if there is no engine.
+struct Image {
+    name: String,
+}
+
+impl Image {
+    fn new(test: &str, files: &[(&str, &str)]) -> Option<Self> {
+        let engine = Command::new("docker").arg("version").bounded_output();
+        if !engine.is_ok_and(|version| version.status.success()) {
+            skipped(test, "no engine; tests/run starts one");
+            return None;
+        }
+        let layout = tempfile::tempdir().expect("a temporary directory can be made");
+        let path = layout.path();
+        for directory in ["bin", "tmp", "root", "etc"] {
+            fs::create_dir_all(path.join(directory)).expect("a directory can be made");
+        }
+        fs::copy("/bin/busybox", path.join("bin/busybox")).expect("busybox-static is installed");
+        for applet in ["sh", "cat", "chmod", "id", "ls", "mkdir", "stat", "touch"] {
+            std::os::unix::fs::symlink("busybox", path.join("bin").join(applet)).expect("a link");
+        }
+        for (file, content) in files {
+            let file = path.join(file);
+            let parent = file.parent().expect("a file has a directory");
+            fs::create_dir_all(parent).expect("a directory can be made");
+            fs::write(file, content).expect("a file can be written");
+        }
+        let name = format!("runner-tests-{}:1", test.replace(' ', "-"));
+        let tar = Command::new("tar")
+            .args(["--owner=0", "--group=0", "--mode=a+rX", "-C"])
+            .arg(path)
+            .args(["-c", "."])
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut tar = tar.expect("tar can be started");
+        let imported = Command::new("docker")
+            .args(["import", "--change", "ENV IMAGE_PYTHON=3.10", "-", &name])
+            .stdin(tar.stdout.take().expect("tar writes to a pipe"))
+            .stdout(Stdio::null())
+            .spawn();
+        assert!(wait::end(imported.expect("docker can be started")).success());
+        assert!(wait::end(tar).success());
+        Some(Self { name })
+    }
+
+    /// Runs a build in a container of this image.
+    fn run(&self, buildspec: &str, arguments: &[&str]) -> (Sandbox, Ran) {
+        let sandbox = Sandbox::with_buildspec(buildspec).file("private/file", "mine\n");
+        for (path, mode) in [("", 0o700), ("private", 0o700), ("private/file", 0o600)] {
+            let rights = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            fs::set_permissions(sandbox.source().join(path), rights).expect("they can be set");
+        }
+        let mut command = sandbox.command(["run", "--log-format", "codebuild"]);
+        command.args(["--image", &self.name, "--pull", "never"]);
+        command.args(arguments);
+        command.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host)));
+        let output = command.bounded_output();
+        let ran = sandbox.finish(&output.expect("the program can be started"));
+        (sandbox, ran)
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = Command::new("docker")
+            .args(["image", "rm", "-f", &self.name])
+            .bounded_output();
+    }
+}
+
+const PASSWD: (&str, &str) = (
+    "etc/passwd",
+    "root:x:0:0::/root:/bin/sh\nbuilder:x:1000:100::/home:/bin/sh\n",
+);
+const GROUP: (&str, &str) = ("etc/group", "users:x:100:\ntools:x:7:builder\n");
+const RUNTIMES: (&str, &str) = (
+    "codebuild/image/config/runtimes.yml",
+    r#"
+version: 0.1
+runtimes:
+  python:
+    versions:
+      3.9:
+        commands:
+          - echo unseen
+          - export PYTHON=3.9
+      3.10:
+        commands:
+          - export PYTHON=$IMAGE_PYTHON
+  java:
+    versions:
+      corretto8: { commands: [JAVA=8] }
+      corretto11: { commands: [JAVA=11] }
+  android:
+    versions:
+      29: { requires: { java: [corretto8] }, commands: ['ANDROID="29 on $JAVA"'] }
+      30: { commands: ["echo half way; exit 7"] }
+  nodejs:
+    versions:
+      20: { commands: [NODE=20] }
+      default: { commands: ["NODE=own-$VERSION"] }
+"#,
+);
+
+// CMD-17, CMD-18: users are those of the image; what their rights do not reach in the source is theirs, until the end.
+#[test]
+fn run_as_names_users_of_the_image() {
+    use std::os::unix::fs::MetadataExt as _;
+    let Some(image) = Image::new("run as", &[PASSWD, GROUP]) else {
+        return;
+    };
+    let buildspec = r#"
+version: 0.2
+run-as: builder
+phases:
+  pre_build:
+    commands:
+      - echo "$(id -u):$(id -g) $(id -G) at $HOME"; cat private/file; touch private/made
+  build:
+    run-as: root
+    commands: 'echo "$(id -u) $(stat -c %u private/file)"; touch root'
+"#;
+    for arguments in [&[][..], &["--mount-source", "copy"]] {
+        let (sandbox, ran) = image.run(buildspec, arguments);
+        ran.expect(0)
+            .stdout_has("\n1000:100 100 7 at /root\nmine\n")
+            .stdout_has("\n0 1000\n");
+        let owner = rustix::process::geteuid().as_raw();
+        for file in ["", "private", "private/file", "private/made", "root"] {
+            let found = fs::metadata(sandbox.source().join(file)).expect("it is there");
+            assert_eq!(found.uid(), owner, "{file}");
+        }
+    }
+    let unknown = buildspec.replace("run-as: builder", "run-as: nobody");
+    let (_, ran) = image.run(&unknown, &[]);
+    ran.expect(1)
+        .stdout_has("Reason: user: unknown user nobody\n");
+}
+
+fn with_runtimes(runtimes: &str) -> String {
+    format!(
+        "version: 0.2\nenv: {{ variables: {{ MINE: 3.x }} }}\nphases:\n  install:\n    runtime-versions: {runtimes}\n  build:\n    commands: ['echo \"[$PYTHON|$JAVA|$ANDROID|$NODE|$VERSION]\"']\n"
+    )
+}
+
+// RUN-1, RUN-2, RUN-3, RUN-5
+#[test]
+fn runtimes_of_the_image_are_selected() {
+    let Some(image) = Image::new("runtimes", &[PASSWD, RUNTIMES]) else {
+        return;
+    };
+    let selecting = |runtime: &str, version: &str| {
+        format!("Selecting '{runtime}' runtime version '{version}' based on manual selections...\n")
+    };
+    let table = [
+        ("{ python: 3.9 }", selecting("python", "3.9"), "[3.9||||]"),
+        (
+            "{ python: $MINE }",
+            "Resolved 'python' runtime alias '3.x' to '3.10'.\n".to_owned(),
+            "[3.10||||]",
+        ),
+        (
+            "{ python: '${IMAGE_PYTHON}' }",
+            selecting("python", "3.10"),
+            "[3.10||||]",
+        ),
+        (
+            "{ android: 29, python: 3.9 }",
+            "Selecting 'java' runtime version 'corretto8' based on dependencies of 'android'...\n"
+                .to_owned(),
+            "[3.9|8|29 on 8||]",
+        ),
+        (
+            "{ nodejs: 18.1.2 }",
+            selecting("nodejs", "18.1.2"),
+            "[|||own-18.1.2|]",
+        ),
+    ];
+    for (runtimes, told, set) in table {
+        let (_, ran) = image.run(&with_runtimes(runtimes), &["--strict"]);
+        let ran = ran
+            .expect(0)
+            .stdout_has(&told)
+            .stdout_has(&format!("\n{set}\n"));
+        assert!(!ran.stdout.contains("unseen"), "{}", ran.stdout);
+        assert_eq!(ran.stderr, "");
+        let (before, after) = ran
+            .stdout
+            .split_once("Processing environment variables\n")
+            .expect("the log has it");
+        assert!(before.contains("YAML location") && after.contains("Moving to directory"));
+    }
+}
+
+// RUN-3, RUN-4, RUN-5
+#[test]
+fn runtimes_that_cannot_be_selected_end_the_build_before_its_commands() {
+    let Some(image) = Image::new("no runtimes", &[PASSWD, RUNTIMES]) else {
+        return;
+    };
+    let table = [
+        (
+            "{ python: 3.1 }",
+            3,
+            "YAML_FILE_ERROR Message: Unknown runtime version named '3.1' of python. This build image has the following versions: 3.9, 3.10\n",
+        ),
+        (
+            "{ docker: 20 }",
+            3,
+            "YAML_FILE_ERROR Message: Unknown runtime named 'docker'. This build image has the following runtimes: android, java, nodejs, python\n",
+        ),
+        (
+            "{ android: 29, java: corretto11 }",
+            3,
+            "'java' version 'corretto11' has already been manually selected. Not attempting to override.\n",
+        ),
+        (
+            "{ android: latest }",
+            1,
+            "COMMAND_EXECUTION_ERROR Message: Error while executing command: echo half way; exit 7. Reason: exit status 7\n",
+        ),
+        ("{ python: '$(' }", 3, "could not be expanded"),
+    ];
+    for (runtimes, code, told) in table {
+        let (sandbox, ran) = image.run(&with_runtimes(runtimes), &[]);
+        let ran = ran
+            .expect(code)
+            .stdout_has(told)
+            .stdout_has("Phase complete: DOWNLOAD_SOURCE State: FAILED\n")
+            .stderr_has("error: ")
+            .stderr_has(" phase DOWNLOAD_SOURCE\n");
+        assert!(
+            !ran.stdout.contains("Moving to directory"),
+            "{}",
+            ran.stdout
+        );
+        assert!(!ran.stdout.contains("Entering phase"), "{}", ran.stdout);
+        assert!(sandbox.leftovers().is_empty());
+    }
+    let (_, ran) = image.run(&with_runtimes("{ android: 30 }"), &[]);
+    ran.expect(1).stdout_has("\nhalf way\n");
+}
+
+// RUN-1, RUN-7
+#[test]
+fn an_image_without_a_table_has_what_it_has() {
+    let Some(image) = Image::new("no table", &[PASSWD]) else {
+        return;
+    };
+    let skipping = "Skipping install of runtimes. Runtime version selection is not supported by this build image\n";
+    let buildspec = with_runtimes("{ python: 3.9 }");
+    let (_, ran) = image.run(&buildspec, &[]);
+    ran.expect(0)
+        .stdout_has(skipping)
+        .stdout_has("\n[||||]\n")
+        .stderr_has("the image has no /codebuild/image/config/runtimes.yml");
+    let (_, ran) = image.run(&buildspec, &["--strict"]);
+    ran.expect(3).stdout_has(skipping);
+    let bad = ("codebuild/image/config/runtimes.yml", "runtimes: [python]");
+    let Some(image) = Image::new("bad table", &[PASSWD, bad]) else {
+        return;
+    };
+    let (_, ran) = image.run(&buildspec, &[]);
+    ran.expect(4)
+        .stdout_has("DOWNLOAD_SOURCE State: FAULT\n")
+        .stdout_has("could not read the image's /codebuild/image/config/runtimes.yml");
+}

@@ -27,6 +27,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("env", 1),
     ("phase", 1),
     ("plan", 1),
+    ("runtime", 1),
     ("user", 1),
     ("aws", 2),
     ("engine", 2),

@@ -16,14 +16,15 @@ use super::outcome::Outcome;
 use crate::artifact::Workspace;
 use crate::artifact::upload::Report;
 use crate::event::{
-    BuildStarted, BuildspecRead, CommandStarted, EventKind, Exit, StopReason, Warning,
+    BuildStarted, BuildspecRead, CommandStarted, EventKind, Exit, RuntimesNamed, StopReason,
+    Warning,
 };
 use crate::exec::{self, Environment, Escalation, Executor, Session};
 use crate::phase::{
     CLIENT_ERROR, COMMAND_EXECUTION_ERROR, CommandPhase, Phase, PhaseContext, Status,
     UNABLE_TO_PULL_IMAGE,
 };
-use crate::plan::{CommandList, CommandPlan, Plan};
+use crate::plan::{CommandList, CommandPlan, Plan, RuntimeSource};
 use crate::sink::{Recorder, SinkFailure};
 use crate::store::{Stop, Store};
 
@@ -216,7 +217,10 @@ impl Driver {
             Ok(plan) => {
                 self.record(EventKind::BuildspecRead(describe(&plan)));
                 let opened = self.attend(executor.open(environment(&plan))).await?;
-                let input = self.opened(&plan, opened, session);
+                let mut input = self.opened(&plan, opened, session);
+                if let (Input::Ready, Some(session)) = (&input, session.as_mut()) {
+                    input = self.install_runtimes(session, &plan).await?;
+                }
                 (Some(plan), input)
             }
         };
@@ -523,7 +527,11 @@ fn describe(plan: &Plan) -> BuildspecRead {
             .iter()
             .map(|unknown| (unknown.section.clone(), unknown.keys.clone()))
             .collect(),
-        has_runtime_versions: !plan.runtime_versions.is_empty(),
+        runtimes: match plan.runtime_source {
+            _ if plan.runtime_versions.is_empty() => RuntimesNamed::None,
+            RuntimeSource::Machine => RuntimesNamed::OfMachine,
+            RuntimeSource::Image { .. } => RuntimesNamed::OfImage,
+        },
         has_cache: plan.has_cache,
     }
 }
@@ -599,6 +607,7 @@ fn remedy(error: &exec::Error) -> Option<String> {
         | exec::Error::Engine(_)
         | exec::Error::InContainer { .. }
         | exec::Error::UnknownUser { .. }
+        | exec::Error::ReadFile { .. }
         | exec::Error::SourceDirectory { .. }
         | exec::Error::Spawn { .. }
         | exec::Error::System { .. } => None,

@@ -6,6 +6,7 @@
 mod drive;
 mod machine;
 mod outcome;
+mod runtimes;
 mod upload;
 
 pub use drive::{Finished, Prepared, StopSignals, World, drive};

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::args::RequestArgs;
 use super::buildspec_file::{self, NotFound};
-use super::{aws, machine, request, terminal};
+use super::{aws, machine, request, runtimes, terminal};
 use crate::buildspec;
 use crate::diagnostic::{self, Code, Colour, Diagnostic, render};
 use crate::event::{Warning, stamp};
 use crate::phase::PhaseContext;
-use crate::plan::{BuildRequest, Plan, plan};
+use crate::plan::{BuildRequest, Plan, Runtimes, plan};
 use crate::redact::Secrets;
 use crate::source::SourceText;
 
@@ -83,7 +83,7 @@ pub(super) async fn load(args: &RequestArgs, count_build: bool) -> Result<Loaded
         };
     let location = as_commands_see(&found.location, &directory, &request.source.directory);
     request.buildspec_location.clone_from(&location);
-    let (plan, warnings) = match decide(&found.source, &request) {
+    let (plan, warnings) = match decide(&found.source, &mut request).await {
         Ok((plan, warnings)) => (Ok(Box::new(plan)), warnings),
         Err(diagnostics) => (Err(refuse(&found.source, &diagnostics, colour)), Vec::new()),
     };
@@ -107,11 +107,16 @@ fn as_commands_see(location: &str, outside: &Path, inside: &Path) -> String {
 }
 
 /// All findings of all stages; an error in the buildspec itself keeps the plan from being tried.
-fn decide(
+async fn decide(
     source: &SourceText,
-    request: &BuildRequest,
+    request: &mut BuildRequest,
 ) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
     let (buildspec, mut warnings) = buildspec::read(source)?;
+    if let Runtimes::OnMachine(found) = &request.runtimes
+        && found.is_empty()
+    {
+        request.runtimes = Runtimes::OnMachine(runtimes::look(&buildspec, request).await);
+    }
     match plan(source, &buildspec, request) {
         Ok((plan, more)) => {
             warnings.extend(more);

@@ -22,6 +22,7 @@ mod pull;
 mod push;
 mod request;
 mod run;
+mod runtimes;
 mod shellcheck;
 mod terminal;
 mod tool;

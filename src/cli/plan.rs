@@ -8,7 +8,9 @@ use super::{complain, plan_json, print, usage};
 use crate::build::ExitCode;
 use crate::env::Origin;
 use crate::phase::{OnFailure, Phase, Status, next};
-use crate::plan::{ArtifactLocation, ArtifactName, ArtifactPlan, CommandPlan, PhasePlan, Plan};
+use crate::plan::{
+    ArtifactLocation, ArtifactName, ArtifactPlan, CommandPlan, PhasePlan, Plan, RuntimeSource,
+};
 use crate::units::write_duration;
 
 /// Shows the plan of a build.
@@ -82,12 +84,13 @@ fn render(plan: &Plan, name: &str) -> String {
     if !plan.runtime_versions.is_empty() {
         let asked = plan.runtime_versions.iter();
         let asked: Vec<String> = asked
-            .map(|(runtime, version)| format!("{runtime} {version}"))
+            .map(|asked| format!("{} {}", asked.runtime, asked.version))
             .collect();
-        field(
-            "runtimes",
-            &format!("{} (what is on PATH is used)", asked.join(", ")),
-        );
+        let who = match plan.runtime_source {
+            RuntimeSource::Machine => "what is on PATH is used",
+            RuntimeSource::Image { .. } => "selected in the image",
+        };
+        field("runtimes", &format!("{} ({who})", asked.join(", ")));
     }
     field(
         "limits",

@@ -8,7 +8,9 @@ use super::args::RequestArgs;
 use super::{aws, container, machine, mistake};
 use crate::env;
 use crate::exec::process;
-use crate::plan::{ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, Source, Users};
+use crate::plan::{
+    ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, Runtimes, Source, Users,
+};
 
 /// How long git may take to say which commit is checked out.
 const GIT_LIMIT: Duration = Duration::from_secs(10);
@@ -90,6 +92,11 @@ pub(super) async fn request(
             Users::Any
         } else {
             machine::users()
+        },
+        runtimes: if in_container {
+            Runtimes::OfImage
+        } else {
+            Runtimes::OnMachine(Vec::new())
         },
         shell: args.shell.clone(),
         region,

@@ -162,6 +162,21 @@ fn check_sizes(variables: &[(OsString, OsString)]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Reads a file of at most so many bytes. What is no file, such as a FIFO, is not waited for.
+fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut content = Vec::new();
+    File::open(path)?
+        .take(limit + 1)
+        .read_to_end(&mut content)?;
+    if content.len() as u64 > limit {
+        return Err(io::Error::other(format!("it has more than {limit} bytes")));
+    }
+    Ok(content)
+}
+
 /// The user that `run-as` names here; `None` if this process is that user already.
 pub(super) fn find_user(name: &str) -> Result<Option<User>, Error> {
     let file = |path: &str| {
@@ -221,6 +236,17 @@ impl Session for HostSession {
             leaked,
             notes,
         })
+    }
+
+    async fn read_file(&mut self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        match read_at_most(path, limit) {
+            Ok(content) => Ok(Some(content)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::ReadFile {
+                path: path.to_owned(),
+                source,
+            }),
+        }
     }
 
     async fn expand(

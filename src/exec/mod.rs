@@ -25,7 +25,7 @@ pub use host::{HostExecutor, HostSession};
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -128,6 +128,14 @@ pub trait Session {
         cancel: &mut Cancel,
     ) -> impl Future<Output = Result<CommandEnd, Error>>;
 
+    /// The content of a file, a path as commands see it; `None` if there is none. A file with more bytes than `limit` is an
+    /// error.
+    fn read_file(
+        &mut self,
+        path: &Path,
+        limit: u64,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, Error>>;
+
     /// Expands texts in the state that the last command left, as its user, and as the build shell does inside double
     /// quotes (ART-8).
     /// What the texts' own commands write to standard error goes to `output`.
@@ -159,6 +167,14 @@ pub enum Error {
     #[error("could not make the build's state directory {}", path.display())]
     StateDirectory {
         /// Which directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file that has to be read.
+    #[error("could not read {}", path.display())]
+    ReadFile {
+        /// Which file.
         path: PathBuf,
         /// Why.
         source: io::Error,

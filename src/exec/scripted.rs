@@ -14,7 +14,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{
     Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount,
@@ -95,6 +95,10 @@ impl Session for ScriptedSession {
             }
         }
         Ok(end)
+    }
+
+    async fn read_file(&mut self, _path: &Path, _limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        Ok(None)
     }
 
     async fn expand(

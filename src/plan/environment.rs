@@ -10,10 +10,8 @@ use crate::buildspec::model::Variable;
 use crate::env::{EnvironmentBuilder, EnvironmentVariable, Origin};
 
 /// All variables of the first command (ENV-1 to ENV-8).
-pub(super) fn plan_environment(
-    buildspec: &Buildspec,
-    request: &BuildRequest,
-) -> Vec<EnvironmentVariable> {
+#[must_use]
+pub fn plan_environment(buildspec: &Buildspec, request: &BuildRequest) -> Vec<EnvironmentVariable> {
     let mut environment = EnvironmentBuilder::default();
     for (name, value) in &request.environment {
         environment.set(Origin::Environment, name.clone(), value.clone());

@@ -1,8 +1,11 @@
 //! Making the plan.
 
 use super::environment::plan_environment;
-use super::request::{BuildRequest, NamespaceType, Users};
-use super::types::{ArtifactName, ArtifactPlan, CommandPlan, Expandable, PhasePlan, Plan};
+use super::request::{BuildRequest, NamespaceType, Runtimes, Users};
+use super::types::{
+    ArtifactName, ArtifactPlan, CommandPlan, Expandable, PhasePlan, Plan, RuntimePlan,
+    RuntimeSource,
+};
 use super::unsupported::{self, Given};
 use crate::buildspec::Buildspec;
 use crate::buildspec::model::{self, Variable};
@@ -48,8 +51,18 @@ pub fn plan(
         runtime_versions: runtimes
             .into_iter()
             .flatten()
-            .map(|Variable { name, value }| (name.value.clone(), value.value.clone()))
+            .map(|Variable { name, value }| RuntimePlan {
+                runtime: name.value.clone(),
+                version: value.value.clone(),
+                place: source.start_of(name.span),
+            })
             .collect(),
+        runtime_source: match request.runtimes {
+            Runtimes::OfImage => RuntimeSource::Image {
+                strict: request.strict,
+            },
+            Runtimes::OnMachine(_) => RuntimeSource::Machine,
+        },
         artifacts,
         artifact_location: request.artifacts.location.clone(),
         encryption_key: request.artifacts.encryption_key.clone(),

@@ -9,11 +9,13 @@ mod request;
 mod types;
 mod unsupported;
 
+pub use environment::plan_environment as environment;
 pub use make::{limits, plan};
 pub use request::{
-    ArtifactLocation, ArtifactRequest, BuildRequest, NamespaceType, Packaging, ProjectName, Source,
-    Users,
+    ArtifactLocation, ArtifactRequest, BuildRequest, NamespaceType, Packaging, ProjectName,
+    Runtimes, Source, Users,
 };
 pub use types::{
-    ArtifactName, ArtifactPlan, CommandList, CommandPlan, Expandable, PhasePlan, Plan,
+    ArtifactName, ArtifactPlan, CommandList, CommandPlan, Expandable, PhasePlan, Plan, RuntimePlan,
+    RuntimeSource,
 };

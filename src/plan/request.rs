@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::buildspec::model::Shell;
+use crate::runtime::OnMachine;
 
 /// Name of a project, as CodeBuild allows it: 2 to 150 letters, digits, `-` and `_`, a letter or digit first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +140,15 @@ pub struct ArtifactRequest {
     pub encryption_key: Option<String>,
 }
 
+/// Who brings the runtimes that a buildspec names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Runtimes {
+    /// The build image.
+    OfImage,
+    /// This machine, which has these of those that are asked for, in the order of the buildspec.
+    OnMachine(Vec<OnMachine>),
+}
+
 /// As whom commands can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Users {
@@ -173,6 +183,8 @@ pub struct BuildRequest {
     pub start_build_variables: Vec<(String, OsString)>,
     /// As whom commands can run.
     pub users: Users,
+    /// Who brings the runtimes that the buildspec names.
+    pub runtimes: Runtimes,
     /// A shell that wins over `env.shell`.
     pub shell: Option<Shell>,
     /// The region, where it is known.

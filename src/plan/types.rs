@@ -32,8 +32,10 @@ pub struct Plan {
     pub environment: Vec<EnvironmentVariable>,
     /// All four phases, in order, also those that are not in the file (PHASE-2).
     pub phases: [PhasePlan; 4],
-    /// `runtime-versions`: runtime and version.
-    pub runtime_versions: Vec<(String, String)>,
+    /// `runtime-versions`.
+    pub runtime_versions: Vec<RuntimePlan>,
+    /// Who brings them.
+    pub runtime_source: RuntimeSource,
     /// Artifacts in the order in which they are stored, the primary one first.
     pub artifacts: Vec<ArtifactPlan>,
     /// Where artifacts go.
@@ -50,6 +52,29 @@ pub struct Plan {
     pub timeout: Duration,
     /// Time between the request to end and the end by force.
     pub grace: Duration,
+}
+
+/// One of `runtime-versions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimePlan {
+    /// Name of the runtime.
+    pub runtime: String,
+    /// Its version, as written.
+    pub version: String,
+    /// Where it stands in the buildspec.
+    pub place: LineColumn,
+}
+
+/// Who brings the runtimes that a buildspec names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuntimeSource {
+    /// This machine: there is what there is, and planning has said so.
+    Machine,
+    /// The build image.
+    Image {
+        /// Whether an image that offers none is an error.
+        strict: bool,
+    },
 }
 
 /// One of the four phases.

@@ -1,10 +1,10 @@
 //! What CodeBuild does and this version does not. Never a silent skip: refused where a build would go wrong without it,
 //! said aloud everywhere else, and with `--strict` refused altogether (SPEC-22).
 
-use super::request::{BuildRequest, NamespaceType, Users};
+use super::request::{BuildRequest, NamespaceType, Runtimes, Users};
 use crate::buildspec::Buildspec;
 use crate::diagnostic::{Code, Diagnostic, Severity};
-use crate::phase::OnFailure;
+use crate::phase::{CommandPhase, OnFailure};
 use crate::source::{Span, Spanned};
 
 /// What a request changes about that.
@@ -48,6 +48,7 @@ pub(super) fn check(buildspec: &Buildspec, given: Given<'_>, diagnostics: &mut V
     report.batch(buildspec);
     report.secrets(buildspec, given);
     report.phases(buildspec);
+    report.runtimes(buildspec, given);
     report.users(buildspec, given);
     report.results(buildspec);
     report.prefix(buildspec, given);
@@ -135,17 +136,35 @@ impl Report<'_> {
                     "remove it, or use `ABORT` or `CONTINUE`",
                 );
             }
-            if let Some(runtimes) = phase
-                .runtime_versions
-                .as_ref()
-                .filter(|runtimes| !runtimes.value.is_empty())
-            {
-                self.warn_of(
-                    Code::RuntimeVersionsHost,
-                    runtimes.span,
-                    "`runtime-versions` are not installed on a host: the tools on PATH are used",
-                    "check that PATH has the versions that are listed",
-                );
+        }
+    }
+
+    /// On a host there is what there is: a build with something else is said (RUN-6).
+    fn runtimes(&mut self, buildspec: &Buildspec, given: Given<'_>) {
+        let install = buildspec.phase(CommandPhase::Install);
+        let asked = install.and_then(|phase| phase.runtime_versions.as_ref());
+        let Some(asked) = asked.filter(|asked| !asked.value.is_empty()) else {
+            return;
+        };
+        match given.request.map(|request| &request.runtimes) {
+            None => self.warn_of(
+                Code::RuntimeVersionsHost,
+                asked.span,
+                "`runtime-versions` are not installed on a host: the tools on PATH are used",
+                "check that PATH has the versions that are listed",
+            ),
+            Some(Runtimes::OfImage) => {}
+            Some(Runtimes::OnMachine(found)) => {
+                for (runtime, found) in asked.value.iter().zip(found) {
+                    if let Some(problem) = found.problem() {
+                        self.warn_of(
+                            Code::RuntimeVersionsHost,
+                            runtime.value.span,
+                            problem,
+                            "put that version first on PATH, or run the build in an image that has it, with `--image`",
+                        );
+                    }
+                }
             }
         }
     }

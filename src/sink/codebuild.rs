@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use super::Sink;
 use crate::event::{
     ArtifactSelected, BuildspecRead, CommandStarted, DirectorySelection, Event, EventKind, Exit,
+    RuntimesNamed,
 };
 use crate::phase::{Phase, PhaseContext, Status};
 
@@ -20,7 +21,13 @@ pub struct CodebuildLog<W> {
     at_line_start: bool,
     /// Text of the command that is running.
     command: String,
+    /// The directory, and what follows the selection of runtimes.
+    held: Option<(String, BuildspecRead)>,
 }
+
+/// What the log says where runtimes cannot be selected.
+const NO_RUNTIMES: &str =
+    "Skipping install of runtimes. Runtime version selection is not supported by this build image";
 
 impl<W: Write + Send> CodebuildLog<W> {
     /// A log to this writer; `name` says what it is if it fails.
@@ -30,6 +37,7 @@ impl<W: Write + Send> CodebuildLog<W> {
             name: name.into(),
             at_line_start: true,
             command: String::new(),
+            held: None,
         }
     }
 
@@ -74,14 +82,11 @@ impl<W: Write + Send> CodebuildLog<W> {
             }
         }
         self.line(time, "Processing environment variables")?;
-        self.line(
-            time,
-            if read.has_runtime_versions {
-                "Skipping install of runtimes. Runtime version selection is not supported by this build image"
-            } else {
-                "No runtime version selected in buildspec."
-            },
-        )
+        match read.runtimes {
+            RuntimesNamed::None => self.line(time, "No runtime version selected in buildspec."),
+            RuntimesNamed::OfMachine => self.line(time, NO_RUNTIMES),
+            RuntimesNamed::OfImage => Ok(()),
+        }
     }
 
     fn moving_on(
@@ -265,8 +270,14 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
             EventKind::BuildspecRead(read) => {
                 self.buildspec_read(time, read)?;
                 let directory = std::mem::take(&mut self.command);
-                self.moving_on(time, &directory, read)?;
+                if read.runtimes == RuntimesNamed::OfImage {
+                    self.held = Some((directory, read.clone()));
+                } else {
+                    self.moving_on(time, &directory, read)?;
+                }
             }
+            EventKind::RuntimeChosen(choice) => self.lines(time, choice.lines())?,
+            EventKind::RuntimesSkipped => self.line(time, NO_RUNTIMES)?,
             EventKind::CommandStarted(CommandStarted { text, .. }) => {
                 self.command.clone_from(text);
                 self.line(time, &format!("Running command {text}"))?;
@@ -283,6 +294,11 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
                 contexts,
                 ..
             } => {
+                // What a selection that failed never came to is not told.
+                let held = self.held.take().filter(|_| *status == Status::Succeeded);
+                if let Some((directory, read)) = held {
+                    self.moving_on(time, &directory, &read)?;
+                }
                 self.phase_finished(time, *phase, *status, *aborted, contexts)?;
             }
             EventKind::ArtifactSelected(selected) => self.artifact_selected(time, selected)?,

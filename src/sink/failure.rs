@@ -11,6 +11,10 @@ pub(super) struct Failures {
     buildspec: String,
     command: Option<CommandStarted>,
     failed: Option<(CommandStarted, Exit)>,
+    /// Whether a command of this phase has failed, and is told of as such.
+    command_failed: bool,
+    /// Whether the buildspec is right as a file.
+    buildspec_read: bool,
     stopped_by: Option<StopReason>,
 }
 
@@ -20,6 +24,8 @@ impl Failures {
             buildspec,
             command: None,
             failed: None,
+            command_failed: false,
+            buildspec_read: false,
             stopped_by: None,
         }
     }
@@ -27,6 +33,10 @@ impl Failures {
     /// The reasons that an event makes known. Each has the form `error: what`, then where and what to do.
     pub(super) fn event(&mut self, event: &EventKind) -> Vec<String> {
         match event {
+            EventKind::BuildspecRead(_) => {
+                self.buildspec_read = true;
+                Vec::new()
+            }
             EventKind::CommandStarted(command) => {
                 self.command = Some(command.clone());
                 self.command_failure().into_iter().collect()
@@ -36,6 +46,7 @@ impl Failures {
                 // What is broken around a command is told by its phase.
                 if !exit.is_success() && *exit != Exit::Unknown {
                     self.failed = command.map(|command| (command, *exit));
+                    self.command_failed = true;
                 }
                 Vec::new()
             }
@@ -76,9 +87,12 @@ impl Failures {
             };
             reasons.push(format!("error: {why}\n{}", self.place(running, phase)));
         }
-        let told = |context: &&PhaseContext| {
-            [COMMAND_EXECUTION_ERROR, YAML_FILE_ERROR].contains(&context.status_code)
-                || (status == Status::Stopped && context.message.trim() == "stopped")
+        // A command that failed has been told of, and what is wrong with a file by whoever read it.
+        let command_failed = std::mem::take(&mut self.command_failed);
+        let told = |context: &&PhaseContext| match context.status_code {
+            COMMAND_EXECUTION_ERROR => command_failed,
+            YAML_FILE_ERROR => !self.buildspec_read,
+            _ => status == Status::Stopped && context.message.trim() == "stopped",
         };
         let others = contexts.iter().filter(|context| !told(context));
         reasons.extend(others.map(|context| self.reason(context, phase, running)));

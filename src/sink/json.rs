@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::Sink;
 use crate::event::{ArtifactStage, Event, EventKind, Exit, FORMAT, StopReason};
 use crate::phase::{Blame, PhaseContext};
+use crate::runtime::{Choice, Reason};
 
 /// Writes one JSON object a line.
 pub struct JsonLines<W> {
@@ -100,6 +101,8 @@ fn kind_json(kind: &EventKind) -> (&'static str, Value) {
                 }),
             )
         }
+        EventKind::RuntimeChosen(choice) => runtime_json(choice),
+        EventKind::RuntimesSkipped => ("runtimes-skipped", json!({})),
         EventKind::CommandStarted(command) => (
             "command-started",
             json!({
@@ -180,6 +183,38 @@ fn kind_json(kind: &EventKind) -> (&'static str, Value) {
         EventKind::BuildFinished { status, duration } => (
             "build-finished",
             json!({ "buildStatus": status.name(), "durationSeconds": seconds(*duration) }),
+        ),
+    }
+}
+
+fn runtime_json(choice: &Choice) -> (&'static str, Value) {
+    let both = |runtime: &str, version: &str| json!({ "runtime": runtime, "version": version });
+    match choice {
+        Choice::Selected {
+            runtime,
+            version,
+            reason,
+        } => {
+            let (asked, required_by) = match reason {
+                Reason::Asked(asked) => (Some(asked), None),
+                Reason::RequiredBy(name, version) => (None, Some(both(name, version))),
+            };
+            (
+                "runtime-selected",
+                json!({
+                    "runtime": runtime,
+                    "version": version,
+                    "asked": asked,
+                    "requiredBy": required_by,
+                }),
+            )
+        }
+        Choice::NotOverridden {
+            dependent: (runtime, version),
+            dependency: (other, kept),
+        } => (
+            "runtime-not-overridden",
+            json!({ "runtime": runtime, "version": version, "dependency": both(other, kept) }),
         ),
     }
 }

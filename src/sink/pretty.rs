@@ -355,6 +355,7 @@ impl<W: Write + Send> Sink for Pretty<W> {
         match &event.kind {
             EventKind::BuildStarted(_)
             | EventKind::BuildspecRead(_)
+            | EventKind::RuntimeChosen(_)
             | EventKind::Warning(_)
             | EventKind::ArtifactProgress(_)
                 if self.style.quiet => {}
@@ -372,6 +373,12 @@ impl<W: Write + Send> Sink for Pretty<W> {
                 );
                 let text = self.paint(Paint::Dim, &text);
                 self.line(&text)?;
+            }
+            EventKind::RuntimeChosen(choice) => {
+                for line in choice.lines() {
+                    let line = self.paint(Paint::Dim, &line);
+                    self.line(&line)?;
+                }
             }
             EventKind::CommandStarted(command) => {
                 let phase = command.phase.phase();
@@ -425,6 +432,7 @@ impl<W: Write + Send> Sink for Pretty<W> {
             EventKind::PhaseStarted { .. }
             | EventKind::SourceReady { .. }
             | EventKind::BuildspecFound { .. }
+            | EventKind::RuntimesSkipped
             | EventKind::ArtifactSelected(_)
             | EventKind::ReportsDiscovered { .. } => {}
         }

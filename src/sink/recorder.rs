@@ -314,6 +314,7 @@ impl Recorder {
                 stored.location = text(stored.location);
                 EventKind::ArtifactStored(stored)
             }
+            EventKind::RuntimeChosen(choice) => EventKind::RuntimeChosen(choice.map(text)),
             EventKind::Warning(mut warning) => {
                 warning.message = text(warning.message);
                 warning.help = warning.help.map(|help| self.secrets.redact(&help));
@@ -322,6 +323,7 @@ impl Recorder {
             kind @ (EventKind::BuildStarted(_)
             | EventKind::PhaseStarted { .. }
             | EventKind::BuildspecRead(_)
+            | EventKind::RuntimesSkipped
             | EventKind::Output { .. }
             | EventKind::CommandFinished { .. }
             | EventKind::ArtifactProgress(_)

@@ -78,6 +78,10 @@ impl Session for StoppableSession {
         self.scripted.run(command, output, cancel).await
     }
 
+    async fn read_file(&mut self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        self.scripted.read_file(path, limit).await
+    }
+
     async fn expand(
         &mut self,
         texts: &[&str],

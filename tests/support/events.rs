@@ -47,7 +47,12 @@ fn as_event(event: &Value) -> Event {
             contexts: Vec::new(),
             duration: nothing,
         },
-        "source-ready" | "buildspec-found" | "buildspec-read" => EventKind::SourceReady {
+        "source-ready"
+        | "buildspec-found"
+        | "buildspec-read"
+        | "runtime-selected"
+        | "runtime-not-overridden"
+        | "runtimes-skipped" => EventKind::SourceReady {
             directory: String::new(),
         },
         "command-started" => EventKind::CommandStarted(CommandStarted {

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use buildspec_runner::plan::{
-    ArtifactLocation, ArtifactRequest, BuildRequest, NamespaceType, Packaging, ProjectName, Source,
-    Users,
+    ArtifactLocation, ArtifactRequest, BuildRequest, NamespaceType, Packaging, ProjectName,
+    Runtimes, Source, Users,
 };
 
 /// A build of this directory, with nothing asked for and artifacts beside it.
@@ -27,6 +27,7 @@ pub(crate) fn request(source: &Path, artifacts: &Path) -> BuildRequest {
         project_variables: Vec::new(),
         start_build_variables: Vec::new(),
         users: Users::Only(Vec::new()),
+        runtimes: Runtimes::OnMachine(Vec::new()),
         shell: None,
         region: None,
         artifacts: ArtifactRequest {

@@ -150,6 +150,7 @@ impl Server {
                 self.open(environment).await
             }
             Request::Run { succeeding, user } => self.run(succeeding, user, tail).await,
+            Request::Read { path, limit } => return self.read_file(&path, limit).await,
             Request::Expand => return self.expand(tail).await,
             Request::Mentions { name } => match &mut self.session {
                 Some(session) => Ok(Answer::Mentioned(session.mentions(&name).await)),
@@ -246,6 +247,17 @@ impl Server {
             self.user = user;
         }
         Ok(())
+    }
+
+    async fn read_file(&mut self, path: &Path, limit: u64) -> (Answer, Vec<u8>) {
+        let Some(session) = self.session.as_mut() else {
+            return (Answer::Failed(not_open()), Vec::new());
+        };
+        match session.read_file(path, limit).await {
+            Ok(Some(content)) => (Answer::Content, content),
+            Ok(None) => (Answer::NoFile, Vec::new()),
+            Err(error) => (Answer::Failed(error.into()), Vec::new()),
+        }
     }
 
     async fn expand(&mut self, tail: &[u8]) -> (Answer, Vec<u8>) {

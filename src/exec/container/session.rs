@@ -383,6 +383,18 @@ impl Session for ContainerSession {
         }
     }
 
+    async fn read_file(&mut self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        let request = Request::Read {
+            path: path.to_owned(),
+            limit,
+        };
+        match self.ask(&request, &[]).await? {
+            (Answer::Content, content) => Ok(Some(content)),
+            (Answer::NoFile, _) => Ok(None),
+            (other, _) => Err(self.unexpected(other)),
+        }
+    }
+
     async fn expand(
         &mut self,
         texts: &[&str],

@@ -53,6 +53,13 @@ pub(super) enum Request {
         /// Whose it is.
         user: Option<String>,
     },
+    /// Read a file.
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Most bytes that it may have.
+        limit: u64,
+    },
     /// Expand texts. Tail: the texts, each ended by NUL.
     Expand,
     /// Whether a variable may be known.
@@ -83,6 +90,10 @@ pub(super) enum Answer {
         leaked: bool,
         notes: Vec<String>,
     },
+    /// A file is read. Tail: its content.
+    Content,
+    /// There is no such file.
+    NoFile,
     /// Texts are expanded. Tail: the texts, each ended by NUL.
     Expanded,
     /// A text could not be expanded.
