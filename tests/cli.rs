@@ -1427,3 +1427,36 @@ fn the_buildspecs_that_the_readme_shows_have_nothing_to_be_found_in_them() {
         (0, "", "")
     );
 }
+
+// CMD-17, SPEC-22: only root can become somebody else; whoever is that user already needs not to.
+#[test]
+fn run_as_somebody_else_is_said_where_it_cannot_be() {
+    use buildspec_runner::plan::{Users, plan};
+    use buildspec_runner::source::SourceText;
+    use buildspec_runner::{buildspec, diagnostic};
+    let text =
+        "version: 0.2\nrun-as: builder\nphases:\n  build:\n    run-as: '1000'\n    commands: id\n";
+    let source = SourceText::from_bytes("buildspec.yml", text.into()).expect("it is text");
+    let (buildspec, _) = buildspec::read(&source).expect("it is right");
+    let only = |names: &[&str]| Users::Only(names.iter().map(|name| (*name).to_owned()).collect());
+    let table = [
+        (Users::Any, 0, [Some("builder"), Some("1000")]),
+        (only(&["builder", "1000"]), 0, [None, None]),
+        (only(&["other", "1000"]), 1, [None, None]),
+        (only(&["other", "7"]), 2, [None, None]),
+    ];
+    for (users, warnings, expected) in table {
+        let mut request = support::request::request(Path::new("/src"), Path::new("/artifacts"));
+        request.users = users;
+        let (plan_made, said) = plan(&source, &buildspec, &request).expect("it can be planned");
+        assert_eq!(said.len(), warnings, "{said:?}");
+        let user = |phase: usize| plan_made.phases[phase].user.as_deref();
+        assert_eq!([user(0), user(2)], expected);
+        request.strict = true;
+        let refused = plan(&source, &buildspec, &request)
+            .err()
+            .unwrap_or_default();
+        assert_eq!(refused.len(), warnings);
+        assert_eq!(diagnostic::has_error(&refused), warnings > 0);
+    }
+}

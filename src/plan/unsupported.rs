@@ -179,12 +179,13 @@ impl Report<'_> {
             if user.value.is_empty() || given.can_be(&user.value) {
                 continue;
             }
+            let message = match given.request {
+                Some(_) => "is not honoured: commands run as the user who runs this program",
+                None => "is honoured in a container, or on a host if root runs this program",
+            };
             self.warn(
                 user.span,
-                format!(
-                    "`run-as: {}` is not honoured: commands run as the user who runs this program",
-                    user.value
-                ),
+                format!("`run-as: {}` {message}", user.value),
                 "start the runner as root or as that user, or run the build in a container with `--image`",
             );
         }
