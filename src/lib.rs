@@ -26,7 +26,7 @@
 //! | --- | --- | --- |
 //! | 0 text | [`source`], [`diagnostic`], [`units`] | a file's text and places in it; findings and how they are shown; durations and sizes |
 //! | 1 meaning | [`phase`], [`mod@env`], [`buildspec`], [`plan`] | pure: phases and what follows what, variables, the file, the plan |
-//! | 2 world | [`event`], [`redact`], [`engine`], [`exec`], [`registry`], [`sink`], [`store`] | the stream and its ways out: the container engine, processes, image registries, console and files, places for artifacts. `exec`, `registry`, `sink` and `store` do not know one another |
+//! | 2 world | [`event`], [`redact`], [`engine`], [`exec`], [`ownership`], [`registry`], [`sink`], [`store`] | the stream and its ways out: the container engine, processes, whose things are, image registries, console and files, places for artifacts. `exec`, `registry`, `sink` and `store` do not know one another |
 //! | 3 building | [`artifact`], [`report`], [`build`] | selecting and storing; the machine, the loop, the outcome |
 //! | 4 doors | [`cli`] | arguments become requests, results become text and exit codes |
 //!
@@ -70,6 +70,7 @@ pub mod plan;
 pub mod engine;
 pub mod event;
 pub mod exec;
+pub mod ownership;
 pub mod redact;
 pub mod registry;
 pub mod sink;

@@ -12,6 +12,7 @@ use super::place;
 use super::select::Manifest;
 use crate::event::{ArtifactProgress, ArtifactStage, ArtifactStored, Warning};
 use crate::plan::Packaging;
+use crate::ownership::OwnedDirectory;
 use crate::store::{self, ObjectMetadata, Progress, Staging, Stop, Store, Stored, Upload};
 
 /// What is stored, and how.
@@ -211,14 +212,11 @@ async fn upload_archive(
 }
 
 fn make_scratch_directory(parent: &Path) -> Result<Staging, Error> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let path = parent.join(format!("runner-{}", uuid::Uuid::new_v4().simple()));
-    let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
-    made.map_err(|source| archive::Error::Write {
-        path: path.clone(),
+    let made = OwnedDirectory::make_in(parent);
+    Ok(Staging::at(made.map_err(|source| archive::Error::Write {
+        path: parent.to_owned(),
         source,
-    })?;
-    Ok(Staging::at(path))
+    })?))
 }
 
 async fn pack(

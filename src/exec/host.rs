@@ -7,7 +7,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use super::{
 };
 use crate::buildspec::model::Shell;
 use crate::event::Exit;
+use crate::ownership::OwnedDirectory;
 
 /// Largest variable that Linux passes to a process, with name and `=`, in bytes.
 const MAX_VARIABLE: usize = 128 * 1024 - 1;
@@ -57,7 +57,7 @@ pub struct HostSession {
     environment: Environment,
     program: PathBuf,
     leave_terminal: Option<PathBuf>,
-    state: PathBuf,
+    state: OwnedDirectory,
     script: PathBuf,
     env: PathBuf,
     next_env: PathBuf,
@@ -85,18 +85,17 @@ impl Executor for HostExecutor {
             source,
         })?;
         process::adopt_orphans();
-        let state = self
-            .temporary_directory
-            .join(format!("runner-{}", uuid::Uuid::new_v4().simple()));
-        make_state_directory(&state)?;
+        let state = OwnedDirectory::make_in(&self.temporary_directory)
+            .map_err(|source| no_state_directory(&self.temporary_directory, source))?;
+        let file = |name: &str| state.path().join(name);
         let session = HostSession {
             program,
             leave_terminal: self.leave_terminal.clone(),
-            script: state.join(shell::script_name(&environment.shell)),
-            env: state.join("env.sh"),
-            next_env: state.join("env.sh.next"),
-            next_dir: state.join("dir.txt.next"),
-            expanded: state.join("expanded"),
+            script: file(shell::script_name(&environment.shell)),
+            env: file("env.sh"),
+            next_env: file("env.sh.next"),
+            next_dir: file("dir.txt.next"),
+            expanded: file("expanded"),
             saved_env: Vec::new(),
             directory: environment.source_directory.clone().into_os_string(),
             succeeding: true,
@@ -127,13 +126,11 @@ impl HostExecutor {
     }
 }
 
-/// A directory that nobody else can look into: scripts and saved variables may hold secrets.
-fn make_state_directory(path: &Path) -> Result<(), Error> {
-    let made = fs::DirBuilder::new().mode(0o700).create(path);
-    made.map_err(|source| Error::StateDirectory {
+fn no_state_directory(path: &Path, source: io::Error) -> Error {
+    Error::StateDirectory {
         path: path.to_owned(),
         source,
-    })
+    }
 }
 
 /// Refuses variables that no process can be started with, by name, before a start fails without one.
@@ -197,15 +194,15 @@ impl Session for HostSession {
         output: &Output,
         cancel: &mut Cancel,
     ) -> Result<Result<Vec<OsString>, ExpandFailure>, Error> {
-        let Environment { shell, version, .. } = &self.environment;
         let dynamic: Vec<usize> = (0..texts.len())
-            .filter(|&i| shell::needs_expansion(shell, texts[i]))
+            .filter(|&i| shell::needs_expansion(&self.environment.shell, texts[i]))
             .collect();
         let mut expanded: Vec<OsString> = texts.iter().map(OsString::from).collect();
         if dynamic.is_empty() {
             return Ok(Ok(expanded));
         }
         self.restore_state(&mut Vec::new())?;
+        let Environment { shell, version, .. } = &self.environment;
         let asked: Vec<&str> = dynamic.iter().map(|&index| texts[index]).collect();
         let script = shell::expand_script(
             shell,
@@ -268,7 +265,7 @@ impl Session for HostSession {
             never = forward(&mut self.background.1, output) => match never {},
         };
         self.drain_background(output).await;
-        let _ = fs::remove_dir_all(&self.state);
+        let _ = fs::remove_dir_all(self.state.path());
         self.closed = true;
         ended
     }
@@ -279,7 +276,7 @@ impl Drop for HostSession {
     fn drop(&mut self) {
         if !self.closed {
             process::kill_descendants();
-            let _ = fs::remove_dir_all(&self.state);
+            let _ = fs::remove_dir_all(self.state.path());
         }
     }
 }
@@ -314,16 +311,18 @@ impl HostSession {
     }
 
     /// Puts back what a command has removed: `rm -rf /tmp/*` does no harm to a build on CodeBuild either.
-    fn restore_state(&self, notes: &mut Vec<String>) -> Result<(), Error> {
+    fn restore_state(&mut self, notes: &mut Vec<String>) -> Result<(), Error> {
         if self.env.exists() {
             return Ok(());
         }
-        if !self.state.exists() {
-            make_state_directory(&self.state)?;
+        let path = self.state.path();
+        if !path.exists() {
+            self.state = OwnedDirectory::make(path.to_owned())
+                .map_err(|source| no_state_directory(path, source))?;
         }
         notes.push(format!(
             "a command removed the build's own files in {}: they were put back",
-            self.state.display()
+            self.state.path().display()
         ));
         write_file(&self.env, &self.saved_env)
     }
@@ -421,13 +420,13 @@ impl HostSession {
     /// Neither file: the command never came to its end (`exit`, `set -e`), and the state before it stands (CMD-7). One
     /// without the other: writing failed half-way, and going on would lose variables.
     fn commit_state(&mut self, notes: &mut Vec<String>) -> Result<(), Error> {
-        if !self.state.exists() {
-            let state = self.state.display();
+        if !self.state.path().exists() {
+            let state = self.state.path().display();
             notes.push(format!("a command removed {state}, so the variables it set and the directory it left are lost"));
             return Ok(());
         }
         let lost = || Error::SaveState {
-            directory: self.state.clone(),
+            directory: self.state.path().to_owned(),
         };
         let saved = match fs::read(&self.next_dir) {
             Ok(saved) => saved,
