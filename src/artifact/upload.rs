@@ -11,8 +11,8 @@ use super::deploy::{self, DeployFile};
 use super::place;
 use super::select::Manifest;
 use crate::event::{ArtifactProgress, ArtifactStage, ArtifactStored, Warning};
-use crate::plan::Packaging;
 use crate::ownership::OwnedDirectory;
+use crate::plan::Packaging;
 use crate::store::{self, ObjectMetadata, Progress, Staging, Stop, Store, Stored, Upload};
 
 /// What is stored, and how.
@@ -213,9 +213,11 @@ async fn upload_archive(
 
 fn make_scratch_directory(parent: &Path) -> Result<Staging, Error> {
     let made = OwnedDirectory::make_in(parent);
-    Ok(Staging::at(made.map_err(|source| archive::Error::Write {
-        path: parent.to_owned(),
-        source,
+    Ok(Staging::at(made.map_err(|source| {
+        archive::Error::Write {
+            path: parent.to_owned(),
+            source,
+        }
     })?))
 }
 

@@ -117,6 +117,8 @@ pub enum ExitCode {
     Stopped,
     /// The build was stopped by this signal.
     Signal(i32),
+    /// A shell that a person entered ended so.
+    Shell(u8),
 }
 
 impl ExitCode {
@@ -149,6 +151,7 @@ impl ExitCode {
             Self::Fault => 4,
             Self::TimedOut => 5,
             Self::Stopped => 6,
+            Self::Shell(code) => code,
             Self::Signal(signal) => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(0)),
         }
     }

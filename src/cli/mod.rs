@@ -7,6 +7,7 @@ mod aws;
 mod buildspec_file;
 mod config;
 mod container;
+mod doctor;
 mod engine;
 mod fix;
 mod load;
@@ -14,8 +15,10 @@ mod lsp;
 mod machine;
 mod plan;
 mod plan_json;
+mod prune;
 mod request;
 mod run;
+mod shell;
 mod shellcheck;
 mod terminal;
 mod validate;
@@ -56,6 +59,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Some(Command::Run(run)) => run::run(run),
         Some(Command::Plan(plan)) => plan::plan(&plan),
         Some(Command::Validate(validate)) => validate::validate(&validate),
+        Some(Command::Shell(shell)) => shell::shell(&shell),
+        Some(Command::Prune(prune)) => prune::prune(&prune),
+        Some(Command::Doctor(doctor)) => doctor::doctor(&doctor),
         Some(Command::Lsp) => lsp::serve(),
         Some(Command::Schema) => print(format!("{:#}\n", schema::schema()).as_bytes()),
         Some(Command::Completions { shell }) => {

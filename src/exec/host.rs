@@ -14,11 +14,12 @@ use rustix::io::Errno;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
+use super::look::{self, EndState};
 use super::process::{self, Process, Start};
 use super::shell::{self, StateFiles};
 use super::{
     Cancel, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount, Output,
-    Session,
+    Session, Terminal,
 };
 use crate::buildspec::model::Shell;
 use crate::event::Exit;
@@ -256,6 +257,24 @@ impl Session for HostSession {
         }
     }
 
+    async fn enter(&mut self, terminal: &Terminal, cancel: &mut Cancel) -> Result<Exit, Error> {
+        let failed = |source| Error::System {
+            doing: "start a shell at the terminal",
+            source,
+        };
+        self.restore_state(&mut Vec::new())?;
+        let place = self.state.path().join("look");
+        self.end_state().save(&place).map_err(failed)?;
+        let shell = look::shell_of(&place, terminal.kind().map(OsStr::new)).map_err(failed)?;
+        let device = Terminal::file().map_err(failed)?;
+        let ended = tokio::select! {
+            ended = process::interact(&shell, device) => ended.map_err(failed),
+            Ok(_) = cancel.wait_for(|asked| *asked > Escalation::None) => Ok(Exit::Signalled(9)),
+        };
+        let _ = fs::remove_dir_all(&place);
+        ended
+    }
+
     async fn close(&mut self, output: &Output, cancel: &mut Cancel) -> usize {
         let grace = self.environment.grace.min(LEFT_BEHIND);
         let hurry = || *cancel.borrow() == Escalation::Kill;
@@ -282,6 +301,20 @@ impl Drop for HostSession {
 }
 
 impl HostSession {
+    /// What the last command left.
+    pub(super) fn end_state(&self) -> EndState {
+        EndState {
+            shell: self.environment.shell.clone(),
+            program: self.program.clone(),
+            version: self.environment.version,
+            variables: self.environment.variables.clone(),
+            saved: self.saved_env.clone(),
+            directory: self.directory.clone(),
+            source_directory: self.environment.source_directory.clone(),
+            succeeding: self.succeeding,
+        }
+    }
+
     fn files(&self) -> StateFiles<'_> {
         StateFiles {
             env: &self.env,

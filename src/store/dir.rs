@@ -55,10 +55,10 @@ impl Staging {
 
 /// Makes a directory and those above it, and says which were made.
 fn make(directory: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
-        let missing = directory
-            .ancestors()
-            .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists());
-        let missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+    let missing = directory
+        .ancestors()
+        .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists());
+    let missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
     made.extend(missing.into_iter().rev());
     fs::create_dir_all(directory)
 }
