@@ -53,6 +53,11 @@ fn mapped(args: &ContainerArgs, name: &str) -> Result<String, clap::Error> {
     if let Some((_, image)) = wanted {
         return Ok(image.clone());
     }
+    published(name)
+}
+
+/// The image of a name as AWS publishes it, if it is one of AWS's own.
+pub(super) fn published(name: &str) -> Result<String, clap::Error> {
     for (from, to) in PUBLISHED {
         if let Some(rest) = name.strip_prefix(from) {
             return Ok(format!("{to}{rest}"));
@@ -136,7 +141,7 @@ pub(super) fn executor(
 }
 
 /// What everything that a build makes in an engine is labelled with: the build, and this process (CTR-20).
-fn labels(build_id: &str) -> Vec<(String, String)> {
+pub(super) fn labels(build_id: &str) -> Vec<(String, String)> {
     let mut labels = vec![(container::BUILD_LABEL.to_owned(), build_id.to_owned())];
     labels.extend(Owner::this().iter().flat_map(Owner::labels));
     labels
