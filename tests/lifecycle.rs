@@ -124,10 +124,11 @@ fn type_at(sandbox: &Sandbox, line: &str, keys: &str) -> Option<Ran> {
     let mut script = Command::new("script");
     script.args(["-qec", &line.replacen("runner", RUNNER, 1), "/dev/null"]);
     // The same surroundings as any other command of the sandbox.
-    let like = command(sandbox, &[]);
+    let usual = command(sandbox, &[]);
     script.env_clear().current_dir(sandbox.source());
     script.envs(
-        like.get_envs()
+        usual
+            .get_envs()
             .filter_map(|(name, value)| Some((name, value?))),
     );
     script.env("TERM", "xterm").stdin(Stdio::piped());
@@ -265,7 +266,7 @@ fn the_session_inside_ends_everything_when_the_runner_dies() {
     }
 }
 
-// CTR-30, CTR-31, CTR-32, CTR-20: a failed build is entered, and removed by name.
+// CLI-12, CTR-30, CTR-31, CTR-32, CTR-20: a failed build is entered, and removed by name.
 #[test]
 fn a_kept_container_is_entered_and_removed() {
     let _alone = alone();

@@ -317,6 +317,10 @@ impl From<MountArg> for SourceMount {
 
 /// What a build is asked for, and how it is shown.
 #[derive(Debug, ClapArgs)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) request: RequestArgs,

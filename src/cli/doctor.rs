@@ -170,7 +170,7 @@ async fn look(args: &DoctorArgs, place: &Place, image: Option<&str>) -> Vec<Chec
             checks.extend([identity, ecr]);
         }
         if let Place::Bucket { bucket, prefix } = place {
-            checks.push(limited("bucket", bucket_check(args, bucket, prefix)).await);
+            checks.push(limited("bucket", Box::pin(bucket_check(args, bucket, prefix))).await);
         }
         checks
     };
