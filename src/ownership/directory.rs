@@ -158,9 +158,10 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let mine = OwnedDirectory::make_in(place.path()).unwrap();
         let hidden = OwnedDirectory::make_hidden_in(place.path()).unwrap();
-        let gone = OwnedDirectory::make_in(place.path()).unwrap();
-        fs::write(gone.path().join("env.sh"), "SECRET=1").unwrap();
-        let gone = gone.path().to_owned();
+        let dropped = OwnedDirectory::make_in(place.path()).unwrap();
+        fs::write(dropped.path().join("env.sh"), "SECRET=1").unwrap();
+        let gone = dropped.path().to_owned();
+        drop(dropped);
         let other = place.path().join("runner-tests");
         fs::create_dir(&other).unwrap();
         let link = place.path().join(name());
