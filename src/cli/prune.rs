@@ -63,15 +63,16 @@ async fn prune_all(args: &PruneArgs) -> ExitCode {
     if let Err(mistake) = choose(&mut found, args) {
         return usage(&mistake);
     }
-    if args.builds.is_empty() {
-        found.directories = directories();
-    }
     if args.all && !args.dry_run && !args.yes && !found.containers.is_empty() {
         match ask(&found) {
             Ok(true) => {}
             Ok(false) => return ExitCode::Succeeded,
             Err(mistake) => return usage(&mistake),
         }
+    }
+    // Whoever finds one holds it: not while somebody thinks about an answer.
+    if args.builds.is_empty() {
+        found.directories = directories();
     }
     let rows = remove(found, args.dry_run).await;
     let failed = rows.iter().any(|row| row.error.is_some());

@@ -42,10 +42,17 @@ impl OwnedDirectory {
     fn make_with(path: PathBuf, mode: u32) -> io::Result<Self> {
         loop {
             DirBuilder::new().mode(mode).create(&path)?;
-            let lock = lock(&path, FlockOperation::LockExclusive).ok();
-            // Between the two steps somebody who clears up may have taken it for abandoned.
-            if lock.as_ref().is_none_or(|lock| is_at(lock, &path)) {
-                return Ok(Self { path, _lock: lock });
+            match lock(&path, FlockOperation::LockExclusive) {
+                Ok(lock) if is_at(&lock, &path) => {
+                    return Ok(Self {
+                        path,
+                        _lock: Some(lock),
+                    });
+                }
+                // Before it was locked somebody who clears up has taken it for abandoned.
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => return Ok(Self { path, _lock: None }),
             }
         }
     }
@@ -136,6 +143,8 @@ pub fn sweep(parent: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -180,6 +189,28 @@ mod tests {
         sweep(place.path());
         assert!(!path.exists());
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn whoever_makes_a_directory_has_it_whatever_is_swept_meanwhile() {
+        let place = tempfile::tempdir().unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    sweep(place.path());
+                }
+            });
+            for _ in 0..2000 {
+                let made = OwnedDirectory::make_in(place.path());
+                let written = made.and_then(|made| fs::write(made.path().join("env.sh"), ""));
+                if written.is_err() {
+                    over.store(true, Ordering::Relaxed);
+                }
+                written.unwrap();
+            }
+            over.store(true, Ordering::Relaxed);
+        });
     }
 
     #[test]
