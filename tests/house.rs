@@ -33,6 +33,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("engine", 2),
     ("event", 2),
     ("exec", 2),
+    ("ownership", 2),
     ("process", 2),
     ("redact", 2),
     ("registry", 2),

@@ -11,6 +11,7 @@ use super::deploy::{self, DeployFile};
 use super::place;
 use super::select::Manifest;
 use crate::event::{ArtifactProgress, ArtifactStage, ArtifactStored, Warning};
+use crate::ownership::OwnedDirectory;
 use crate::plan::Packaging;
 use crate::store::{self, ObjectMetadata, Progress, Staging, Stop, Store, Stored, Upload};
 
@@ -211,14 +212,13 @@ async fn upload_archive(
 }
 
 fn make_scratch_directory(parent: &Path) -> Result<Staging, Error> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let path = parent.join(format!("runner-{}", uuid::Uuid::new_v4().simple()));
-    let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
-    made.map_err(|source| archive::Error::Write {
-        path: path.clone(),
-        source,
-    })?;
-    Ok(Staging::at(path))
+    let made = OwnedDirectory::make_in(parent);
+    Ok(Staging::at(made.map_err(|source| {
+        archive::Error::Write {
+            path: parent.to_owned(),
+            source,
+        }
+    })?))
 }
 
 async fn pack(

@@ -19,7 +19,7 @@ use crate::event::{
     BuildStarted, BuildspecRead, CommandStarted, EventKind, Exit, RuntimesNamed, StopReason,
     Warning,
 };
-use crate::exec::{self, Environment, Escalation, Executor, Session};
+use crate::exec::{self, Environment, Escalation, Executor, Keep, Session, Terminal};
 use crate::phase::{
     CLIENT_ERROR, COMMAND_EXECUTION_ERROR, CommandPhase, Phase, PhaseContext, Status,
     UNABLE_TO_PULL_IMAGE,
@@ -60,6 +60,10 @@ pub struct Prepared {
     pub timeout: Duration,
     /// Time between the request to end and the end by force.
     pub grace: Duration,
+    /// Whether the place where the commands ran is kept.
+    pub keep: Keep,
+    /// Where a person wants a shell after the first command that fails.
+    pub shell_on_failure: Option<Terminal>,
 }
 
 /// Everything outside that a build touches.
@@ -83,16 +87,18 @@ pub struct Finished {
     pub outcome: Outcome,
     /// Sinks that could not write.
     pub sink_failures: Vec<SinkFailure>,
+    /// Whether the place where the commands ran was kept.
+    pub kept: bool,
 }
 
 /// Runs a build from its first event to its last.
 pub async fn drive<E: Executor>(
-    prepared: Prepared,
+    mut prepared: Prepared,
     world: World<E>,
     signals: StopSignals,
 ) -> Finished {
     let mut driver = Driver::new(
-        &prepared,
+        &mut prepared,
         world.recorder,
         world.store,
         world.workspace,
@@ -108,6 +114,7 @@ pub async fn drive<E: Executor>(
         return Finished {
             outcome: driver.outcome,
             sink_failures: Vec::new(),
+            kept: false,
         };
     }
     driver.finish().await
@@ -145,11 +152,14 @@ pub(super) struct Driver {
     build_started: Instant,
     phase_started: Instant,
     last_progress: Option<Instant>,
+    keep: Keep,
+    kept: bool,
+    shell_on_failure: Option<Terminal>,
 }
 
 impl Driver {
     fn new(
-        prepared: &Prepared,
+        prepared: &mut Prepared,
         recorder: Recorder,
         store: Arc<Store>,
         workspace: Workspace,
@@ -182,6 +192,9 @@ impl Driver {
             build_started: started,
             phase_started: started,
             last_progress: None,
+            keep: prepared.keep,
+            kept: false,
+            shell_on_failure: prepared.shell_on_failure.take(),
         }
     }
 
@@ -260,7 +273,7 @@ impl Driver {
                         next = Some(self.store_artifacts(session, plan).await?);
                     }
                     Action::Finish(status) => {
-                        self.close(session).await?;
+                        self.close(session, status).await?;
                         let duration = self.build_started.elapsed();
                         self.record(EventKind::BuildFinished { status, duration });
                         return Some(());
@@ -328,6 +341,9 @@ impl Driver {
                 for note in end.notes {
                     self.record(EventKind::Warning(Warning::new(note).at(command.place)));
                 }
+                if !end.exit.is_success() {
+                    self.look(session).await?;
+                }
                 Input::CommandFinished(end.exit)
             }
             Err(error) => {
@@ -344,11 +360,41 @@ impl Driver {
         })
     }
 
-    async fn close<S: Session>(&mut self, session: &mut Option<S>) -> Left<()> {
+    /// Lets a person look around after the first command that fails, before anything follows it (CTR-33).
+    async fn look<S: Session>(&mut self, session: &mut S) -> Left<()> {
+        let ending = *self.cancel.borrow() > Escalation::None;
+        let (Some(terminal), false) = (self.shell_on_failure.take(), ending) else {
+            return Some(());
+        };
+        // What a person looks at counts for no limit, and the log up to here comes first.
+        let deadline = self.deadline.take();
+        let begun = Instant::now();
+        self.recorder.settle(LAST_WRITES).await;
+        terminal
+            .say("this shell has what the failed command left; when it ends, the build goes on as if it had not been there")
+            .await;
+        let mut cancel = self.cancel.subscribe();
+        let looked = self.attend(session.enter(&terminal, &mut cancel)).await?;
+        self.deadline = deadline.and_then(|deadline| deadline.checked_add(begun.elapsed()));
+        if let Err(error) = looked {
+            let mut message = format!("there was no shell to look around with: {error}");
+            if let Some(source) = std::error::Error::source(&error) {
+                message.push_str(&format!(": {source}"));
+            }
+            self.record(EventKind::Warning(Warning::new(message)));
+        }
+        Some(())
+    }
+
+    async fn close<S: Session>(&mut self, session: &mut Option<S>, status: Status) -> Left<()> {
         if let Some(mut open) = session.take() {
+            if self.keep.applies(status == Status::Succeeded) {
+                open.keep();
+            }
             let output = self.output.clone();
             let mut cancel = self.cancel.subscribe();
             let ended = self.attend(open.close(&output, &mut cancel)).await?;
+            self.kept = open.is_kept();
             // Whoever stops a build wants all of it to end.
             if ended > 0 && self.outcome.stopped_by.is_none() {
                 self.record(EventKind::Warning(left_behind(ended)));
@@ -365,6 +411,7 @@ impl Driver {
             mut signals,
             deadline,
             hurried,
+            kept,
             ..
         } = self;
         let soon = Instant::now() + LAST_WRITES;
@@ -383,6 +430,7 @@ impl Driver {
         Finished {
             outcome,
             sink_failures,
+            kept,
         }
     }
 

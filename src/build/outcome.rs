@@ -119,6 +119,8 @@ pub enum ExitCode {
     Signal(i32),
     /// The program was one of its own tools ([`tool`](crate::tool)), which ended with this code.
     Tool(u8),
+    /// A shell that a person entered ended so.
+    Shell(u8),
 }
 
 impl ExitCode {
@@ -151,6 +153,7 @@ impl ExitCode {
             Self::Fault => 4,
             Self::TimedOut => 5,
             Self::Stopped => 6,
+            Self::Shell(code) => code,
             Self::Signal(signal) => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(0)),
             Self::Tool(code) => code,
         }

@@ -10,6 +10,7 @@ use clap_complete::Shell as CompletionShell;
 use crate::buildspec::model::Shell;
 use crate::diagnostic::Code;
 use crate::diagnostic::format::Format;
+use crate::exec::Keep;
 use crate::exec::container::{PullPolicy, SourceMount, Ulimit};
 use crate::lint::FileKind;
 use crate::lint::config::Level;
@@ -73,6 +74,12 @@ pub(super) enum Command {
     /// Amazon ECR without ceremony
     #[command(subcommand)]
     Ecr(EcrArgs),
+    /// Enter the container of a build that was kept, or list those that were
+    Shell(ShellArgs),
+    /// Remove what builds left behind that did not end as they should
+    Prune(PruneArgs),
+    /// Check what builds need: the container engine, an image, AWS, room on disks
+    Doctor(DoctorArgs),
     /// Check buildspecs as they are written: a language server for editors, on standard input and output
     Lsp,
     /// Print the JSON schema of buildspecs
@@ -292,6 +299,23 @@ pub(super) struct ContainerArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum KeepArg {
+    OnFailure,
+    Always,
+    Never,
+}
+
+impl From<KeepArg> for Keep {
+    fn from(keep: KeepArg) -> Self {
+        match keep {
+            KeepArg::OnFailure => Self::OnFailure,
+            KeepArg::Always => Self::Always,
+            KeepArg::Never => Self::Never,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ExecutorArg {
     Host,
     Docker,
@@ -332,8 +356,11 @@ impl From<MountArg> for SourceMount {
 }
 
 /// What a build is asked for, and how it is shown.
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Debug, ClapArgs)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) request: RequestArgs,
@@ -341,6 +368,18 @@ pub(super) struct RunArgs {
     /// Leave Docker's configuration to the build as it is: no tokens for Amazon ECR
     #[arg(long, help_heading = "Environment")]
     pub(super) no_ecr_login: bool,
+    /// Which builds' containers are kept, to be entered with `runner shell`
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "never",
+        help_heading = "Container"
+    )]
+    pub(super) keep: KeepArg,
+
+    /// Give me a shell after the first command that fails, where it ran, before anything follows it
+    #[arg(long, help_heading = "Limits")]
+    pub(super) shell_on_failure: bool,
 
     /// Show what would be done, and run nothing
     #[arg(short = 'n', long, alias = "dryrun", help_heading = "Output")]
@@ -380,6 +419,71 @@ pub(super) struct PlanArgs {
     /// Print JSON
     #[arg(long, help_heading = "Output")]
     pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ShellArgs {
+    /// Id of the build, its uuid, or the beginning of either
+    #[arg(value_name = "BUILD")]
+    pub(super) build: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
+pub(super) struct PruneArgs {
+    /// Remove the kept containers of these builds: ids, uuids, or the beginning of either
+    #[arg(value_name = "BUILD", conflicts_with = "all")]
+    pub(super) builds: Vec<String>,
+
+    /// Remove kept containers too, and those of builds of which nobody here can say whether they go on
+    #[arg(long)]
+    pub(super) all: bool,
+
+    /// Show what would be removed, and remove nothing
+    #[arg(short = 'n', long, alias = "dryrun")]
+    pub(super) dry_run: bool,
+
+    /// Do not ask before `--all`
+    #[arg(short, long)]
+    pub(super) yes: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DoctorArgs {
+    /// Source directory whose disk is looked at [default: this directory]
+    #[arg(short = 'C', long = "directory", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(super) directory: Option<PathBuf>,
+
+    /// Build image to look at
+    #[arg(long, value_name = "IMAGE")]
+    pub(super) image: Option<String>,
+
+    /// Where artifacts are to go: a directory, or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "DIR|s3://…", value_hint = ValueHint::AnyPath)]
+    pub(super) artifacts: Option<String>,
+
+    /// AWS region
+    #[arg(long, value_name = "REGION")]
+    pub(super) region: Option<String>,
+
+    /// AWS profile
+    #[arg(long, value_name = "PROFILE")]
+    pub(super) profile: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(super) color: When,
 }
 
 #[derive(Debug, ClapArgs)]

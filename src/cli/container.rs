@@ -9,6 +9,7 @@ use super::{complain, engine, machine, mistake};
 use crate::build::ExitCode;
 use crate::engine::Endpoint;
 use crate::exec::{ContainerExecutor, container, process};
+use crate::ownership::Owner;
 
 /// AWS's own names of build images, and where AWS publishes those images for everybody.
 const PUBLISHED: &[(&str, &str)] = &[
@@ -52,6 +53,11 @@ fn mapped(args: &ContainerArgs, name: &str) -> Result<String, clap::Error> {
     if let Some((_, image)) = wanted {
         return Ok(image.clone());
     }
+    published(name)
+}
+
+/// The image of a name as AWS publishes it, if it is one of AWS's own.
+pub(super) fn published(name: &str) -> Result<String, clap::Error> {
     for (from, to) in PUBLISHED {
         if let Some(rest) = name.strip_prefix(from) {
             return Ok(format!("{to}{rest}"));
@@ -130,8 +136,15 @@ pub(super) fn executor(
             rustix::process::getuid().as_raw(),
             rustix::process::getgid().as_raw(),
         ),
-        labels: vec![("io.buildspec-runner.build".to_owned(), build_id.to_owned())],
+        labels: labels(build_id),
     })
+}
+
+/// What everything that a build makes in an engine is labelled with: the build, and this process (CTR-20).
+pub(super) fn labels(build_id: &str) -> Vec<(String, String)> {
+    let mut labels = vec![(container::BUILD_LABEL.to_owned(), build_id.to_owned())];
+    labels.extend(Owner::this().iter().flat_map(Owner::labels));
+    labels
 }
 
 /// A volume whose source is a path, absolute, as engines want it.
@@ -149,6 +162,13 @@ fn absolute(volume: &str) -> String {
 
 /// What this program does as [`container::CONTAINER_NAME`], inside a container.
 pub(super) fn inside(arguments: &[OsString]) -> ExitCode {
+    if arguments.get(1).is_some_and(|argument| argument == "shell") {
+        let error = container::look(&machine::variables());
+        complain(&format!(
+            "error: could not start the shell of the build: {error}\n"
+        ));
+        return ExitCode::Fault;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

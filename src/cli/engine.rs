@@ -1,9 +1,13 @@
 //! Where the container engine is, as the environment has it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::machine;
-use crate::engine::{EndpointSettings, Error};
+use crate::engine::{Endpoint, EndpointSettings, Engine, Error};
+
+/// How long an engine may take to say that it is there.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the environment says of the engine (IMG-1 to IMG-4).
 pub(super) fn settings() -> EndpointSettings {
@@ -32,4 +36,16 @@ pub(super) fn complaint(error: &Error) -> String {
         Some(remedy) => format!("error: {error}\nhelp: {remedy}\n"),
         None => format!("error: {error}\n"),
     }
+}
+
+/// A connection to it, for a command that is about the engine itself.
+pub(super) async fn connect() -> Result<Engine, Error> {
+    let endpoint = Endpoint::find(&settings())?;
+    let connected = tokio::time::timeout(CONNECT_LIMIT, Engine::connect(endpoint.clone())).await;
+    connected.unwrap_or_else(|_| {
+        Err(Error::Connection {
+            doing: format!("reach the container engine at {endpoint}"),
+            reason: "it did not answer in time".to_owned(),
+        })
+    })
 }

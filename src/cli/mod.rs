@@ -9,6 +9,7 @@ mod config;
 mod container;
 mod credential_helper;
 mod deploy_files;
+mod doctor;
 mod ecr;
 mod engine;
 mod fix;
@@ -18,11 +19,13 @@ mod lsp;
 mod machine;
 mod plan;
 mod plan_json;
+mod prune;
 mod pull;
 mod push;
 mod request;
 mod run;
 mod runtimes;
+mod shell;
 mod shellcheck;
 mod terminal;
 mod tool;
@@ -81,6 +84,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Some(Command::Push(push)) => push::push(&push),
         Some(Command::Pull(pull)) => pull::pull(&pull),
         Some(Command::Ecr(EcrArgs::Login(login))) => ecr::login(&login),
+        Some(Command::Shell(shell)) => shell::shell(&shell),
+        Some(Command::Prune(prune)) => prune::prune(&prune),
+        Some(Command::Doctor(doctor)) => doctor::doctor(&doctor),
         Some(Command::Lsp) => lsp::serve(),
         Some(Command::Schema) => print(format!("{:#}\n", schema::schema()).as_bytes()),
         Some(Command::Completions { shell }) => {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime;
 use tokio::sync::mpsc;
 
-use super::args::{RequestArgs, RunArgs};
+use super::args::{KeepArg, RequestArgs, RunArgs};
 use super::load::{self, Loaded};
 use super::request::DEFAULT_ARTIFACTS;
 use super::{
@@ -20,7 +20,8 @@ use crate::aws::Settings as AwsSettings;
 use crate::build::{ExitCode, Finished, Prepared, StopSignals, World, drive};
 use crate::env::EnvironmentVariable;
 use crate::event::BuildStarted;
-use crate::exec::{Executor, HostExecutor, process};
+use crate::exec::{Executor, HostExecutor, Keep, Terminal, process};
+use crate::ownership;
 use crate::plan::ArtifactLocation;
 use crate::registry::Settings;
 use crate::registry::isolated::{self, Isolated};
@@ -132,6 +133,21 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
         Ok(plan) if !args.no_ecr_login && image.is_none() => docker_config(&mut plan.environment),
         _ => None,
     };
+    let shell_on_failure = match shell_on_failure(&args) {
+        Ok(terminal) => terminal,
+        Err(mistake) => return usage(&mistake),
+    };
+    if image.is_none() && args.keep != KeepArg::Never {
+        return usage(&mistake(
+            "`--keep` keeps containers, and this build has none: run it in one with `--image IMAGE`",
+        ));
+    }
+    sweep(&args, &loaded);
+    let kept_build = loaded.request.build_uuid.clone();
+    let wanted = Wanted {
+        keep: args.keep.into(),
+        shell_on_failure,
+    };
     let recorder = Recorder::start(sinks, loaded.secrets());
     let surroundings = Surroundings {
         store: Arc::new(store(&args.request, &loaded)),
@@ -142,15 +158,18 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
     let Finished {
         outcome,
         sink_failures,
+        kept,
     } = match image {
         None => {
             let host = host(&loaded);
-            Box::pin(surroundings.drive(host, loaded, started_at)).await
+            Box::pin(surroundings.drive(host, loaded, started_at, wanted)).await
         }
         Some(image) => {
             let build_id = format!("{}:{}", loaded.request.project, loaded.request.build_uuid);
             match container::executor(&args.request, image, &loaded.directory, &build_id) {
-                Ok(executor) => Box::pin(surroundings.drive(executor, loaded, started_at)).await,
+                Ok(executor) => {
+                    Box::pin(surroundings.drive(executor, loaded, started_at, wanted)).await
+                }
                 Err(error) => {
                     complain(&format!("error: {error}\n"));
                     return ExitCode::Fault;
@@ -158,7 +177,49 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
             }
         }
     };
+    if kept {
+        complain(&kept_note(&kept_build));
+    }
     finish(outcome.exit_code(), &sink_failures).await
+}
+
+/// What a person wants of a build besides its result.
+struct Wanted {
+    keep: Keep,
+    shell_on_failure: Option<Terminal>,
+}
+
+/// The terminal for `--shell-on-failure`; a mistake if there is none (CTR-33).
+fn shell_on_failure(args: &RunArgs) -> Result<Option<Terminal>, clap::Error> {
+    if !args.shell_on_failure {
+        return Ok(None);
+    }
+    terminal::interactive().map(Some).ok_or_else(|| {
+        mistake(
+            "`--shell-on-failure` needs a terminal: standard input and standard output are none",
+        )
+    })
+}
+
+/// How a kept container is entered and removed (CTR-30).
+fn kept_note(uuid: &str) -> String {
+    let short = uuid.get(..8).unwrap_or(uuid);
+    format!(
+        "the build's container is kept: enter it with `runner shell {short}`, remove it with `runner prune {short}`\n"
+    )
+}
+
+/// Clears away what builds of this user left that did not end as they should, beside this one (CTR-23). Containers are
+/// looked for where an engine is used.
+fn sweep(args: &RunArgs, loaded: &Loaded) {
+    let mut places = vec![machine::private_directory(), machine::temporary_directory()];
+    places.dedup();
+    if let (ArtifactLocation::Directory(root), false) =
+        (&loaded.request.artifacts.location, args.dry_run)
+    {
+        places.push(root.clone());
+    }
+    std::thread::spawn(move || places.iter().for_each(|place| ownership::sweep(place)));
 }
 
 fn host(loaded: &Loaded) -> HostExecutor {
@@ -191,6 +252,7 @@ impl Surroundings {
         executor: E,
         loaded: Loaded,
         started_at: Instant,
+        wanted: Wanted,
     ) -> Finished {
         let world = World {
             executor,
@@ -200,7 +262,7 @@ impl Surroundings {
             recorder: self.recorder,
         };
         drive(
-            prepare(loaded, started_at, E::NAME),
+            prepare(loaded, started_at, wanted, E::NAME),
             world,
             self.stop_signals,
         )
@@ -236,7 +298,12 @@ fn docker_config(environment: &mut Vec<EnvironmentVariable>) -> Option<Isolated>
     }
 }
 
-fn prepare(loaded: Loaded, started_at: Instant, executor: &'static str) -> Prepared {
+fn prepare(
+    loaded: Loaded,
+    started_at: Instant,
+    wanted: Wanted,
+    executor: &'static str,
+) -> Prepared {
     let Loaded {
         request,
         location,
@@ -268,6 +335,8 @@ fn prepare(loaded: Loaded, started_at: Instant, executor: &'static str) -> Prepa
         started_at,
         timeout: request.timeout,
         grace: request.grace,
+        keep: wanted.keep,
+        shell_on_failure: wanted.shell_on_failure,
     }
 }
 

@@ -6,6 +6,7 @@ use super::args::{FormatArg, LogFormat, When};
 use super::machine;
 use crate::diagnostic::Colour;
 use crate::diagnostic::format::Format;
+use crate::exec::Terminal;
 use crate::sink::{ConsoleFormat, PrettyStyle};
 
 /// Columns of a terminal that does not say.
@@ -97,4 +98,12 @@ pub(super) fn speaks_utf8() -> bool {
         let locale = locale.to_ascii_lowercase();
         locale.contains("utf-8") || locale.contains("utf8")
     })
+}
+
+/// The terminal of whoever can type at it and see what it shows; none if standard input or standard output is something
+/// else. Inside of a runtime.
+pub(super) fn interactive() -> Option<Terminal> {
+    let both = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    both.then(|| Terminal::open(machine::text("TERM")).ok())
+        .flatten()
 }

@@ -17,14 +17,16 @@ use rustix::io::Errno;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
+use super::look::{self, EndState};
 use super::process::{self, Process, Start};
 use super::shell::{self, StateFiles};
 use super::{
     Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount,
-    Output, Session,
+    Output, Session, Terminal,
 };
 use crate::buildspec::model::Shell;
 use crate::event::Exit;
+use crate::ownership::OwnedDirectory;
 use crate::user::{self, User};
 
 /// Largest variable that Linux passes to a process, with name and `=`, in bytes.
@@ -63,7 +65,7 @@ pub struct HostSession {
     program: PathBuf,
     this_program: Option<PathBuf>,
     has_terminal: bool,
-    state: PathBuf,
+    state: OwnedDirectory,
     /// Whom the last command ran as, if not as this process: what is in the state is that user's.
     user: Option<User>,
     script: PathBuf,
@@ -93,20 +95,19 @@ impl Executor for HostExecutor {
             source,
         })?;
         process::adopt_orphans();
-        let state = self
-            .temporary_directory
-            .join(format!("runner-{}", uuid::Uuid::new_v4().simple()));
-        make_state_directory(&state)?;
+        let state = OwnedDirectory::make_in(&self.temporary_directory)
+            .map_err(|source| no_state_directory(&self.temporary_directory, source))?;
+        let file = |name: &str| state.path().join(name);
         let session = HostSession {
             program,
             this_program: self.this_program.clone(),
             has_terminal: self.has_terminal,
             user: None,
-            script: state.join(shell::script_name(&environment.shell)),
-            env: state.join("env.sh"),
-            next_env: state.join("env.sh.next"),
-            next_dir: state.join("dir.txt.next"),
-            expanded: state.join("expanded"),
+            script: file(shell::script_name(&environment.shell)),
+            env: file("env.sh"),
+            next_env: file("env.sh.next"),
+            next_dir: file("dir.txt.next"),
+            expanded: file("expanded"),
             saved_env: Vec::new(),
             directory: environment.source_directory.clone().into_os_string(),
             succeeding: true,
@@ -137,13 +138,11 @@ impl HostExecutor {
     }
 }
 
-/// A directory that nobody else can look into: scripts and saved variables may hold secrets.
-fn make_state_directory(path: &Path) -> Result<(), Error> {
-    let made = fs::DirBuilder::new().mode(0o700).create(path);
-    made.map_err(|source| Error::StateDirectory {
+fn no_state_directory(path: &Path, source: io::Error) -> Error {
+    Error::StateDirectory {
         path: path.to_owned(),
         source,
-    })
+    }
 }
 
 /// Refuses variables that no process can be started with, by name, before a start fails without one.
@@ -255,15 +254,15 @@ impl Session for HostSession {
         output: &Output,
         cancel: &mut Cancel,
     ) -> Result<Result<Vec<OsString>, ExpandFailure>, Error> {
-        let Environment { shell, version, .. } = &self.environment;
         let dynamic: Vec<usize> = (0..texts.len())
-            .filter(|&i| shell::needs_expansion(shell, texts[i]))
+            .filter(|&i| shell::needs_expansion(&self.environment.shell, texts[i]))
             .collect();
         let mut expanded: Vec<OsString> = texts.iter().map(OsString::from).collect();
         if dynamic.is_empty() {
             return Ok(Ok(expanded));
         }
         self.restore_state(&mut Vec::new())?;
+        let Environment { shell, version, .. } = &self.environment;
         let asked: Vec<&str> = dynamic.iter().map(|&index| texts[index]).collect();
         let script = shell::expand_script(
             shell,
@@ -317,6 +316,24 @@ impl Session for HostSession {
         }
     }
 
+    async fn enter(&mut self, terminal: &Terminal, cancel: &mut Cancel) -> Result<Exit, Error> {
+        let failed = |source| Error::System {
+            doing: "start a shell at the terminal",
+            source,
+        };
+        self.restore_state(&mut Vec::new())?;
+        let place = self.state.path().join("look");
+        self.end_state().save(&place).map_err(failed)?;
+        let shell = look::shell_of(&place, terminal.kind().map(OsStr::new)).map_err(failed)?;
+        let device = Terminal::file().map_err(failed)?;
+        let ended = tokio::select! {
+            ended = process::interact(&shell, device) => ended.map_err(failed),
+            Ok(_) = cancel.wait_for(|asked| *asked > Escalation::None) => Ok(Exit::Signalled(9)),
+        };
+        let _ = fs::remove_dir_all(&place);
+        ended
+    }
+
     async fn close(&mut self, output: &Output, cancel: &mut Cancel) -> usize {
         let grace = self.environment.grace.min(LEFT_BEHIND);
         let hurry = || *cancel.borrow() == Escalation::Kill;
@@ -326,7 +343,7 @@ impl Session for HostSession {
             never = forward(&mut self.background.1, output) => match never {},
         };
         self.drain_background(output).await;
-        let _ = fs::remove_dir_all(&self.state);
+        let _ = fs::remove_dir_all(self.state.path());
         self.closed = true;
         ended
     }
@@ -337,12 +354,26 @@ impl Drop for HostSession {
     fn drop(&mut self) {
         if !self.closed {
             process::kill_descendants();
-            let _ = fs::remove_dir_all(&self.state);
+            let _ = fs::remove_dir_all(self.state.path());
         }
     }
 }
 
 impl HostSession {
+    /// What the last command left.
+    pub(super) fn end_state(&self) -> EndState {
+        EndState {
+            shell: self.environment.shell.clone(),
+            program: self.program.clone(),
+            version: self.environment.version,
+            variables: self.environment.variables.clone(),
+            saved: self.saved_env.clone(),
+            directory: self.directory.clone(),
+            source_directory: self.environment.source_directory.clone(),
+            succeeding: self.succeeding,
+        }
+    }
+
     fn files(&self) -> StateFiles<'_> {
         StateFiles {
             env: &self.env,
@@ -372,17 +403,19 @@ impl HostSession {
     }
 
     /// Puts back what a command has removed: `rm -rf /tmp/*` does no harm to a build on CodeBuild either.
-    fn restore_state(&self, notes: &mut Vec<String>) -> Result<(), Error> {
+    fn restore_state(&mut self, notes: &mut Vec<String>) -> Result<(), Error> {
         if self.env.exists() && self.place().exists() {
             return Ok(());
         }
-        if !self.state.exists() {
-            make_state_directory(&self.state)?;
+        let path = self.state.path();
+        if !path.exists() {
+            self.state = OwnedDirectory::make(path.to_owned())
+                .map_err(|source| no_state_directory(path, source))?;
         }
         self.lay_out()?;
         notes.push(format!(
             "a command removed the build's own files in {}: they were put back",
-            self.state.display()
+            self.state.path().display()
         ));
         Ok(())
     }
@@ -390,8 +423,8 @@ impl HostSession {
     /// Where commands write to.
     fn place(&self) -> PathBuf {
         match self.user {
-            None => self.state.clone(),
-            Some(_) => self.state.join("user"),
+            None => self.state.path().to_owned(),
+            Some(_) => self.state.path().join("user"),
         }
     }
 
@@ -418,7 +451,7 @@ impl HostSession {
     fn clear(&self, removed: io::Result<()>) -> Result<(), Error> {
         match removed {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::WriteState {
-                path: self.state.clone(),
+                path: self.state.path().to_owned(),
                 source,
             }),
             _ => Ok(()),
@@ -433,8 +466,8 @@ impl HostSession {
             source,
         };
         let mode = if self.user.is_some() { 0o711 } else { 0o700 };
-        fs::set_permissions(&self.state, Permissions::from_mode(mode))
-            .map_err(|source| failed(&self.state, source))?;
+        fs::set_permissions(self.state.path(), Permissions::from_mode(mode))
+            .map_err(|source| failed(self.state.path(), source))?;
         if let Some(user) = &self.user {
             let place = self.place();
             let there = match fs::DirBuilder::new().mode(0o700).create(&place) {
@@ -580,13 +613,13 @@ impl HostSession {
     /// Neither file: the command never came to its end (`exit`, `set -e`), and the state before it stands (CMD-7). One
     /// without the other: writing failed half-way, and going on would lose variables.
     fn commit_state(&mut self, notes: &mut Vec<String>) -> Result<(), Error> {
-        if !self.state.exists() {
-            let state = self.state.display();
+        if !self.state.path().exists() {
+            let state = self.state.path().display();
             notes.push(format!("a command removed {state}, so the variables it set and the directory it left are lost"));
             return Ok(());
         }
         let lost = || Error::SaveState {
-            directory: self.state.clone(),
+            directory: self.state.path().to_owned(),
         };
         let saved = match self.read(&self.next_dir) {
             Ok(saved) => saved,
@@ -618,7 +651,7 @@ impl HostSession {
     /// A file system without room for another file looks like a command that never came to its end. It is the same to the
     /// shell, but not to the build: what the command set would be lost without a word.
     fn check_room(&self) -> Result<(), Error> {
-        let path = self.state.join("env.sh.next");
+        let path = self.state.path().join("env.sh.next");
         let made = fs::write(&path, b"").and_then(|()| fs::remove_file(&path));
         made.map_err(|source| Error::WriteState { path, source })
     }

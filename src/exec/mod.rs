@@ -14,13 +14,16 @@
 
 pub mod container;
 mod host;
+pub mod look;
 pub mod scripted;
 pub mod shell;
+mod terminal;
 
 /// Processes are below, because registries need some too: Docker's credential helpers.
 pub use crate::process;
 pub use container::{ContainerExecutor, ContainerSession};
 pub use host::{HostExecutor, HostSession};
+pub use terminal::Terminal;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -106,6 +109,30 @@ pub struct Mount {
     pub outside: PathBuf,
 }
 
+/// Which builds' containers are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// None.
+    #[default]
+    Never,
+    /// Those of builds that did not succeed.
+    OnFailure,
+    /// All.
+    Always,
+}
+
+impl Keep {
+    /// Whether a build that ended so is kept.
+    #[must_use]
+    pub const fn applies(self, succeeded: bool) -> bool {
+        match self {
+            Self::Never => false,
+            Self::OnFailure => !succeeded,
+            Self::Always => true,
+        }
+    }
+}
+
 /// A place where builds can run.
 pub trait Executor {
     /// What it opens.
@@ -155,6 +182,22 @@ pub trait Session {
 
     /// Passes on what background processes wrote meanwhile, without waiting for more.
     fn drain_background(&mut self, output: &Output) -> impl Future<Output = ()>;
+
+    /// Runs a shell for a person at the terminal, in the state that the last command left, until it ends or is told to.
+    /// What is changed in it is not the build's: the next command begins with the same state all the same.
+    fn enter(
+        &mut self,
+        terminal: &Terminal,
+        cancel: &mut Cancel,
+    ) -> impl Future<Output = Result<Exit, Error>>;
+
+    /// Asks `close` to keep the place for a person to look at, where it can be kept.
+    fn keep(&mut self) {}
+
+    /// Whether the place was kept: after `close`.
+    fn is_kept(&self) -> bool {
+        false
+    }
 
     /// Ends every process of the build and removes what the session made. Returns how many processes had to be ended.
     fn close(&mut self, output: &Output, cancel: &mut Cancel) -> impl Future<Output = usize>;

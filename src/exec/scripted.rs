@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount,
-    Output, Session,
+    Output, Session, Terminal,
 };
 use crate::event::Exit;
 
@@ -119,6 +119,10 @@ impl Session for ScriptedSession {
     }
 
     async fn drain_background(&mut self, _output: &Output) {}
+
+    async fn enter(&mut self, _terminal: &Terminal, _cancel: &mut Cancel) -> Result<Exit, Error> {
+        Ok(Exit::Exited(0))
+    }
 
     async fn close(&mut self, _output: &Output, _cancel: &mut Cancel) -> usize {
         std::mem::take(&mut self.leaked)

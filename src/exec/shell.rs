@@ -115,6 +115,51 @@ fn posix_prologue(directory: &OsStr, succeeding: bool, files: &StateFiles<'_>) -
     ])
 }
 
+/// Arguments between the shell program and the script of a shell for a person.
+#[must_use]
+pub const fn interactive_arguments(shell: &Shell) -> &'static [&'static str] {
+    match shell {
+        Shell::PowerShell => &["-NoLogo", "-NoProfile", "-NoExit", "-File"],
+        Shell::Posix(_) | Shell::Cmd => &[],
+    }
+}
+
+/// The script that becomes a shell for a person, in the state that the last command left.
+#[must_use]
+pub fn interactive_script(
+    shell: &Shell,
+    version: Version,
+    program: &Path,
+    directory: &OsStr,
+    succeeding: bool,
+    env: &Path,
+) -> Vec<u8> {
+    let nowhere = Path::new("/dev/null");
+    let files = StateFiles {
+        env,
+        next_env: nowhere,
+        next_dir: nowhere,
+        expanded: nowhere,
+    };
+    let prologue = match (version, shell) {
+        (Version::V0_1, _) => Vec::new(),
+        (Version::V0_2, Shell::PowerShell) => powershell_prologue(directory, succeeding, &files),
+        (Version::V0_2, _) => posix_prologue(directory, succeeding, &files),
+    };
+    if *shell == Shell::PowerShell {
+        return prologue;
+    }
+    let name = program.file_name().unwrap_or_default();
+    // What a person's own start-up files set is not what the build had.
+    let bare: &[u8] = match name.as_bytes() {
+        b"bash" => b" --norc",
+        b"zsh" => b" -f",
+        _ => b"",
+    };
+    let start = [b"exec ", &quote(program)[..], bare, b" -i"].concat();
+    [prologue, lines(&[b"set +a", &start])].concat()
+}
+
 /// The script that expands texts: for each one the status of the last command in it and the result, each ended by NUL.
 #[must_use]
 pub fn expand_script(

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -167,6 +168,17 @@ impl Recorder {
                 Err(_) => self.pending.clear(),
             }
         }
+    }
+
+    /// Waits until the sinks have written what was recorded, but no longer than `limit`, and goes on after that.
+    pub async fn settle(&mut self, limit: Duration) {
+        let written = async {
+            self.drain().await;
+            while self.progress.events.load(Ordering::Acquire) < self.sequence {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, written).await;
     }
 
     /// Waits until the sinks have written everything, but no longer than `limit`. Returns those that could not.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::{Error, ErrorKind, Progress, ProgressSender, Stop, Stored, Upload, hex};
+use crate::ownership::OwnedDirectory;
 
 /// Bytes copied at once.
 const BUFFER: usize = 256 * 1024;
@@ -26,16 +27,16 @@ pub struct DirectoryStore {
 /// on the way to it, as far as nothing was stored in them.
 #[derive(Debug)]
 pub struct Staging {
-    path: PathBuf,
+    directory: OwnedDirectory,
     made: Vec<PathBuf>,
 }
 
 impl Staging {
     /// Takes charge of a directory.
     #[must_use]
-    pub fn at(path: PathBuf) -> Self {
+    pub const fn at(directory: OwnedDirectory) -> Self {
         Self {
-            path,
+            directory,
             made: Vec::new(),
         }
     }
@@ -43,23 +44,28 @@ impl Staging {
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.directory.path()
     }
 
     /// Makes a directory and those above it.
     fn make(&mut self, directory: &Path) -> io::Result<()> {
-        let missing = directory
-            .ancestors()
-            .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists());
-        let missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
-        self.made.extend(missing.into_iter().rev());
-        fs::create_dir_all(directory)
+        make(directory, &mut self.made)
     }
+}
+
+/// Makes a directory and those above it, and says which were made.
+fn make(directory: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
+    let missing = directory
+        .ancestors()
+        .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists());
+    let missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+    made.extend(missing.into_iter().rev());
+    fs::create_dir_all(directory)
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = fs::remove_dir_all(self.directory.path());
         for made in self.made.iter().rev() {
             // One that holds something stays.
             let _ = fs::remove_dir(made);
@@ -89,13 +95,12 @@ impl DirectoryStore {
     }
 
     pub(super) fn make_staging_directory(&self) -> Result<Staging, Error> {
-        let path = self
-            .root
-            .join(format!(".runner-{}", uuid::Uuid::new_v4().simple()));
-        let mut staging = Staging::at(path.clone());
-        staging
-            .make(&path)
-            .map_err(|error| Error::io("make the directory", &path, error))?;
+        let mut made = Vec::new();
+        let failed = |error| Error::io("make the directory", &self.root, error);
+        make(&self.root, &mut made).map_err(failed)?;
+        let directory = OwnedDirectory::make_hidden_in(&self.root).map_err(failed)?;
+        let mut staging = Staging::at(directory);
+        staging.made = made;
         Ok(staging)
     }
 
@@ -127,7 +132,7 @@ impl DirectoryStore {
             if stop.is_requested() {
                 return Err(Error::stopped());
             }
-            let temporary = staging.path.join(number.to_string());
+            let temporary = staging.path().join(number.to_string());
             let (bytes, sha256) = if upload.consume {
                 let hashed = hash(&upload.source, progress, stop)?;
                 fs::rename(&upload.source, &temporary)

@@ -107,6 +107,41 @@ impl S3Store {
             .await
     }
 
+    /// Whether this key could be stored: begins an upload and gives it up. No object comes of it, none is replaced.
+    pub async fn try_writing(&self, key: &str) -> Result<(), Error> {
+        let client = self.client().await;
+        if client.config().region().is_none() {
+            return Err(no_region(&self.settings));
+        }
+        let context = ErrorContext {
+            bucket: self.settings.bucket.clone(),
+            key: key.to_owned(),
+            missing_profile: self.settings.missing_profile.clone(),
+        };
+        let mut request = client
+            .create_multipart_upload()
+            .bucket(&self.settings.bucket)
+            .key(key);
+        if let Some(key) = &self.settings.encryption_key {
+            request = request
+                .server_side_encryption(ServerSideEncryption::AwsKms)
+                .ssekms_key_id(key);
+        }
+        let begun = request.send().await;
+        let begun = begun.map_err(|error| context.service_error("begin to store", error))?;
+        let given_up = client
+            .abort_multipart_upload()
+            .bucket(&self.settings.bucket)
+            .key(key)
+            .set_upload_id(begun.upload_id().map(str::to_owned))
+            .send();
+        let given_up = given_up.await;
+        given_up.map_err(|error| {
+            context.service_error("give up the upload that was begun for", error)
+        })?;
+        Ok(())
+    }
+
     pub(super) async fn put(
         &self,
         uploads: Vec<Upload>,

@@ -12,8 +12,8 @@ use buildspec_runner::buildspec;
 use buildspec_runner::event::{BuildStarted, Event, EventKind, Exit, Grammar, StopReason};
 use buildspec_runner::exec::scripted::{ScriptedExecutor, ScriptedSession};
 use buildspec_runner::exec::{
-    Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount,
-    Output, Session,
+    Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Keep,
+    Mount, Output, Session, Terminal,
 };
 use buildspec_runner::phase::{CommandPhase, OnFailure, Phase, Status};
 use buildspec_runner::plan::plan;
@@ -103,6 +103,10 @@ impl Session for StoppableSession {
         self.scripted.drain_background(output).await;
     }
 
+    async fn enter(&mut self, terminal: &Terminal, cancel: &mut Cancel) -> Result<Exit, Error> {
+        self.scripted.enter(terminal, cancel).await
+    }
+
     async fn close(&mut self, output: &Output, cancel: &mut Cancel) -> usize {
         // Only where nobody asked before: what a second and a third wish do is a matter of the commands.
         if *cancel.borrow() == Escalation::None && self.late_wishes > 0 {
@@ -185,6 +189,8 @@ fn run(build: &Build, reason: StopReason, timeout: Duration) -> Told {
         started_at: Instant::now(),
         timeout,
         grace: Duration::from_millis(2),
+        keep: Keep::Never,
+        shell_on_failure: None,
     };
     let (collected, succeeding) = (Collected::default(), Arc::default());
     let events = collected.events();

@@ -180,6 +180,7 @@ async fn create(
                 engine: engine.clone(),
                 id: made.id,
                 image: executor.image.clone(),
+                build: executor.build().to_owned(),
             };
             Ok((container, bound))
         }
@@ -299,9 +300,8 @@ async fn start(
         inside: environment.source_directory.clone(),
         outside: executor.source_directory.clone(),
         bound,
-        elsewhere: executor
-            .temporary_directory
-            .join(format!("runner-{}", uuid::Uuid::new_v4().simple())),
+        temporary_directory: executor.temporary_directory.clone(),
+        elsewhere: None,
     };
     let last_words = LastWords::default();
     let streams = match attach(container, last_words.clone()).await {

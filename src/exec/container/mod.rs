@@ -15,13 +15,16 @@
 //! - When the conversation breaks, the session inside ends every process and gives files back to their owner.
 
 mod create;
+mod enter;
+pub mod leftovers;
 mod serve;
 mod session;
 mod transfer;
 mod wire;
 
 pub use create::{PullPolicy, SourceMount, Ulimit};
-pub use serve::{hold, serve};
+pub use enter::enter;
+pub use serve::{hold, look, serve};
 pub use session::ContainerSession;
 pub use wire::TunnelStream;
 
@@ -39,6 +42,16 @@ const PROGRAM: &str = "/codebuild/runner/bin/runner-container";
 
 /// Where a session keeps its state: in memory.
 const STATE_DIRECTORY: &str = "/codebuild/runner/state";
+
+/// Where the state of a build is whose container is kept: in memory too, and root's alone.
+const KEPT_DIRECTORY: &str = "/codebuild/runner/state/kept";
+
+/// Label with the build's id: `project:uuid`.
+pub const BUILD_LABEL: &str = "io.buildspec-runner.build";
+
+/// What names of containers that are kept begin with; the build's uuid follows. The engine can rename a container but not
+/// give it another label.
+const KEPT_NAME: &str = "runner-kept-";
 
 /// Says that the image's entry point ran what it was given, and has the number of that process.
 const READY_FILE: &str = "/codebuild/runner/state/ready";
@@ -90,6 +103,14 @@ pub struct ContainerExecutor {
     pub labels: Vec<(String, String)>,
 }
 
+impl ContainerExecutor {
+    /// The build's id.
+    fn build(&self) -> &str {
+        let label = self.labels.iter().find(|(name, _)| name == BUILD_LABEL);
+        label.map_or("", |(_, build)| build)
+    }
+}
+
 impl Executor for ContainerExecutor {
     type Session = ContainerSession;
 
@@ -97,6 +118,8 @@ impl Executor for ContainerExecutor {
 
     async fn open(&self, environment: Environment) -> Result<ContainerSession, Error> {
         let engine = Engine::connect(self.endpoint.clone()).await?;
+        // Beside the build: what it costs is what the engine takes to list a few containers.
+        tokio::spawn(leftovers::sweep(engine.clone(), crate::event::stamp()));
         create::open(self, engine, environment).await
     }
 }

@@ -13,7 +13,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
 use super::wire::{self, Answer, Request, Streams, TunnelStream, WireError, WireExit};
-use super::{READY_FILE, STATE_DIRECTORY};
+use super::{KEPT_DIRECTORY, READY_FILE, STATE_DIRECTORY};
 use crate::buildspec::model::{Shell, Version};
 use crate::exec::host::find_user;
 use crate::exec::{
@@ -44,6 +44,15 @@ pub async fn hold() -> io::Result<()> {
             _ = children.recv() => crate::process::clear_ended(),
         }
     }
+}
+
+/// Becomes the shell of a build whose container was kept, or that waits for its end. Returns only if that fails.
+/// `variables` are those of the exec.
+#[must_use]
+pub fn look(variables: &[(OsString, OsString)]) -> io::Error {
+    let kind = variables.iter().find(|(name, _)| name == "TERM");
+    let kind = kind.map(|(_, value)| value.as_os_str());
+    crate::exec::look::become_shell(Path::new(KEPT_DIRECTORY), kind)
 }
 
 /// The session: answers what is asked on standard input, on standard output, until the build ends or whoever asks is
@@ -80,6 +89,8 @@ struct Server {
     owner: (u32, u32),
     /// Whom the last command ran as, if not as root.
     user: Option<User>,
+    /// The container outlives the build.
+    kept: bool,
     cancel: watch::Sender<Escalation>,
 }
 
@@ -100,6 +111,7 @@ impl Server {
             source_directory: PathBuf::new(),
             owner: (0, 0),
             user: None,
+            kept: false,
             cancel,
         }
     }
@@ -120,6 +132,9 @@ impl Server {
             self.cancel.send_replace(Escalation::Kill);
             session.close(&output, &mut self.cancel.subscribe()).await;
             let _ = hand_over(&self.source_directory, self.owner);
+        }
+        if self.kept {
+            return;
         }
         let pid = fs::read_to_string(READY_FILE).ok();
         let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?));
@@ -163,10 +178,13 @@ impl Server {
                     WireError::Other(format!("could not give files back to their owner: {error}"))
                 })
             }
-            Request::Close => {
+            Request::SaveState => self.save_state().map(|()| Answer::Done),
+            Request::Close { keep } => {
+                let saved = if keep { self.save_state() } else { Ok(()) };
                 let closed = self.close().await;
                 let _ = hand_over(&self.source_directory, self.owner);
-                Ok(closed)
+                self.kept = keep && saved.is_ok();
+                saved.map(|()| closed)
             }
             // Heard by whoever reads requests.
             Request::Escalate(_) => Ok(Answer::Done),
@@ -288,6 +306,14 @@ impl Server {
         let (output, chunks) = mpsc::channel(OUTPUT_CHUNKS);
         passing_on(session.drain_background(&output), chunks, &mut self.answers).await;
         Ok(Answer::Done)
+    }
+
+    fn save_state(&self) -> Result<(), WireError> {
+        let session = self.session.as_ref().ok_or_else(not_open)?;
+        let saved = session.end_state().save(Path::new(KEPT_DIRECTORY));
+        saved.map_err(|error| {
+            WireError::Other(format!("could not write down the build's state: {error}"))
+        })
     }
 
     async fn close(&mut self) -> Answer {

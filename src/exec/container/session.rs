@@ -6,19 +6,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerState};
-use bollard::query_parameters::{KillContainerOptions, RemoveContainerOptionsBuilder};
+use bollard::query_parameters::{KillContainerOptions, RenameContainerOptionsBuilder};
 use tokio::io::WriteHalf;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::transfer;
 use super::wire::{self, Answer, Request, Streams, TunnelStream};
+use super::{KEPT_NAME, leftovers, transfer};
 use crate::engine::Engine;
 use crate::event::Exit;
 use crate::exec::{
     Cancel, Command, CommandEnd, Environment, Error, Escalation, ExpandFailure, Mount, Output,
-    Session,
+    Session, Terminal,
 };
+use crate::ownership::OwnedDirectory;
 
 /// How long the session inside may take to end what was to be ended by force. After that the container is ended.
 const AFTER_KILL: Duration = Duration::from_secs(8);
@@ -31,6 +32,10 @@ const MAX_LAST_WORDS: usize = 4096;
 
 /// One build in a container.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "none of them follows from another"
+)]
 pub struct ContainerSession {
     pub(super) container: Container,
     /// Moves the bytes of the conversation, and of tools.
@@ -42,11 +47,13 @@ pub struct ContainerSession {
     source: SourcePlace,
     /// Whether nothing ran since files were given back to their owner, and brought back.
     is_back: bool,
+    keep: bool,
+    kept: bool,
     closed: bool,
 }
 
 /// Where the source is on both sides.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct SourcePlace {
     /// The directory inside.
     pub(super) inside: PathBuf,
@@ -54,8 +61,10 @@ pub(super) struct SourcePlace {
     pub(super) outside: PathBuf,
     /// Whether both are one. Else what is inside is a copy, and has to come back.
     pub(super) bound: bool,
-    /// Where files from elsewhere in the container are put.
-    pub(super) elsewhere: PathBuf,
+    /// Where the directory for files from elsewhere in the container is made.
+    pub(super) temporary_directory: PathBuf,
+    /// That directory, once there are such files.
+    pub(super) elsewhere: Option<OwnedDirectory>,
 }
 
 /// A container that is this program's to remove.
@@ -64,6 +73,8 @@ pub(super) struct Container {
     pub(super) engine: Engine,
     pub(super) id: String,
     pub(super) image: String,
+    /// The build's id.
+    pub(super) build: String,
 }
 
 /// What this program in the container wrote to its standard error.
@@ -84,26 +95,27 @@ impl LastWords {
     }
 }
 
+impl SourcePlace {
+    fn clear(&mut self) {
+        if let Some(elsewhere) = self.elsewhere.take() {
+            let _ = std::fs::remove_dir_all(elsewhere.path());
+        }
+    }
+}
+
 impl Container {
     /// Removes the container with all that is in it.
     pub(super) async fn remove(&self) -> Result<(), crate::engine::Error> {
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true);
-        let removed = self
-            .engine
-            .api()
-            .remove_container(&self.id, Some(options.build()));
-        match timeout(ENGINE_LIMIT, removed).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                let error = crate::engine::Error::api("remove the build's container", error);
-                match error.status() {
-                    // Somebody else was faster.
-                    Some(404 | 409) => Ok(()),
-                    _ => Err(error),
-                }
-            }
-            Err(_) => Ok(()),
-        }
+        leftovers::remove(&self.engine, &self.id).await
+    }
+
+    /// Gives the container the name of one that is kept: from then on no sweep takes it for abandoned.
+    async fn mark_kept(&self) -> bool {
+        let uuid = self.build.rsplit(':').next().unwrap_or_default();
+        let name = format!("{KEPT_NAME}{uuid}");
+        let options = RenameContainerOptionsBuilder::default().name(&name).build();
+        let renamed = self.engine.api().rename_container(&self.id, options);
+        matches!(timeout(ENGINE_LIMIT, renamed).await, Ok(Ok(())))
     }
 
     async fn kill(&self) {
@@ -167,6 +179,8 @@ impl ContainerSession {
             grace: environment.grace,
             source,
             is_back: false,
+            keep: false,
+            kept: false,
             closed: false,
         };
         let request = Request::Open {
@@ -281,14 +295,30 @@ impl ContainerSession {
     }
 
     /// Copies what a build left outside of its source. What is not there will not be found there either.
-    async fn bring_elsewhere(&self, inside: &Path) -> Result<(), Error> {
+    async fn bring_elsewhere(&mut self, inside: &Path) -> Result<(), Error> {
         if inside == Path::new("/") {
             return Err(Error::InContainer {
                 message: "artifacts are looked for in all of the container, from `/` on: name a directory".to_owned(),
             });
         }
         let relative = inside.strip_prefix("/").unwrap_or(inside);
-        let outside = self.source.elsewhere.join(relative);
+        let elsewhere = match self.source.elsewhere.take() {
+            Some(made) => made,
+            None => {
+                OwnedDirectory::make_in(&self.source.temporary_directory).map_err(|source| {
+                    Error::System {
+                        doing: "make a directory for files of the container",
+                        source,
+                    }
+                })?
+            }
+        };
+        let outside = self
+            .source
+            .elsewhere
+            .insert(elsewhere)
+            .path()
+            .join(relative);
         transfer::fetch(&self.container, inside, &outside).await?;
         Ok(())
     }
@@ -437,10 +467,12 @@ impl Session for ContainerSession {
                 self.bring_elsewhere(start).await?;
             }
         }
-        mounts.push(Mount {
-            inside: PathBuf::from("/"),
-            outside: self.source.elsewhere.clone(),
-        });
+        if let Some(elsewhere) = &self.source.elsewhere {
+            mounts.push(Mount {
+                inside: PathBuf::from("/"),
+                outside: elsewhere.path().to_owned(),
+            });
+        }
         Ok(mounts)
     }
 
@@ -451,22 +483,44 @@ impl Session for ContainerSession {
             .await;
     }
 
+    async fn enter(&mut self, terminal: &Terminal, cancel: &mut Cancel) -> Result<Exit, Error> {
+        match self.ask(&Request::SaveState, &[]).await? {
+            (Answer::Done, _) => {}
+            (other, _) => return Err(self.unexpected(other)),
+        }
+        let Container { engine, id, .. } = &self.container;
+        super::enter(engine, id, terminal, cancel).await
+    }
+
+    fn keep(&mut self) {
+        self.keep = true;
+    }
+
+    fn is_kept(&self) -> bool {
+        self.kept
+    }
+
     async fn close(&mut self, output: &Output, cancel: &mut Cancel) -> usize {
         if self.closed {
             return 0;
         }
         let limit = self.grace.saturating_add(AFTER_KILL).min(ENGINE_LIMIT);
-        let answer = timeout(limit, self.exchange(&Request::Close, &[], output, cancel));
-        let ended = match answer.await {
-            Ok(Ok((Answer::Closed(ended), _))) => ended,
-            _ => 0,
+        let request = Request::Close { keep: self.keep };
+        let answer = timeout(limit, self.exchange(&request, &[], output, cancel));
+        let (ended, is_sound) = match answer.await {
+            Ok(Ok((Answer::Closed(ended), _))) => (ended, true),
+            _ => (0, false),
         };
         // Also after a failure or a stop. Mounted files were given back by the session inside.
         if !self.source.bound {
             let _ = self.bring_source_back().await;
         }
-        let _ = self.container.remove().await;
-        let _ = std::fs::remove_dir_all(&self.source.elsewhere);
+        // A container whose session is gone cannot be entered.
+        self.kept = self.keep && is_sound && self.container.mark_kept().await;
+        if !self.kept {
+            let _ = self.container.remove().await;
+        }
+        self.source.clear();
         self.closed = true;
         ended
     }
@@ -479,7 +533,7 @@ impl Drop for ContainerSession {
             return;
         }
         let container = self.container.clone();
-        let _ = std::fs::remove_dir_all(&self.source.elsewhere);
+        self.source.clear();
         // No runtime can be waited for in here; this one is of its own, and ends.
         let removing = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -71,8 +71,13 @@ pub(super) enum Request {
     Drain,
     /// Give the files of the source back to their owner.
     HandOver,
+    /// Write down what the last command left, for a shell.
+    SaveState,
     /// End everything.
-    Close,
+    Close {
+        /// Whether the container stays.
+        keep: bool,
+    },
     /// How urgently the command that runs is asked to end: 1 asked, 2 forced.
     Escalate(u8),
 }

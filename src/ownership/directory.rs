@@ -1,0 +1,223 @@
+//! Directories that are locked as long as their owner lives.
+//!
+//! The lock is the kernel's (`flock`), on the directory itself: it ends with the process however that ends, and it holds
+//! across PID namespaces. Where a file system has no locks nothing is ever taken for abandoned.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{FlockOperation, Mode, OFlags, fstat, open};
+
+/// What names of private directories begin with; 32 hexadecimal digits follow.
+const PREFIX: &str = "runner-";
+
+/// A private directory of this process. It does not go away by itself.
+#[derive(Debug)]
+pub struct OwnedDirectory {
+    path: PathBuf,
+    /// Held for as long as this lives; `None` where there are no locks.
+    _lock: Option<OwnedFd>,
+}
+
+impl OwnedDirectory {
+    /// Makes one with a name of its own in `parent`, which only this user can look into.
+    pub fn make_in(parent: &Path) -> io::Result<Self> {
+        Self::make(parent.join(name()))
+    }
+
+    /// Makes one with a hidden name of its own in `parent`, with the permissions that directories have by default.
+    pub fn make_hidden_in(parent: &Path) -> io::Result<Self> {
+        Self::make_with(parent.join(format!(".{}", name())), 0o777)
+    }
+
+    /// Makes one here, which only this user can look into.
+    pub fn make(path: PathBuf) -> io::Result<Self> {
+        Self::make_with(path, 0o700)
+    }
+
+    fn make_with(path: PathBuf, mode: u32) -> io::Result<Self> {
+        loop {
+            DirBuilder::new().mode(mode).create(&path)?;
+            match lock(&path, FlockOperation::LockExclusive) {
+                Ok(lock) if is_at(&lock, &path) => {
+                    return Ok(Self {
+                        path,
+                        _lock: Some(lock),
+                    });
+                }
+                // Before it was locked somebody who clears up has taken it for abandoned.
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => return Ok(Self { path, _lock: None }),
+            }
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn name() -> String {
+    format!("{PREFIX}{}", uuid::Uuid::new_v4().simple())
+}
+
+fn is_ours(name: &str) -> bool {
+    let name = name.strip_prefix('.').unwrap_or(name);
+    name.strip_prefix(PREFIX).is_some_and(|rest| {
+        rest.len() == 32
+            && rest
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    })
+}
+
+fn lock(path: &Path, how: FlockOperation) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    let directory = open(path, flags, Mode::empty())?;
+    rustix::fs::flock(&directory, how)?;
+    Ok(directory)
+}
+
+/// Whether what is open is still what has that name.
+fn is_at(directory: &OwnedFd, path: &Path) -> bool {
+    match (fstat(directory), fs::symlink_metadata(path)) {
+        (Ok(open), Ok(there)) => (open.st_dev, open.st_ino) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// A directory whose owner is gone. Nobody else clears it away as long as this lives.
+#[derive(Debug)]
+pub struct AbandonedDirectory {
+    /// Where it is.
+    pub path: PathBuf,
+    /// When something was last put in it or taken away.
+    pub modified: Option<SystemTime>,
+    _lock: OwnedFd,
+}
+
+impl AbandonedDirectory {
+    /// Removes it with all that is in it.
+    pub fn remove(self) -> io::Result<()> {
+        fs::remove_dir_all(&self.path)
+    }
+}
+
+/// The directories in `parent` that this program made for this user, and whose owners are gone.
+#[must_use]
+pub fn abandoned(parent: &Path) -> Vec<AbandonedDirectory> {
+    let user = rustix::process::getuid().as_raw();
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_ours))
+        .filter_map(|entry| {
+            let path = entry.path();
+            let found = fs::symlink_metadata(&path).ok()?;
+            if !found.is_dir() || found.uid() != user {
+                return None;
+            }
+            let lock = lock(&path, FlockOperation::NonBlockingLockExclusive).ok()?;
+            let modified = found.modified().ok();
+            is_at(&lock, &path).then_some(AbandonedDirectory {
+                path,
+                modified,
+                _lock: lock,
+            })
+        })
+        .collect()
+}
+
+/// Removes what [`abandoned`] finds, as far as it can be removed.
+pub fn sweep(parent: &Path) {
+    for directory in abandoned(parent) {
+        let _ = directory.remove();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn names_are_told_from_others() {
+        assert!(is_ours(&name()) && is_ours(&format!(".{}", name())));
+        let digits = "0".repeat(32);
+        for other in [
+            format!("runner-{digits}0"),
+            format!("runner-{}", "G".repeat(32)),
+            format!("other-{digits}"),
+            "runner-".to_owned(),
+            "runner-tests".to_owned(),
+        ] {
+            assert!(!is_ours(&other), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_owned_stays_and_what_is_abandoned_goes() {
+        let place = tempfile::tempdir().unwrap();
+        let mine = OwnedDirectory::make_in(place.path()).unwrap();
+        let hidden = OwnedDirectory::make_hidden_in(place.path()).unwrap();
+        let dropped = OwnedDirectory::make_in(place.path()).unwrap();
+        fs::write(dropped.path().join("env.sh"), "SECRET=1").unwrap();
+        let gone = dropped.path().to_owned();
+        drop(dropped);
+        let other = place.path().join("runner-tests");
+        fs::create_dir(&other).unwrap();
+        let link = place.path().join(name());
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        let found = abandoned(place.path());
+        assert_eq!(found.len(), 1);
+        // Whoever looks holds it: nobody else finds it meanwhile.
+        assert!(abandoned(place.path()).is_empty());
+        drop(found);
+        sweep(place.path());
+        assert!(!gone.exists());
+        assert!(mine.path().is_dir() && hidden.path().is_dir());
+        assert!(other.is_dir() && link.is_symlink());
+        let path = mine.path().to_owned();
+        drop((mine, hidden));
+        sweep(place.path());
+        assert!(!path.exists());
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn whoever_makes_a_directory_has_it_whatever_is_swept_meanwhile() {
+        let place = tempfile::tempdir().unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    sweep(place.path());
+                }
+            });
+            for _ in 0..2000 {
+                let made = OwnedDirectory::make_in(place.path());
+                let written = made.and_then(|made| fs::write(made.path().join("env.sh"), ""));
+                if written.is_err() {
+                    over.store(true, Ordering::Relaxed);
+                }
+                written.unwrap();
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn a_directory_that_is_there_is_nobody_elses() {
+        let place = tempfile::tempdir().unwrap();
+        let mine = OwnedDirectory::make_in(place.path()).unwrap();
+        let again = OwnedDirectory::make(mine.path().to_owned());
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+}
