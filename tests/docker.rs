@@ -148,49 +148,115 @@ fn copy_project(buildspec: Option<&Path>) -> Sandbox {
     sandbox
 }
 
-// CMD-1, CMD-2, ENV-5, ART-11, ART-15, LOG-15: the main job, from a commit to an image and a file for the deploy stage.
+/// Where the main job runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    /// On the host, with the command lines of AWS and Docker.
+    Host,
+    /// On a host that has neither.
+    BareHost,
+    /// In a container with Docker's command line and the engine's socket.
+    EngineSocket,
+    /// In a container of an image with nothing but busybox.
+    Busybox,
+}
+
+/// A directory with the programs that commands of the main job use, and neither `aws` nor `docker`.
+fn few_programs(sandbox: &Sandbox) -> std::path::PathBuf {
+    let directory = sandbox.path("few");
+    fs::create_dir(&directory).expect("a directory can be made");
+    for program in ["sh", "cut", "cat", "printf", "git"] {
+        let found = Command::new("sh")
+            .args([
+                "-c",
+                &format!("command -v {program} || echo /usr/bin/{program}"),
+            ])
+            .bounded_output()
+            .expect("sh can be started");
+        let found = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+        let found = Path::new(&found);
+        let found = if found.is_absolute() {
+            found.to_owned()
+        } else {
+            Path::new("/usr/bin").join(program)
+        };
+        std::os::unix::fs::symlink(found, directory.join(program)).expect("a link");
+    }
+    directory
+}
+
+// CMD-1, CMD-2, ENV-5, ART-11, ART-15, LOG-15, REG-10, TOOL-1, CTR-7: the main job, from a commit to an image and a file for
+// the deploy stage, unchanged in every place that it can run in.
 #[test]
 fn an_image_goes_to_ecr_and_its_definition_to_s3() {
     let Some(endpoint) = services("the build for Amazon ECS") else {
         return;
     };
+    let images = ["RUNNER_TEST_IMAGE", "RUNNER_TEST_BUSYBOX"].map(std::env::var);
+    let [Ok(debian), Ok(busybox)] = images else {
+        return skipped(
+            "the build for Amazon ECS",
+            "no images; tests/run makes them",
+        );
+    };
     import_base();
     let bucket = Bucket::new(&endpoint, "ecs-artifacts");
-    let sandbox = copy_project(None);
-    let commit = commit(&sandbox);
-    let arguments = [
-        "run",
-        "--log-format",
-        "codebuild",
-        "--packaging",
-        "zip",
-        "--artifacts",
-        "s3://ecs-artifacts/my-pipeline",
-        "--project",
-        "my-ecs-app",
-        "--events",
-        "../events.jsonl",
-        "-v",
-    ];
-    let ran = run(&sandbox, &endpoint, &arguments)
-        .expect(0)
-        .stdout_has("\nLogin Succeeded\n");
-    let image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/my-ecs-app";
-    let tag = &commit[..12];
-    let page = expect_image(
-        &sandbox,
-        image,
-        tag,
-        &ran.stdout,
-        &["cat", "/srv/www/index.html", "/srv/www/built.txt"],
-    );
-    assert_eq!(page, "<h1>my-ecs-app</h1>\nbuilt\n");
-    let definitions = stored_file(&bucket, "my-pipeline/my-ecs-app", "imagedefinitions.json");
-    let expected = format!(r#"[{{"name":"my-ecs-app-container","imageUri":"{image}:{tag}"}}]"#);
-    assert_eq!(definitions, expected);
-    let events = fs::read_to_string(sandbox.path("events.jsonl")).expect("it was written");
-    assert!(!format!("{}{}{events}", ran.stdout, ran.stderr).contains(TOKEN));
-    assert!(sandbox.leftovers().is_empty());
+    let docker_program = "/usr/bin/docker:/usr/bin/docker:ro";
+    for way in [Way::Host, Way::BareHost, Way::EngineSocket, Way::Busybox] {
+        let sandbox = copy_project(None).file("way", format!("{way:?}"));
+        let commit = commit(&sandbox);
+        let key = format!("my-pipeline-{way:?}");
+        let place = format!("s3://ecs-artifacts/{key}");
+        let mut arguments = vec!["run", "--log-format", "codebuild", "--packaging", "zip"];
+        arguments.extend(["--artifacts", &place, "--project", "my-ecs-app", "-v"]);
+        arguments.extend(["--events", "../events.jsonl"]);
+        let path = match way {
+            Way::BareHost => Some(format!("PATH={}", few_programs(&sandbox).display())),
+            _ => None,
+        };
+        match way {
+            Way::Host => {}
+            Way::BareHost => arguments.extend(["--env", path.as_deref().unwrap_or_default()]),
+            Way::EngineSocket => {
+                arguments.extend([
+                    "--image",
+                    &debian,
+                    "--engine-socket",
+                    "--volume",
+                    docker_program,
+                ]);
+                arguments.extend(["--env", "DOCKER_BUILDKIT=0"]);
+            }
+            Way::Busybox => arguments.extend(["--image", &busybox]),
+        }
+        let ran = run(&sandbox, &endpoint, &arguments)
+            .expect(0)
+            .stdout_has("Login Succeeded\n");
+        let image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/my-ecs-app";
+        let tag = &commit[..12];
+        let page = expect_image(
+            &sandbox,
+            image,
+            tag,
+            &ran.stdout,
+            &["cat", "/srv/www/index.html", "/srv/www/built.txt"],
+        );
+        assert_eq!(page, "<h1>my-ecs-app</h1>\nbuilt\n", "{way:?}");
+        let definitions = stored_file(
+            &bucket,
+            &format!("{key}/my-ecs-app"),
+            "imagedefinitions.json",
+        );
+        let expected = format!(r#"[{{"name":"my-ecs-app-container","imageUri":"{image}:{tag}"}}]"#);
+        assert_eq!(definitions, expected, "{way:?}");
+        let events = fs::read_to_string(sandbox.path("events.jsonl")).expect("it was written");
+        assert!(!format!("{}{}{events}", ran.stdout, ran.stderr).contains(TOKEN));
+        assert!(
+            sandbox.leftovers().is_empty(),
+            "{way:?}: {:?}",
+            sandbox.leftovers()
+        );
+    }
 }
 
 // CMD-1, ENV-5: the buildspec of AWS's own user guide, as it stands there.

@@ -365,6 +365,10 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) request: RequestArgs,
 
+    /// Offer no `aws` and `docker` of runner's own where a build's environment has none
+    #[arg(long, help_heading = "Environment")]
+    pub(super) no_tools: bool,
+
     /// Leave Docker's configuration to the build as it is: no tokens for Amazon ECR
     #[arg(long, help_heading = "Environment")]
     pub(super) no_ecr_login: bool,

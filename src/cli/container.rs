@@ -3,13 +3,20 @@
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
 
 use super::args::{ContainerArgs, ExecutorArg, RequestArgs};
-use super::{complain, engine, machine, mistake};
+use super::{aws, complain, engine, machine, mistake};
+use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
 use crate::engine::Endpoint;
+use crate::exec::container::TunnelStream;
 use crate::exec::{ContainerExecutor, container, process};
 use crate::ownership::Owner;
+use crate::registry;
+use crate::tool::{self, Backend, Logins};
 
 /// AWS's own names of build images, and where AWS publishes those images for everybody.
 const PUBLISHED: &[(&str, &str)] = &[
@@ -97,6 +104,7 @@ pub(super) fn executor(
     image: String,
     directory: &Path,
     build_id: &str,
+    has_tools: bool,
 ) -> Result<ContainerExecutor, String> {
     let container = &args.container;
     let endpoint = Endpoint::find(&engine::settings()).map_err(|error| error.to_string())?;
@@ -108,7 +116,9 @@ pub(super) fn executor(
     let program = process::this_program()
         .and_then(|program| program.canonicalize().ok())
         .ok_or("this program cannot find itself, to bring itself into the container")?;
+    let tools = has_tools.then(|| serve_tools(endpoint.clone(), args));
     Ok(ContainerExecutor {
+        tools,
         endpoint,
         image,
         pull: container.pull.into(),
@@ -145,6 +155,29 @@ pub(super) fn labels(build_id: &str) -> Vec<(String, String)> {
     let mut labels = vec![(container::BUILD_LABEL.to_owned(), build_id.to_owned())];
     labels.extend(Owner::this().iter().flat_map(Owner::labels));
     labels
+}
+
+/// Connections of tools that wait to be served; more at once than any build has.
+const WAITING_TOOLS: usize = 64;
+
+/// Serves what tools in the container ask for, for as long as the build lives (TOOL-1).
+fn serve_tools(endpoint: Endpoint, args: &RequestArgs) -> mpsc::Sender<TunnelStream> {
+    let (connections, mut next) = mpsc::channel::<TunnelStream>(WAITING_TOOLS);
+    let settings = AwsSettings {
+        region: args.region.clone(),
+        profile: args.profile.clone(),
+        missing_profile: aws::missing_profile(args.profile.as_deref()),
+    };
+    let _registries = registry::Settings::new(machine::variables(), settings);
+    let backend = Arc::new(Backend::new(endpoint, Logins::in_memory()));
+    tokio::spawn(async move {
+        while let Some(connection) = next.recv().await {
+            let backend = Arc::clone(&backend);
+            // What is wrong with a connection is seen at its other end.
+            tokio::spawn(async move { drop(Box::pin(tool::serve(connection, &backend)).await) });
+        }
+    });
+    connections
 }
 
 /// A volume whose source is a path, absolute, as engines want it.

@@ -21,7 +21,7 @@ use crate::build::{ExitCode, Finished, Prepared, StopSignals, World, drive};
 use crate::env::EnvironmentVariable;
 use crate::event::BuildStarted;
 use crate::exec::{Executor, HostExecutor, Keep, Terminal, process};
-use crate::ownership;
+use crate::ownership::{self, OwnedDirectory};
 use crate::plan::ArtifactLocation;
 use crate::registry::Settings;
 use crate::registry::isolated::{self, Isolated};
@@ -29,6 +29,7 @@ use crate::sink::{
     CodebuildLog, Console, ConsoleFormat, JsonLines, Pretty, Recorder, Sink, SinkFailure,
 };
 use crate::store::{DirectoryStore, S3Settings, S3Store, Store};
+use crate::tool;
 
 /// Runs a build.
 pub(super) fn run(args: RunArgs) -> ExitCode {
@@ -127,10 +128,10 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
         Ok(image) => image,
         Err(mistake) => return usage(&mistake),
     };
-    // It goes away when this function returns: after the build, whatever came of it.
-    let _docker_config = match &mut loaded.plan {
+    // They go away when this function returns: after the build, whatever came of it.
+    let _offered = match &mut loaded.plan {
         // What is in a container has none of this machine's files.
-        Ok(plan) if !args.no_ecr_login && image.is_none() => docker_config(&mut plan.environment),
+        Ok(plan) if image.is_none() => Some(offer(&args, &mut plan.environment)),
         _ => None,
     };
     let shell_on_failure = match shell_on_failure(&args) {
@@ -166,7 +167,13 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
         }
         Some(image) => {
             let build_id = format!("{}:{}", loaded.request.project, loaded.request.build_uuid);
-            match container::executor(&args.request, image, &loaded.directory, &build_id) {
+            match container::executor(
+                &args.request,
+                image,
+                &loaded.directory,
+                &build_id,
+                !args.no_tools,
+            ) {
                 Ok(executor) => {
                     Box::pin(surroundings.drive(executor, loaded, started_at, wanted)).await
                 }
@@ -270,17 +277,58 @@ impl Surroundings {
     }
 }
 
+/// What a build on this machine has of runner's own, beside its state.
+struct Offered {
+    _docker_config: Option<Isolated>,
+    tools: Option<OwnedDirectory>,
+}
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        if let Some(tools) = self.tools.take() {
+            let _ = std::fs::remove_dir_all(tools.path());
+        }
+    }
+}
+
+/// Makes what a build on this machine is offered, and leads its variables there.
+fn offer(args: &RunArgs, environment: &mut Vec<EnvironmentVariable>) -> Offered {
+    let docker_config = (!args.no_ecr_login)
+        .then(|| docker_config(environment))
+        .flatten();
+    let tools = (!args.no_tools).then(|| tools(environment)).flatten();
+    Offered {
+        _docker_config: docker_config,
+        tools,
+    }
+}
+
+/// Puts our own `aws` and `docker` at the end of PATH (TOOL-1). A build that has them already misses nothing without.
+fn tools(environment: &mut [EnvironmentVariable]) -> Option<OwnedDirectory> {
+    let directory = OwnedDirectory::make_in(&machine::private_directory()).ok()?;
+    if tool::link_into(directory.path(), &process::this_program_for_others()?).is_err() {
+        let _ = std::fs::remove_dir_all(directory.path());
+        return None;
+    }
+    for variable in environment
+        .iter_mut()
+        .filter(|variable| variable.name == "PATH")
+    {
+        variable.value.push(":");
+        variable.value.push(directory.path());
+    }
+    Some(directory)
+}
+
 /// Gives a build a Docker configuration of its own, in which this program has the credentials (REG-10), unless somebody has
 /// said which configuration it is to use. Without one the build runs as well, and logs in by itself.
 fn docker_config(environment: &mut Vec<EnvironmentVariable>) -> Option<Isolated> {
     if !isolated::is_wanted(environment) {
         return None;
     }
-    let directory = machine::private_directory()
-        .join(format!("runner-docker-{}", uuid::Uuid::new_v4().simple()));
     let user = Settings::new(machine::variables(), AwsSettings::default()).docker_config;
     let made = Isolated::make(
-        directory,
+        &machine::private_directory(),
         user.as_deref(),
         &process::this_program_for_others()?,
     );

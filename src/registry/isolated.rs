@@ -18,6 +18,7 @@ use super::docker_config::{DockerConfig, OUR_HELPER};
 use super::error::Error;
 use super::private;
 use crate::env::{EnvironmentVariable, Origin};
+use crate::ownership::OwnedDirectory;
 
 /// The variable that names Docker's configuration.
 pub const VARIABLE: &str = "DOCKER_CONFIG";
@@ -37,29 +38,31 @@ const OF_CREDENTIALS: &[&str] = &["auths", "credsStore", "credHelpers"];
 /// A configuration of one build. It goes away with the value.
 #[derive(Debug)]
 pub struct Isolated {
-    directory: PathBuf,
+    directory: OwnedDirectory,
 }
 
 impl Isolated {
-    /// Makes one. `directory` is made, and closed to others; `user` is the user's own configuration, if there can be one;
-    /// `program` is this program.
-    pub fn make(directory: PathBuf, user: Option<&Path>, program: &Path) -> Result<Self, Error> {
+    /// Makes one, in a directory in `place` that is closed to others; `user` is the user's own configuration, if there can
+    /// be one; `program` is this program.
+    pub fn make(place: &Path, user: Option<&Path>, program: &Path) -> Result<Self, Error> {
         let config = match user {
             Some(user) => DockerConfig::read(user, None)?,
             None => DockerConfig::default(),
         };
         let doing = "make a Docker configuration for this build in";
         // From here on, whatever happens, it is removed.
+        let directory =
+            OwnedDirectory::make_in(place).map_err(|error| Error::file(doing, place, error))?;
         let isolated = Self { directory };
         isolated
             .fill(&config, user, program)
-            .map_err(|error| Error::file(doing, &isolated.directory, error))?;
+            .map_err(|error| Error::file(doing, isolated.directory.path(), error))?;
         Ok(isolated)
     }
 
     fn fill(&self, config: &DockerConfig, user: Option<&Path>, program: &Path) -> io::Result<()> {
         let (own, bin) = (self.config(), self.bin());
-        for directory in [&self.directory, &own, &bin] {
+        for directory in [&own, &bin] {
             private::directory(directory)?;
         }
         symlink(program, bin.join(HELPER_NAME))?;
@@ -76,13 +79,13 @@ impl Isolated {
     /// For `DOCKER_CONFIG`.
     #[must_use]
     pub fn config(&self) -> PathBuf {
-        self.directory.join("config")
+        self.directory.path().join("config")
     }
 
     /// For the end of PATH.
     #[must_use]
     pub fn bin(&self) -> PathBuf {
-        self.directory.join("bin")
+        self.directory.path().join("bin")
     }
 
     /// Makes it the configuration of a build with these variables.
@@ -113,7 +116,7 @@ impl Isolated {
 impl Drop for Isolated {
     fn drop(&mut self) {
         // Links go, not what they lead to.
-        let _ = std::fs::remove_dir_all(&self.directory);
+        let _ = std::fs::remove_dir_all(self.directory.path());
     }
 }
 
@@ -188,9 +191,9 @@ mod tests {
         std::fs::write(user.join("cli-plugins"), "").unwrap();
         let text = r#"{"proxies": {}, "auths": {"h": {"auth": "c2VjcmV0"}}, "currentContext": "c", "credsStore": "desktop", "credHelpers": {"x": "y"}}"#;
         std::fs::write(user.join("config.json"), text).unwrap();
-        let directory = place.path().join("build");
         let program = Path::new("/bin/sh");
-        let isolated = Isolated::make(directory.clone(), Some(&user), program).unwrap();
+        let isolated = Isolated::make(place.path(), Some(&user), program).unwrap();
+        let directory = isolated.directory.path().to_owned();
         let own: Value =
             serde_json::from_slice(&std::fs::read(isolated.config().join("config.json")).unwrap())
                 .unwrap();
@@ -224,24 +227,22 @@ mod tests {
     fn a_user_without_configuration_gives_none() {
         let place = tempfile::tempdir().unwrap();
         for user in [None, Some(place.path().join("nowhere"))] {
-            let directory = place.path().join("build");
             let isolated =
-                Isolated::make(directory, user.as_deref(), Path::new("/bin/sh")).unwrap();
+                Isolated::make(place.path(), user.as_deref(), Path::new("/bin/sh")).unwrap();
             assert_eq!(made_from(&isolated.config()), Some(MadeFrom { user }));
         }
         let broken = place.path().join("broken");
         std::fs::create_dir(&broken).unwrap();
         std::fs::write(broken.join("config.json"), "{").unwrap();
-        let directory = place.path().join("build");
-        assert!(Isolated::make(directory.clone(), Some(&broken), Path::new("/bin/sh")).is_err());
-        assert!(!directory.exists());
+        assert!(Isolated::make(place.path(), Some(&broken), Path::new("/bin/sh")).is_err());
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn variables_lead_to_it_unless_somebody_said_otherwise() {
-        let isolated = Isolated {
-            directory: "/nowhere/b".into(),
-        };
+        let place = tempfile::tempdir().unwrap();
+        let isolated = Isolated::make(place.path(), None, Path::new("/bin/sh")).unwrap();
+        let own = isolated.directory.path();
         let mut environment = vec![
             variable("A", "1", Origin::Environment),
             variable("DOCKER_CONFIG", "/user", Origin::Environment),
@@ -254,8 +255,8 @@ mod tests {
             .map(|variable| variable.name.clone())
             .collect();
         assert_eq!(names, ["A", "DOCKER_CONFIG", "PATH"]);
-        assert_eq!(environment[1].value, "/nowhere/b/config");
-        assert_eq!(environment[2].value, "/bin:/nowhere/b/bin");
+        assert_eq!(environment[1].value, own.join("config"));
+        assert_eq!(environment[2].value, *format!("/bin:{}/bin", own.display()));
         for origin in [Origin::Buildspec, Origin::Project, Origin::StartBuild] {
             assert!(!is_wanted(&[variable("DOCKER_CONFIG", "/x", origin)]));
         }

@@ -315,6 +315,7 @@ async fn start(
         environment,
         source,
         executor.owner,
+        executor.tools.clone(),
     );
     match session.await {
         Err(error) => Err(explain(container, error).await),

@@ -19,6 +19,7 @@ mod enter;
 pub mod leftovers;
 mod serve;
 mod session;
+mod tools;
 mod transfer;
 mod wire;
 
@@ -30,6 +31,8 @@ pub use wire::TunnelStream;
 
 use std::path::PathBuf;
 
+use tokio::sync::mpsc;
+
 use super::{Environment, Error, Executor};
 use crate::engine::{Endpoint, Engine};
 
@@ -39,6 +42,21 @@ pub const CONTAINER_NAME: &str = "runner-container";
 
 /// This program, in a container.
 const PROGRAM: &str = "/codebuild/runner/bin/runner-container";
+
+/// The end of PATH in a container: this program under the names of tools.
+const TOOL_DIRECTORY: &str = "/codebuild/runner/tools";
+
+/// Where tools find the session that carries their streams out.
+const TOOL_SOCKET: &str = "/codebuild/runner/tools/socket";
+
+/// Docker's configuration in a container: it has our credential helper.
+const DOCKER_DIRECTORY: &str = "/codebuild/runner/docker";
+
+/// Names under which this program is a tool.
+const TOOLS: &[&str] = &["aws", "docker", "docker-credential-runner"];
+
+/// Variable with [`TOOL_SOCKET`].
+pub const TOOL_VARIABLE: &str = "RUNNER_TOOL_SOCKET";
 
 /// Where a session keeps its state: in memory.
 const STATE_DIRECTORY: &str = "/codebuild/runner/state";
@@ -99,6 +117,8 @@ pub struct ContainerExecutor {
     pub program: PathBuf,
     /// Who the files of the source belong to: user and group.
     pub owner: (u32, u32),
+    /// Where connections of tools in the container go to be served; nowhere, and there are no tools of ours.
+    pub tools: Option<mpsc::Sender<TunnelStream>>,
     /// Labels of everything that is made.
     pub labels: Vec<(String, String)>,
 }

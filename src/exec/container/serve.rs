@@ -12,8 +12,8 @@ use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
-use super::wire::{self, Answer, Request, Streams, TunnelStream, WireError, WireExit};
-use super::{KEPT_DIRECTORY, READY_FILE, STATE_DIRECTORY};
+use super::wire::{self, Answer, Opener, Request, Streams, TunnelStream, WireError, WireExit};
+use super::{KEPT_DIRECTORY, READY_FILE, STATE_DIRECTORY, tools};
 use crate::buildspec::model::{Shell, Version};
 use crate::exec::host::find_user;
 use crate::exec::{
@@ -64,7 +64,7 @@ pub async fn serve(variables: Vec<(OsString, OsString)>) -> io::Result<()> {
         return Ok(());
     };
     let (requests, answers) = tokio::io::split(conversation);
-    let mut server = Server::new(requests, answers, variables);
+    let mut server = Server::new(requests, answers, variables, streams.opener());
     let ended = server.serve().await;
     server.leave().await;
     ended
@@ -79,6 +79,8 @@ fn standard_output() -> io::Result<pipe::Sender> {
 }
 
 struct Server {
+    /// The way out for tools.
+    outside: Opener,
     requests: mpsc::Receiver<(Request, Vec<u8>)>,
     /// Ends whoever reads requests.
     reader: tokio::task::JoinHandle<()>,
@@ -99,10 +101,12 @@ impl Server {
         requests: ReadHalf<TunnelStream>,
         answers: WriteHalf<TunnelStream>,
         variables: Vec<(OsString, OsString)>,
+        outside: Opener,
     ) -> Self {
         let (received, next) = mpsc::channel(1);
         let cancel = watch::channel(Escalation::None).0;
         Self {
+            outside,
             requests: next,
             reader: tokio::spawn(read(requests, received, cancel.clone())),
             answers,
@@ -151,14 +155,23 @@ impl Server {
                 version,
                 grace_milliseconds,
                 owner,
+                has_tools,
             } => {
-                let environment = Environment {
+                let mut environment = Environment {
                     source_directory,
                     shell: Shell::parse(&shell).unwrap_or_default(),
                     version: Version::parse(&version).unwrap_or(Version::V0_2),
                     variables: self.variables(tail),
                     grace: Duration::from_millis(grace_milliseconds),
                 };
+                if has_tools
+                    && let Err(error) =
+                        tools::offer(&mut environment.variables, self.outside.clone())
+                {
+                    let message =
+                        format!("could not put runner's tools into the container: {error}");
+                    return (Answer::Failed(WireError::Other(message)), Vec::new());
+                }
                 self.owner = owner_in_here(&environment.source_directory, owner);
                 self.source_directory
                     .clone_from(&environment.source_directory);

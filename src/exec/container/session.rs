@@ -9,6 +9,7 @@ use bollard::models::{ContainerInspectResponse, ContainerState};
 use bollard::query_parameters::{KillContainerOptions, RenameContainerOptionsBuilder};
 use tokio::io::WriteHalf;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::wire::{self, Answer, Request, Streams, TunnelStream};
@@ -38,8 +39,8 @@ const MAX_LAST_WORDS: usize = 4096;
 )]
 pub struct ContainerSession {
     pub(super) container: Container,
-    /// Moves the bytes of the conversation, and of tools.
-    _streams: Streams,
+    /// Moves the bytes of the conversation and of tools, and hands on the streams that tools open.
+    carrier: JoinHandle<()>,
     requests: WriteHalf<TunnelStream>,
     answers: mpsc::Receiver<(Answer, Vec<u8>)>,
     last_words: LastWords,
@@ -158,21 +159,31 @@ impl Container {
 impl ContainerSession {
     pub(super) async fn start(
         container: Container,
-        streams: Streams,
+        mut streams: Streams,
         last_words: LastWords,
         environment: Environment,
         source: SourcePlace,
         owner: (u32, u32),
+        tools: Option<mpsc::Sender<TunnelStream>>,
     ) -> Result<Self, Error> {
-        let Some(conversation) = streams.open().await else {
+        let Some(conversation) = streams.opener().open().await else {
             return Err(found_dead(&container, &last_words).await);
         };
+        let has_tools = tools.is_some();
         let (answers, requests) = tokio::io::split(conversation);
         let (heard, next) = mpsc::channel(4);
         tokio::spawn(listen(answers, heard));
         let mut session = Self {
             container,
-            _streams: streams,
+            carrier: tokio::spawn(async move {
+                while let Some(stream) = streams.accept().await {
+                    match &tools {
+                        // Whoever serves tools is gone or has too much to do: the tool sees a closed stream.
+                        Some(tools) => drop(tools.try_send(stream)),
+                        None => drop(stream),
+                    }
+                }
+            }),
             requests,
             answers: next,
             last_words,
@@ -189,6 +200,7 @@ impl ContainerSession {
             version: environment.version.as_str().to_owned(),
             grace_milliseconds: u64::try_from(environment.grace.as_millis()).unwrap_or(u64::MAX),
             owner,
+            has_tools,
         };
         let variables: Vec<OsString> = environment.variables.iter().map(wire::assignment).collect();
         let variables = wire::join(variables.iter().map(OsString::as_os_str));
@@ -529,6 +541,7 @@ impl Session for ContainerSession {
 impl Drop for ContainerSession {
     /// The last resort, where a build ends without [`Session::close`]: a panic, or a third signal.
     fn drop(&mut self) {
+        self.carrier.abort();
         if self.closed {
             return;
         }

@@ -45,6 +45,8 @@ pub(super) enum Request {
         grace_milliseconds: u64,
         /// Who the files of the source belong to outside.
         owner: (u32, u32),
+        /// Whether tools have an outside to turn to.
+        has_tools: bool,
     },
     /// Run a command. Tail: its text.
     Run {
@@ -374,16 +376,27 @@ impl Streams {
         }
     }
 
-    /// Opens a stream; `None` if the connection is gone.
-    pub(super) async fn open(&self) -> Option<TunnelStream> {
-        let (reply, stream) = oneshot::channel();
-        self.wanted.send(reply).await.ok()?;
-        stream.await.ok()
+    /// What opens streams.
+    pub(super) fn opener(&self) -> Opener {
+        Opener(self.wanted.clone())
     }
 
     /// The next stream that the other side opens; `None` if the connection is gone.
     pub(super) async fn accept(&mut self) -> Option<TunnelStream> {
         self.opened.recv().await
+    }
+}
+
+/// Opens streams of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Opener(mpsc::Sender<oneshot::Sender<TunnelStream>>);
+
+impl Opener {
+    /// A new stream; `None` if the connection is gone.
+    pub(super) async fn open(&self) -> Option<TunnelStream> {
+        let (reply, stream) = oneshot::channel();
+        self.0.send(reply).await.ok()?;
+        stream.await.ok()
     }
 }
 
@@ -449,7 +462,7 @@ mod tests {
     async fn messages_and_streams_cross_in_both_directions() {
         let (one, other) = tokio::io::duplex(1000);
         let (outside, mut inside) = (Streams::outside(one), Streams::inside(other));
-        let mut asking = outside.open().await.unwrap();
+        let mut asking = outside.opener().open().await.unwrap();
         let tail = vec![7; 3_000_000];
         let answering = tokio::spawn(async move {
             let mut stream = inside.accept().await.unwrap();
