@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import http.server
+import json
 import os
 import random
 import shutil
@@ -9,6 +12,7 @@ import socket
 import string
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -285,3 +289,54 @@ def holds_below(directory: Path, size: int) -> Callable[[], None]:
             raise Failure(f"{directory} holds {found} bytes of {size}")
 
     return check
+
+
+@contextmanager
+def busybox(name: str) -> Iterator[str]:
+    """An image with nothing but busybox."""
+    root = BENCH / "busybox"
+
+    def make(path: Path) -> None:
+        (path / "bin").mkdir(parents=True)
+        shutil.copy("/bin/busybox", path / "bin/busybox")
+        for program in ("sh", "sleep", "true", "pwd"):
+            (path / "bin" / program).symlink_to("busybox")
+
+    made(root, make)
+    archive = BENCH / "busybox.tar"
+    tool("tar", "-C", root, "-cf", archive, ".")
+    tool("docker", "import", archive, name)
+    try:
+        yield name
+    finally:
+        tool("docker", "image", "rm", "--force", name)
+
+
+@contextmanager
+def token_server() -> Iterator[str]:
+    """Gives out tokens as Amazon ECR does, on this machine."""
+    expires = time.time() + 12 * 3600
+    token = base64.b64encode(b"AWS:a-token").decode()
+    data = {"authorizationToken": token, "expiresAt": expires, "proxyEndpoint": "https://registry.invalid"}
+    answer = json.dumps({"authorizationData": [data]}).encode()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()

@@ -10,7 +10,7 @@ use crate::registry::{self, Pull, Reference};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct PullArgs {
-    /// Images: [REGISTRY/]REPOSITORY[:TAG][@DIGEST]
+    /// Images, such as `REGISTRY/REPOSITORY:TAG` or `REPOSITORY@DIGEST`
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
 

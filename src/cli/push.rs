@@ -13,7 +13,7 @@ use crate::registry::{self, Push, Reference};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct PushArgs {
-    /// Images that the engine has: [REGISTRY/]REPOSITORY[:TAG]
+    /// Images that the engine has, such as `REGISTRY/REPOSITORY:TAG`
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
 

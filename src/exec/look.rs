@@ -53,7 +53,7 @@ impl Files {
 }
 
 impl EndState {
-    /// Writes it down, for [`show`]. Only this user can read it.
+    /// Writes it down, to be shown later. Only this user can read it.
     pub fn save(&self, directory: &Path) -> io::Result<()> {
         let made = fs::DirBuilder::new().mode(0o700).create(directory);
         match made {

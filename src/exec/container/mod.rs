@@ -1,6 +1,6 @@
 //! A container as the place where commands run.
 //!
-//! One container per build. This program is in it too: what runs there as [`serve`] opens the very session that a host
+//! One container per build. This program is in it too: what runs there as [`serve()`] opens the very session that a host
 //! has ([`HostSession`](super::HostSession)), so commands, their state, their output and their end are the same in both
 //! places by construction, and a command costs what it costs on the host instead of what an engine takes to start a
 //! process. Outside, [`ContainerSession`] speaks to it over the pipes of one exec ([`wire`]).
@@ -36,7 +36,7 @@ use tokio::sync::mpsc;
 use super::{Environment, Error, Executor};
 use crate::engine::{Endpoint, Engine};
 
-/// `argv[0]` under which this program is what a container runs: with the argument `session` what [`serve`] does, without
+/// `argv[0]` under which this program is what a container runs: with the argument `session` what [`serve()`] does, without
 /// one what [`hold`] does. Some images' entry points pass on one argument only.
 pub const CONTAINER_NAME: &str = "runner-container";
 
