@@ -201,16 +201,16 @@ fn only_directories_without_an_owner_go() {
     };
     let (killed, _) = start();
     kill(killed);
-    // The state of commands, and Docker's configuration.
+    // The state of commands, Docker's configuration, and tools.
     let abandoned = sandbox.leftovers();
-    assert_eq!(abandoned.len(), 2);
+    assert_eq!(abandoned.len(), 3);
     let (goes_on, _reader) = start();
     let tmp = sandbox.path("tmp");
     let gone: Vec<_> = abandoned.iter().map(|name| tmp.join(name)).collect();
     wait::until("the abandoned directories are removed", move || {
         !gone.iter().any(|gone| gone.exists())
     });
-    assert_eq!(sandbox.leftovers().len(), 2);
+    assert_eq!(sandbox.leftovers().len(), 3);
     // Neither by hand.
     let host = [("DOCKER_HOST", "unix:///nowhere/docker.sock")];
     let mut prune = command(&sandbox, &["prune"]);
