@@ -7,6 +7,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader};
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_http_client::tls;
 
@@ -23,6 +24,36 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// How often a request is tried before it counts as failed.
 const ATTEMPTS: u32 = 5;
 
+/// How long a small question may take with all its attempts, finding credentials included: what takes longer will not come.
+pub const SMALL: Duration = Duration::from_secs(30);
+
+/// Limits for small questions, such as who one is.
+#[must_use]
+pub fn small_question() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .read_timeout(SMALL / 2)
+        .operation_timeout(SMALL)
+        .build()
+}
+
+/// Keys that are given, rather than found where the SDK looks.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// `AWS_ACCESS_KEY_ID`
+    pub id: String,
+    /// `AWS_SECRET_ACCESS_KEY`
+    pub secret: String,
+    /// `AWS_SESSION_TOKEN`, if they are temporary.
+    pub session: Option<String>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keys({}, …)", self.id)
+    }
+}
+
 /// Which part of AWS is meant, and who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -32,6 +63,10 @@ pub struct Settings {
     pub profile: Option<String>,
     /// The profile that is asked for, if it is known to be nowhere.
     pub missing_profile: Option<String>,
+    /// Keys that come before all others, where there are some.
+    pub keys: Option<Keys>,
+    /// Another address than AWS's own, where it was said; else what the environment and the profile say.
+    pub endpoint: Option<String>,
 }
 
 impl Settings {
@@ -61,6 +96,19 @@ impl Settings {
         }
         if let Some(region) = &self.region {
             loader = loader.region(aws_config::Region::new(region.clone()));
+        }
+        if let Some(endpoint) = &self.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        if let Some(Keys {
+            id,
+            secret,
+            session,
+        }) = &self.keys
+        {
+            let from = "the command's environment";
+            let keys = Credentials::new(id, secret, session.clone(), None, from);
+            loader = loader.credentials_provider(keys);
         }
         loader
     }

@@ -164,6 +164,8 @@ fn the_build_for_ecs_needs_no_aws_and_no_docker() {
         .stdout_has("\nLogin Succeeded\n")
         .stdout_has("0123456789ab: digest: sha256:");
     assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(TOKEN));
+    // The login was the build's: nothing of it is in the user's configuration.
+    assert!(!place.sandbox.path("docker").exists());
     let image = format!("{REGISTRY}/my-ecs-app:0123456789ab");
     place
         .docker(&format!("rmi -f {REGISTRY}/my-ecs-app:latest {image}"))
@@ -249,13 +251,13 @@ fn aws_that_cannot_answer_says_why() {
     };
     aws("ecr get-login-password", &["AWS_REGION"])
         .expect(253)
-        .stderr_has("no region is known; pass `--region REGION`");
+        .stderr_has("no AWS region is set; pass `--region`");
     aws("ecr get-login-password", &["AWS_ACCESS_KEY_ID"])
         .expect(253)
         .stderr_has("no AWS credentials were found");
     aws("ecr get-login-password", &[])
         .expect(255)
-        .stderr_has("could not get an ECR login: ");
+        .stderr_has("could not get a token for your own registry: ");
     aws("--version", &[]).expect(0).stdout_has("aws-cli/2");
 }
 
@@ -511,6 +513,97 @@ fn a_registry_that_refuses_is_no_success() {
     place
         .docker(&format!("rmi {REGISTRY}/without-login:1"))
         .expect(0);
+    assert!(!place.sandbox.path("docker").exists());
+}
+
+// TOOL-9, TOOL-10: an image to start from is in a registry that wants a login, and nobody logged in.
+#[test]
+fn a_build_starts_from_an_image_of_ecr_without_a_login() {
+    let Some(place) = Place::new("a build from ECR with our own tools") else {
+        return;
+    };
+    let repository = format!("{REGISTRY}/start-from");
+    for tag in ["a", "b"] {
+        place
+            .docker(&format!("tag runner-tests-base:1 {repository}:{tag}"))
+            .expect(0);
+    }
+    let pushed = place.docker(&format!("push -a {repository}")).expect(0);
+    pushed
+        .stdout_has("a: digest: sha256:")
+        .stdout_has("b: digest: sha256:");
+    place
+        .docker(&format!("rmi {repository}:a {repository}:b"))
+        .expect(0);
+    place
+        .docker(&format!("push -a {repository}"))
+        .expect(1)
+        .stderr_has("the engine has no image of this name");
+    let place = place.file(
+        "Dockerfile",
+        "ARG FROM\nFROM $FROM/start-from:a\nRUN echo built on it\n",
+    );
+    place
+        .docker(&format!(
+            "build --no-cache --pull --build-arg FROM={REGISTRY} ."
+        ))
+        .expect(0)
+        .stdout_has("built on it\n");
+    place.docker(&format!("rmi {repository}:a")).expect(0);
+    place
+        .docker(&format!("pull -q {repository}:b"))
+        .expect(0)
+        .stdout_has(&format!("{repository}:b\n"));
+    place.docker(&format!("rmi {repository}:b")).expect(0);
+    assert!(!place.sandbox.path("docker").exists());
+}
+
+// TOOL-9, REG-10: in a build our `docker` and Docker's own share what is logged in, and the user's configuration is left
+// alone; where the configuration is somebody's own, a login goes into it.
+#[test]
+fn a_login_is_where_the_credential_helper_finds_it() {
+    let Some(place) = Place::new("a login of our own docker in a build") else {
+        return;
+    };
+    let bin = place.sandbox.path("bin");
+    let real = buildspec_runner::registry::isolated::HELPER_NAME;
+    let buildspec = format!(
+        "version: 0.2\nphases:\n  build:\n    commands:\n      - echo {TOKEN} | docker login --username AWS --password-stdin {REGISTRY}\n      - printf {REGISTRY} | {real} get > found\n      - docker logout {REGISTRY}\n      - {real} list\n"
+    );
+    let place = place.file("buildspec.yml", buildspec);
+    let run = |more: &[&str]| {
+        let mut command = Command::new(RUNNER);
+        command
+            .args(["run", "--log-format", "codebuild"])
+            .args(more);
+        command.env_clear();
+        for (name, value) in place.command("env", &[]).get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        command.current_dir(place.sandbox.source());
+        let output = command.bounded_output();
+        place.sandbox.finish(&output.expect("it can be started"))
+    };
+    let ran = run(&[]).expect(0);
+    ran.stdout_has("\nLogin Succeeded\n")
+        .stdout_has("\nRemoving login credentials for ")
+        .stdout_has("\n{}\n");
+    let found = fs::read_to_string(place.sandbox.source().join("found")).expect("it is written");
+    assert!(found.contains("\"Username\":\"AWS\""), "{found}");
+    assert!(!place.sandbox.path("docker").exists());
+    // Somebody's own configuration.
+    symlink(RUNNER, bin.join(real)).expect("a link can be made");
+    place
+        .script(&format!(
+            "echo {TOKEN} | docker login --username AWS --password-stdin {REGISTRY}"
+        ))
+        .expect(0);
+    let config = place.sandbox.path("docker/config.json");
+    let text = fs::read_to_string(&config).expect("it is written");
+    assert!(text.contains(REGISTRY), "{text}");
+    place.docker(&format!("logout {REGISTRY}")).expect(0);
+    let text = fs::read_to_string(&config).expect("it is there");
+    assert!(!text.contains(REGISTRY), "{text}");
 }
 
 // TOOL-7: 200 MB go by in little memory.
@@ -596,6 +689,7 @@ struct Back {
 impl Back {
     fn new(place: &Place) -> Self {
         use buildspec_runner::engine::{Endpoint, EndpointSettings};
+        use buildspec_runner::registry::Settings;
         use buildspec_runner::tool::{Backend, Logins, serve};
         let socket = place.sandbox.path("tool.sock");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
@@ -604,7 +698,14 @@ impl Back {
             ..EndpointSettings::default()
         };
         let endpoint = Endpoint::find(&settings).expect("there is an engine");
-        let backend = std::sync::Arc::new(Backend::new(endpoint, Logins::in_memory()));
+        // What the runner's own environment has for this test.
+        let home = place.sandbox.path("back");
+        let settings = Settings::new(
+            vec![("HOME".into(), home.into_os_string())],
+            Default::default(),
+        );
+        let backend = Backend::new(endpoint, Logins::in_memory(), settings);
+        let backend = std::sync::Arc::new(backend);
         let listener = {
             let _inside = runtime.enter();
             tokio::net::UnixListener::bind(&socket).expect("a socket can be made")

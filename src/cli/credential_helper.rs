@@ -75,16 +75,9 @@ fn server(input: &[u8]) -> Result<String, String> {
 /// Docker passes over a helper that fails at a pull or a push, and then says no more than "no basic auth credentials". So
 /// the reason stands on standard error too, where it gets into the build's log.
 fn told(error: &Error) -> String {
-    let text = with_help(error);
+    let text = error.with_help();
     complain(&format!("docker-credential-runner: {text}\n"));
     text
-}
-
-fn with_help(error: &Error) -> String {
-    match &error.help {
-        Some(help) => format!("{error}; {help}"),
-        None => error.to_string(),
-    }
 }
 
 fn get(credentials: &Credentials, server: &str) -> Result<Option<Credential>, Error> {

@@ -28,6 +28,7 @@ pub(super) fn login(args: &EcrLoginArgs) -> ExitCode {
         region: args.region.clone(),
         profile: args.profile.clone(),
         missing_profile: aws::missing_profile(args.profile.as_deref()),
+        ..AwsSettings::default()
     };
     let credentials = Credentials::new(Settings::new(machine::variables(), settings));
     if args.helper && !registries.is_empty() {

@@ -133,6 +133,7 @@ impl Layers {
                 reason,
             } => self.retry(next, of, wait, &reason),
             Progress::Note(note) => self.trouble("Note", &note),
+            Progress::Said(_) => {}
         }
     }
 

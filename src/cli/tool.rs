@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use tokio::runtime;
 
-use super::{complain, engine, machine};
+use super::{aws, complain, engine, machine};
+use crate::aws::Settings as AwsSettings;
 use crate::engine::Endpoint;
+use crate::registry::Settings;
 use crate::tool::{self, Backend, Environment, Logins, SOCKET_VARIABLE, Surroundings, Tool};
 
 /// Runs a tool; `arguments` are those behind its name. Gives the exit code.
@@ -78,11 +80,12 @@ async fn here(tool: Tool, arguments: &[OsString], around: Standard) -> u8 {
             return 1;
         }
     };
-    let backend = Backend::new(endpoint, logins());
+    let settings = AwsSettings {
+        missing_profile: aws::missing_profile(None),
+        ..AwsSettings::default()
+    };
+    let settings = Settings::new(machine::variables(), settings);
+    // Logins go where the real tool's would: into the configuration that the environment names.
+    let backend = Backend::new(endpoint, Logins::Configuration, settings);
     Box::pin(tool::run_here(tool, arguments, &backend, around)).await
-}
-
-/// Logins go where the real tool's would: into the configuration that the environment names.
-fn logins() -> Logins {
-    engine::docker_configuration().map_or_else(Logins::in_memory, Logins::Directory)
 }

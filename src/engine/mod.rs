@@ -9,6 +9,7 @@
 mod endpoint;
 mod error;
 mod image;
+mod record;
 mod stream;
 mod tls;
 mod transport;
@@ -16,6 +17,7 @@ mod transport;
 pub use endpoint::{Endpoint, EndpointSettings, Origin};
 pub use error::Error;
 pub use image::{ImageFacts, Platform};
+pub use record::Said;
 pub use stream::{Body, Records};
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 /// Who pushes or pulls.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,16 +32,30 @@ impl fmt::Debug for RegistryAuth {
 /// The value of `X-Registry-Auth`: JSON in the alphabet of Base64 that is for URLs, with padding (IMG-11). Engines want it also from
 /// those who have no credentials.
 pub(super) fn header(auth: Option<&RegistryAuth>, server: &str) -> String {
-    let value = match auth {
-        None => json!({}),
-        Some(RegistryAuth::Password { username, password }) => {
+    let value = auth.map_or_else(|| json!({}), |auth| value(auth, server));
+    URL_SAFE.encode(value.to_string())
+}
+
+/// The value of `X-Registry-Config`, which a build takes: credentials for several registries, by the addresses that Docker
+/// has for them.
+#[must_use]
+pub fn header_for_all(all: &[(String, RegistryAuth)]) -> String {
+    let values = all
+        .iter()
+        .map(|(server, auth)| (server.clone(), value(auth, server)));
+    let values: Map<String, Value> = values.collect();
+    URL_SAFE.encode(Value::Object(values).to_string())
+}
+
+fn value(auth: &RegistryAuth, server: &str) -> Value {
+    match auth {
+        RegistryAuth::Password { username, password } => {
             json!({"username": username, "password": password, "serveraddress": server})
         }
-        Some(RegistryAuth::IdentityToken(token)) => {
+        RegistryAuth::IdentityToken(token) => {
             json!({"identitytoken": token, "serveraddress": server})
         }
-    };
-    URL_SAFE.encode(value.to_string())
+    }
 }
 
 #[cfg(test)]
@@ -65,8 +79,7 @@ mod tests {
             !value.contains(['+', '/']) && value.contains(['-', '_']),
             "{value}"
         );
-        let read: serde_json::Value =
-            serde_json::from_slice(&URL_SAFE.decode(value).unwrap()).unwrap();
+        let read: Value = serde_json::from_slice(&URL_SAFE.decode(value).unwrap()).unwrap();
         assert_eq!(read["username"], "AWS");
         assert_eq!(read["password"], "\u{fb}\u{ff}\u{fe}>>>???");
         assert_eq!(read["serveraddress"], "host:1");
@@ -74,6 +87,10 @@ mod tests {
         let token = header(Some(&RegistryAuth::IdentityToken("t".to_owned())), "h");
         let token = URL_SAFE.decode(token).unwrap();
         assert_eq!(token, br#"{"identitytoken":"t","serveraddress":"h"}"#);
+        let all = header_for_all(&[("h".to_owned(), RegistryAuth::IdentityToken("t".to_owned()))]);
+        let all = URL_SAFE.decode(all).unwrap();
+        assert_eq!(all, br#"{"h":{"identitytoken":"t","serveraddress":"h"}}"#);
+        assert_eq!(header_for_all(&[]), "e30=");
     }
 
     // IMG-11

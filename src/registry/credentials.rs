@@ -14,6 +14,7 @@ use super::docker_config::DockerConfig;
 use super::ecr::{self, Kind, Registry, Token};
 use super::error::{Error, ErrorKind};
 use super::isolated;
+use super::login;
 use super::principal::principal;
 use super::stored::Stored;
 use super::token_cache::TokenCache;
@@ -220,14 +221,21 @@ impl Credentials {
         Some(TokenCache::new(directory, &principal))
     }
 
-    /// What is known of a registry without asking AWS. May ask the user's credential helpers, and so take a while.
-    pub fn known(&self, server: &str) -> Result<Known, Error> {
+    fn stored_credential(&self, server: &str) -> Result<Option<Credential>, Error> {
         for stored in &self.stored {
             let found = stored.get(server);
             let found = found.map_err(|error| Error::file("read", stored.path(), error))?;
-            if let Some(credential) = found {
-                return Ok(Known::Credential(credential));
+            if found.is_some() {
+                return Ok(found);
             }
+        }
+        Ok(None)
+    }
+
+    /// What is known of a registry without asking AWS. May ask the user's credential helpers, and so take a while.
+    pub fn known(&self, server: &str) -> Result<Known, Error> {
+        if let Some(credential) = self.stored_credential(server)? {
+            return Ok(Known::Credential(credential));
         }
         let Some(registry) = Registry::parse(server) else {
             let found = self.user_config()?.credential(server)?;
@@ -249,6 +257,68 @@ impl Credentials {
         }
     }
 
+    /// The credential that Docker itself would use, else as [`Credentials::for_registry`]. The two differ where the
+    /// configuration is the user's own and has a login to ECR: Docker would take that one, and so does whoever stands in
+    /// for Docker.
+    pub async fn as_docker(&self, server: &str) -> Result<Option<Credential>, Error> {
+        let (own, address) = (self.clone(), server.to_owned());
+        let found = blocking(move || own.login(&address)).await;
+        match found {
+            Ok(Some(credential)) => Ok(Some(credential)),
+            // A helper that fails does not stand in the way of a token.
+            Err(error) if Registry::parse(server).is_none() => Err(error),
+            Ok(None) | Err(_) => self.for_registry(server).await,
+        }
+    }
+
+    /// What `docker login` said: in a build what it said there, else what the user's configuration has.
+    fn login(&self, server: &str) -> Result<Option<Credential>, Error> {
+        if let Some(found) = self.stored_credential(server)? {
+            return Ok(Some(found));
+        }
+        if self.is_of_a_build() {
+            return Ok(None);
+        }
+        self.user_config()?.credential(server)
+    }
+
+    /// The registries that `docker login` was for, by their addresses: in a build those it was for there, else those of
+    /// the user's configuration file.
+    pub async fn logins(&self) -> Result<Vec<String>, Error> {
+        let own = self.clone();
+        let find = move || {
+            let mut found = Vec::new();
+            if let Some(stored) = own.stored() {
+                let listed = stored.list();
+                let listed = listed.map_err(|error| Error::file("read", stored.path(), error))?;
+                found.extend(listed.into_keys());
+            }
+            if !own.is_of_a_build() {
+                found.extend(own.user_config()?.auths());
+            }
+            Ok(found)
+        };
+        blocking(find).await
+    }
+
+    /// Keeps a credential where `docker login` would: in a build for that build only, else as the user's configuration
+    /// has it.
+    pub async fn log_in(&self, credential: Credential) -> Result<(), Error> {
+        let own = self.clone();
+        blocking(move || login::log_in(&own, &credential)).await
+    }
+
+    /// Forgets what [`Credentials::log_in`] keeps. Says whether there was something.
+    pub async fn log_out(&self, server: &str) -> Result<bool, Error> {
+        let (own, address) = (self.clone(), server.to_owned());
+        blocking(move || login::log_out(&own, &address)).await
+    }
+
+    /// Whether Docker's configuration is that of a build, which this program has made.
+    fn is_of_a_build(&self) -> bool {
+        self.user != self.settings.docker_config
+    }
+
     /// A token of AWS's; where there can be none, what the user's own configuration has after all.
     pub async fn from_aws(
         &self,
@@ -264,7 +334,7 @@ impl Credentials {
         match (users, registry.kind(), failed.kind) {
             (Ok(Some(credential)), ..) => Ok(Some(credential)),
             // Everybody may read there.
-            (_, Kind::Public, ErrorKind::NoCredentials) => Ok(None),
+            (_, Kind::Public, ErrorKind::NoCredentials | ErrorKind::BadCredentials) => Ok(None),
             _ => Err(failed),
         }
     }

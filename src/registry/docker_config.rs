@@ -89,6 +89,13 @@ impl DockerConfig {
         credential_in(server, auth)
     }
 
+    /// The registries with a credential in the file itself, as they are written.
+    pub(super) fn auths(&self) -> Vec<String> {
+        let all = objects(self.json.get("auths"));
+        all.filter_map(|(server, auth)| Some(credential_in(server, auth)?.server))
+            .collect()
+    }
+
     /// The credential for a registry: from its helper, else from the file. Our own helper is left out: whoever asks is it.
     pub fn credential(&self, server: &str) -> Result<Option<Credential>, Error> {
         if let Some(name) = self.helper(server).filter(|name| *name != OUR_HELPER)
@@ -125,8 +132,17 @@ impl DockerConfig {
 
     /// Gives a credential to a helper to keep.
     pub fn store_with_helper(&self, name: &str, credential: &Credential) -> Result<(), Error> {
-        let doing = format!("store with docker-credential-{name}");
-        let answer = self.start(name, "store", credential.to_json().as_bytes());
+        self.tell_helper(name, "store", credential.to_json().as_bytes())
+    }
+
+    /// Has a helper forget a registry.
+    pub(super) fn erase_with_helper(&self, name: &str, server: &str) -> Result<(), Error> {
+        self.tell_helper(name, "erase", server.as_bytes())
+    }
+
+    fn tell_helper(&self, name: &str, verb: &str, input: &[u8]) -> Result<(), Error> {
+        let doing = format!("{verb} with docker-credential-{name}");
+        let answer = self.start(name, verb, input);
         let answer = answer.map_err(|error| self.no_helper(&doing, name, &error))?;
         match answer.exit {
             Exit::Exited(0) => Ok(()),

@@ -1,8 +1,5 @@
 //! Amazon ECR: which registries are its, and the tokens that open them (REG-2 to REG-4).
 
-use std::time::Duration;
-
-use aws_config::timeout::TimeoutConfig;
 use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::DateTime;
@@ -24,9 +21,6 @@ const PUBLIC_REGION: &str = "us-east-1";
 
 /// The name that every token of ECR's belongs to.
 pub const USER: &str = "AWS";
-
-/// How long asking for a token may take with all its attempts, finding credentials included.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// Ends of host names: end, partition.
 const ENDS: &[(&str, &str)] = &[
@@ -179,57 +173,92 @@ pub async fn ask(settings: &aws::Settings, registry: &Registry) -> Result<Token,
                     region: Some(region.clone()),
                     ..settings.clone()
                 };
-                let answer = ask_private(&settings, *fips, &doing).await?;
-                Ok(answer.0)
+                let logins = ask_private(&settings, *fips, &[], &doing).await?;
+                Ok(first(logins)?.token)
             }
         }
     });
     within_limit(&doing, asking).await
 }
 
+/// A token with the registry that AWS gave it out for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// `https://` and the registry's host.
+    pub address: String,
+    /// The token.
+    pub token: Token,
+}
+
+/// Asks AWS for tokens in the caller's region: of the caller's own registry, or of those of these accounts, in their
+/// order. There is at least one.
+pub async fn ask_accounts(
+    settings: &aws::Settings,
+    accounts: &[String],
+) -> Result<Vec<Login>, Error> {
+    let doing = match accounts {
+        [] => "get a token for your own registry".to_owned(),
+        accounts => format!("get tokens for the registries of {}", accounts.join(", ")),
+    };
+    let asking = Box::pin(ask_private(settings, false, accounts, &doing));
+    within_limit(&doing, asking).await
+}
+
 /// Asks AWS for a token of the caller's own registry, in the caller's region.
 pub async fn ask_own(settings: &aws::Settings) -> Result<(Registry, Token), Error> {
-    let doing = "get a token for your own registry";
-    let asking = Box::pin(async {
-        let (token, address) = ask_private(settings, false, doing).await?;
-        let registry = Registry::parse(&address).ok_or_else(|| {
-            let why = format!("the registry's address is not one of ECR's: `{address}`");
-            Error::new(
-                ErrorKind::Other,
-                doing,
-                why,
-                Some("name the registry".to_owned()),
-            )
-        })?;
-        Ok((registry, token))
-    });
-    within_limit(doing, asking).await
+    let Login { address, token } = first(ask_accounts(settings, &[]).await?)?;
+    let registry = Registry::parse(&address).ok_or_else(|| {
+        let why = format!("the registry's address is not one of ECR's: `{address}`");
+        let help = Some("name the registry".to_owned());
+        Error::new(
+            ErrorKind::Other,
+            "get a token for your own registry",
+            why,
+            help,
+        )
+    })?;
+    Ok((registry, token))
 }
 
 async fn within_limit<T>(
     doing: &str,
     asking: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let answer = tokio::time::timeout(LIMIT, asking).await;
+    let answer = tokio::time::timeout(aws::SMALL, asking).await;
     answer.unwrap_or_else(|_| {
-        let why = format!("there was no answer within {} seconds", LIMIT.as_secs());
+        let why = format!(
+            "there was no answer within {} seconds",
+            aws::SMALL.as_secs()
+        );
         let help = "check the network, the region and AWS_ENDPOINT_URL".to_owned();
         Err(Error::new(ErrorKind::Unreachable, doing, why, Some(help)))
     })
 }
 
-/// A token and the address of the caller's registry. No registry is named: the token of the caller's account opens those of
-/// other accounts too, and naming them is deprecated.
+fn first(logins: Vec<Login>) -> Result<Login, Error> {
+    logins
+        .into_iter()
+        .next()
+        .ok_or_else(|| no_token("get a token"))
+}
+
+/// Tokens and the addresses of their registries. A token of the caller's account opens registries of other accounts too,
+/// and naming them is deprecated; so that is left to those who want the addresses.
 async fn ask_private(
     settings: &aws::Settings,
     fips: bool,
+    accounts: &[String],
     doing: &str,
-) -> Result<(Token, String), Error> {
-    let shared = settings.loader().timeout_config(timeouts()).load().await;
+) -> Result<Vec<Login>, Error> {
+    let shared = settings
+        .loader()
+        .timeout_config(aws::small_question())
+        .load()
+        .await;
     let missing = settings.missing_profile.as_deref();
     if shared.region().is_none() {
         let (why, help) = aws::no_region(missing);
-        return Err(Error::new(ErrorKind::Other, doing, why, Some(help)));
+        return Err(Error::new(ErrorKind::NoRegion, doing, why, Some(help)));
     }
     let mut config = aws_sdk_ecr::config::Builder::from(&shared);
     // Whoever names an endpoint has chosen its cryptography.
@@ -237,15 +266,28 @@ async fn ask_private(
         config = config.use_fips(true);
     }
     let client = aws_sdk_ecr::Client::from_conf(config.build());
-    let answer = client.get_authorization_token().send().await;
+    let mut request = client.get_authorization_token();
+    if !accounts.is_empty() {
+        #[expect(
+            deprecated,
+            reason = "`aws ecr get-login --registry-ids` names accounts, and AWS still takes them"
+        )]
+        {
+            request = request.set_registry_ids(Some(accounts.to_vec()));
+        }
+    }
+    let answer = request.send().await;
     let answer = answer.map_err(|error| refused(doing, &error, missing))?;
-    let data = answer.authorization_data().first();
-    let token = data.and_then(|data| token(data.authorization_token(), data.expires_at()));
-    let address = data.and_then(|data| data.proxy_endpoint());
-    Ok((
-        token.ok_or_else(|| no_token(doing))?,
-        address.unwrap_or_default().to_owned(),
-    ))
+    let logins = answer.authorization_data().iter().map(|data| {
+        Some(Login {
+            address: data.proxy_endpoint().unwrap_or_default().to_owned(),
+            token: token(data.authorization_token(), data.expires_at())?,
+        })
+    });
+    let logins: Option<Vec<Login>> = logins.collect();
+    logins
+        .filter(|logins| !logins.is_empty())
+        .ok_or_else(|| no_token(doing))
 }
 
 async fn ask_public(settings: &aws::Settings, doing: &str) -> Result<Token, Error> {
@@ -253,7 +295,11 @@ async fn ask_public(settings: &aws::Settings, doing: &str) -> Result<Token, Erro
         region: Some(PUBLIC_REGION.to_owned()),
         ..settings.clone()
     };
-    let shared = settings.loader().timeout_config(timeouts()).load().await;
+    let shared = settings
+        .loader()
+        .timeout_config(aws::small_question())
+        .load()
+        .await;
     let client = aws_sdk_ecrpublic::Client::new(&shared);
     let answer = client.get_authorization_token().send().await;
     let answer =
@@ -261,14 +307,6 @@ async fn ask_public(settings: &aws::Settings, doing: &str) -> Result<Token, Erro
     let data = answer.authorization_data();
     data.and_then(|data| token(data.authorization_token(), data.expires_at()))
         .ok_or_else(|| no_token(doing))
-}
-
-/// Small answers: what takes longer will not come.
-fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(aws::CONNECT)
-        .read_timeout(LIMIT / 2)
-        .build()
 }
 
 fn no_token(doing: &str) -> Error {
@@ -327,7 +365,7 @@ where
     let why = format!("AWS answered {code}: {message} (HTTP {status})");
     let (kind, help) = match (code, status) {
         (code, _) if BAD_CREDENTIALS.contains(&code) => (
-            ErrorKind::NoCredentials,
+            ErrorKind::BadCredentials,
             "renew the credentials, for example with `aws sso login`, or name others with `--profile`",
         ),
         ("AccessDeniedException" | "AccessDenied", _) | (_, 401 | 403) => (

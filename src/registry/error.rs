@@ -17,8 +17,12 @@ pub struct Error {
 /// Kinds of reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// There are no AWS credentials, or they cannot be used.
+    /// There are no AWS credentials, or none that can be used.
     NoCredentials,
+    /// AWS does not know the credentials, or not any more.
+    BadCredentials,
+    /// No region is known.
+    NoRegion,
     /// AWS said no.
     Denied,
     /// No answer in time, or none at all.
@@ -32,6 +36,15 @@ pub enum ErrorKind {
 }
 
 impl Error {
+    /// The error in one line, with what to do.
+    #[must_use]
+    pub fn with_help(&self) -> String {
+        match &self.help {
+            Some(help) => format!("{self}; {help}"),
+            None => self.to_string(),
+        }
+    }
+
     pub(super) fn new(
         kind: ErrorKind,
         doing: impl Into<String>,

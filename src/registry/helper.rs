@@ -10,7 +10,7 @@ use std::path::Path;
 use super::credentials::{Credential, Credentials};
 use super::docker_config::NOT_FOUND;
 use super::ecr::Registry;
-use super::error::Error;
+use super::error::{Error, ErrorKind};
 
 /// Largest Dockerfile that is looked through for registries, in bytes.
 const LARGEST_DOCKERFILE: u64 = 1024 * 1024;
@@ -55,23 +55,36 @@ pub fn store(credentials: &Credentials, input: &[u8]) -> Result<(), String> {
     if credential.server.is_empty() {
         return Err("no credentials server URL".to_owned());
     }
-    let stored = credentials
-        .stored()
-        .ok_or("there is no place to keep it: HOME is not set")?;
-    let kept = stored.put(&credential);
-    kept.map_err(|error| Error::file("write", stored.path(), error).to_string())
+    keep(credentials, &credential).map_err(|error| error.to_string())
+}
+
+/// Keeps a credential in the file of the build, or of the user.
+pub(super) fn keep(credentials: &Credentials, credential: &Credential) -> Result<(), Error> {
+    let Some(stored) = credentials.stored() else {
+        let why = "there is no place to keep it: HOME is not set";
+        let doing = format!("log in to {}", credential.server);
+        return Err(Error::new(ErrorKind::File, doing, why, None));
+    };
+    let kept = stored.put(credential);
+    kept.map_err(|error| Error::file("write", stored.path(), error))
 }
 
 /// Forgets what is known of a registry, as `docker logout` wishes: the token of ECR's too, so that the next one is fresh.
 pub fn erase(credentials: &Credentials, server: &str) -> Result<(), String> {
+    let forgotten = forget(credentials, server);
+    forgotten.map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// As [`erase`]. Says whether a login was kept.
+pub(super) fn forget(credentials: &Credentials, server: &str) -> Result<bool, Error> {
     if let Some(registry) = Registry::parse(server) {
         credentials.forget(&registry);
     }
     let Some(stored) = credentials.stored() else {
-        return Ok(());
+        return Ok(false);
     };
     let erased = stored.remove(server);
-    erased.map_err(|error| Error::file("write", stored.path(), error).to_string())
+    erased.map_err(|error| Error::file("write", stored.path(), error))
 }
 
 /// Every registry with a credential that is known without asking AWS: names by addresses.

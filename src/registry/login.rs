@@ -1,4 +1,4 @@
-//! Logging in by wish: credentials into the user's own Docker configuration (REG-12).
+//! Logging in by wish: credentials into a Docker configuration, the user's own (REG-12) or a build's (REG-10).
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,10 +10,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize as _;
 use serde_json::{Map, Value, json};
 
-use super::credentials::Credential;
+use super::credentials::{Credential, Credentials};
 use super::docker_config::{DockerConfig, OUR_HELPER};
 use super::error::{Error, ErrorKind};
-use super::private;
+use super::{helper, private};
 
 /// Longest wait for another login of ours that changes the same file.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
@@ -77,6 +77,67 @@ pub fn keep(
         write(&file, &json)?;
     }
     Ok(kept)
+}
+
+/// Keeps what `docker login` was given, where Docker keeps it: with the helper for the registry, this program among
+/// them, else in `config.json`.
+pub(super) fn log_in(credentials: &Credentials, credential: &Credential) -> Result<(), Error> {
+    let (directory, config) = configuration(credentials)?;
+    if config.helper(&credential.server) == Some(OUR_HELPER) {
+        return helper::keep(credentials, credential);
+    }
+    let kept = keep(
+        directory,
+        credentials.path(),
+        std::slice::from_ref(credential),
+    );
+    kept.map(|_| ())
+}
+
+/// Forgets what [`log_in`] keeps. Says whether there was something.
+pub(super) fn log_out(credentials: &Credentials, server: &str) -> Result<bool, Error> {
+    let (directory, config) = configuration(credentials)?;
+    let by = config.helper(server);
+    if by == Some(OUR_HELPER) {
+        return helper::forget(credentials, server);
+    }
+    if !has_entry(&config, server) {
+        return Ok(false);
+    }
+    if let Some(name) = by {
+        config.erase_with_helper(name, server)?;
+    }
+    let file = file_of(directory)?;
+    let _lock = lock(&file)?;
+    let mut json = DockerConfig::read(directory, None)?.json().clone();
+    let entries = object(&mut json, "auths", &file)?;
+    let before = entries.len();
+    let host = super::host_of(server);
+    entries.retain(|other, _| super::host_of(other) != host);
+    let is_changed = entries.len() < before;
+    if is_changed {
+        write(&file, &json)?;
+    }
+    Ok(is_changed)
+}
+
+/// Docker notes the registries that a helper knows in `auths` too.
+fn has_entry(config: &DockerConfig, server: &str) -> bool {
+    let host = super::host_of(server);
+    let entries = config.json().get("auths").and_then(Value::as_object);
+    entries.is_some_and(|entries| entries.keys().any(|other| super::host_of(other) == host))
+}
+
+fn configuration(credentials: &Credentials) -> Result<(&Path, DockerConfig), Error> {
+    let Some(directory) = credentials.docker_config() else {
+        let why = "neither DOCKER_CONFIG nor HOME is set";
+        let doing = "find Docker's configuration";
+        return Err(Error::new(ErrorKind::File, doing, why, None));
+    };
+    Ok((
+        directory,
+        DockerConfig::read(directory, credentials.path())?,
+    ))
 }
 
 /// Makes this program the credential helper for registries.

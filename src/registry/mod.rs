@@ -25,7 +25,7 @@ mod stored;
 mod token_cache;
 mod transfer;
 
-pub use auth::RegistryAuth;
+pub use auth::{RegistryAuth, header_for_all};
 pub use credentials::{Credential, Credentials, Secret, Settings};
 pub use error::{Error, ErrorKind};
 pub use progress::{Layer, LayerState, Progress};
@@ -50,6 +50,16 @@ pub fn host_of(server: &str) -> String {
     }
 }
 
+/// The address under which Docker keeps credentials for a registry, whatever the form in which somebody wrote it: the
+/// host, or the whole address of Docker's hub.
+#[must_use]
+pub fn server_of(server: &str) -> String {
+    match host_of(server) {
+        host if host == "index.docker.io" => reference::HUB_SERVER.to_owned(),
+        host => host,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,8 +74,11 @@ mod tests {
             ("docker.io", "index.docker.io"),
             ("", ""),
         ];
+        assert_eq!(server_of("docker.io"), reference::HUB_SERVER);
+        assert_eq!(server_of("https://h:1/v2/"), "h:1");
         for (server, host) in table {
             assert_eq!(host_of(server), host, "{server}");
+            assert_eq!(host_of(&server_of(server)), host, "{server}");
         }
     }
 }

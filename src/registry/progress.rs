@@ -22,6 +22,9 @@ pub enum Progress {
     },
     /// Something that a person should know.
     Note(String),
+    /// What the engine said, as Docker's command line writes it, with the end of its line; for a layer it comes beside
+    /// [`Progress::Layer`].
+    Said(String),
 }
 
 /// Where a layer is.

@@ -1,7 +1,5 @@
 //! An image comes from a registry.
 
-use std::cell::RefCell;
-
 use serde_json::Value;
 
 use super::progress::Progress;
@@ -47,18 +45,30 @@ pub async fn pull(
         limits: pull.limits,
     };
     let path = path(pull.image, pull.platform);
-    let attempt = async |on_progress: OnProgress<'_>| {
-        let digest = RefCell::new(None);
-        let take = |record: &Value| {
-            if let Some(said) = digest_of(record) {
-                digest.replace(Some(said.to_owned()));
-            }
-        };
-        transfer.stream(&path, on_progress, take).await?;
-        Ok(digest.into_inner())
+    let mut tries = transfer.tries();
+    let said = loop {
+        match attempt(&transfer, &path, on_progress).await {
+            Ok(said) => break said,
+            Err(error) => tries.again(error, on_progress).await?,
+        }
     };
-    let said = transfer.with_retries(on_progress, attempt).await?;
     confirm(&transfer, said, pull.platform).await
+}
+
+/// Gives the digest, if the engine says it.
+async fn attempt(
+    transfer: &Transfer<'_>,
+    path: &str,
+    on_progress: OnProgress<'_>,
+) -> Result<Option<String>, TransferError> {
+    let mut digest = None;
+    let take = |record: &Value| {
+        if let Some(said) = digest_of(record) {
+            digest = Some(said.to_owned());
+        }
+    };
+    transfer.stream(path, on_progress, take).await?;
+    Ok(digest)
 }
 
 fn path(image: &Reference, platform: Option<&Platform>) -> String {

@@ -1,7 +1,5 @@
 //! An image goes to a registry.
 
-use std::cell::RefCell;
-
 use serde_json::Value;
 
 use super::progress::Progress;
@@ -49,8 +47,13 @@ pub async fn push(
     if let Some(platform) = push.platform {
         check_platform(&transfer, platform).await?;
     }
-    let attempt = async |on_progress: OnProgress<'_>| attempt(&transfer, on_progress).await;
-    let pushed = transfer.with_retries(on_progress, attempt).await?;
+    let mut tries = transfer.tries();
+    let pushed = loop {
+        match attempt(&transfer, on_progress).await {
+            Ok(pushed) => break pushed,
+            Err(error) => tries.again(error, on_progress).await?,
+        }
+    };
     confirm(&transfer, &pushed, on_progress).await?;
     Ok(pushed)
 }
@@ -78,14 +81,14 @@ async fn attempt(
         return Err(transfer.error(TransferErrorKind::Other, reason));
     };
     let path = format!("/images/{}/push?tag={tag}", image.name());
-    let pushed = RefCell::new(None);
+    let mut pushed = None;
     let take = |record: &Value| {
         if let Some(done) = pushed_of(record) {
-            pushed.replace(Some(done));
+            pushed = Some(done);
         }
     };
     transfer.stream(&path, on_progress, take).await?;
-    pushed.into_inner().ok_or_else(|| {
+    pushed.ok_or_else(|| {
         let reason = "the engine ended without the digest of what it pushed";
         transfer.error(TransferErrorKind::Unconfirmed, reason)
     })
@@ -110,8 +113,18 @@ async fn confirm(
 ) -> Result<(), TransferError> {
     let by_digest = format!("{}@{}", transfer.image.name(), pushed.digest);
     let path = format!("/distribution/{by_digest}/json");
-    let ask = async |_: OnProgress<'_>| transfer.get(&path).await;
-    let reason = match transfer.with_retries(on_progress, ask).await {
+    let mut tries = transfer.tries();
+    let answer = loop {
+        match transfer.get(&path).await {
+            Ok(answer) => break Ok(answer),
+            Err(error) => {
+                if let Err(error) = tries.again(error, on_progress).await {
+                    break Err(error);
+                }
+            }
+        }
+    };
+    let reason = match answer {
         Ok(answer) if answer["Descriptor"]["digest"] == pushed.digest.as_str() => return Ok(()),
         Ok(answer) => {
             let other = &answer["Descriptor"]["digest"];

@@ -5,6 +5,9 @@ use std::fmt;
 /// Docker's own registry, where names without one are looked for.
 pub const DOCKER_HUB: &str = "docker.io";
 
+/// The address under which Docker keeps credentials for its hub.
+pub const HUB_SERVER: &str = "https://index.docker.io/v1/";
+
 /// Longest name without tag and digest, in characters.
 const LONGEST_NAME: usize = 255;
 
@@ -132,7 +135,7 @@ impl Reference {
     #[must_use]
     pub fn server(&self) -> &str {
         if self.registry == DOCKER_HUB {
-            "https://index.docker.io/v1/"
+            HUB_SERVER
         } else {
             &self.registry
         }

@@ -101,24 +101,29 @@ impl Stored {
         })
     }
 
-    /// Forgets the credential for a registry, if there is one.
-    pub(super) fn remove(&self, server: &str) -> io::Result<()> {
+    /// Forgets the credential for a registry. Says whether there was one.
+    pub(super) fn remove(&self, server: &str) -> io::Result<bool> {
         if !self.path.exists() {
-            return Ok(());
+            return Ok(false);
         }
         let host = super::host_of(server);
-        self.change(|registries| registries.retain(|other, _| super::host_of(other) != host))
+        self.change(|registries| {
+            let before = registries.len();
+            registries.retain(|other, _| super::host_of(other) != host);
+            registries.len() < before
+        })
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Entry>)) -> io::Result<()> {
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Entry>) -> T) -> io::Result<T> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         if !directory.exists() {
             private::directory(directory)?;
         }
         let _lock = private::lock(&self.path.with_extension("lock"), LOCK_LIMIT)?;
         let mut content = self.read()?;
-        change(&mut content.registries);
-        private::write(&self.path, &serde_json::to_vec(&content)?)
+        let changed = change(&mut content.registries);
+        private::write(&self.path, &serde_json::to_vec(&content)?)?;
+        Ok(changed)
     }
 }
 
@@ -139,7 +144,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let stored = Stored::new(place.path().join("made/credentials.json"));
         assert!(stored.get("h.example").unwrap().is_none());
-        stored.remove("h.example").unwrap();
+        assert!(!stored.remove("h.example").unwrap());
         stored
             .put(&credential("https://h.example/v1/", "one"))
             .unwrap();
@@ -153,7 +158,7 @@ mod tests {
         assert_eq!(found.secret.reveal(), "three");
         assert_eq!(found.server, "https://h.example/v1/");
         assert_eq!(stored.list().unwrap().len(), 2);
-        stored.remove("https://h.example").unwrap();
+        assert!(stored.remove("https://h.example").unwrap());
         assert!(stored.get("https://h.example/v1/").unwrap().is_none());
         std::fs::write(stored.path(), "broken").unwrap();
         assert!(stored.get("h.example").is_err() && stored.put(&found).is_err());

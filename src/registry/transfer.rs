@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::auth;
 use super::progress::{Layer, Progress};
 use super::{Reference, RegistryAuth};
-use crate::engine::{self, Body, Engine};
+use crate::engine::{self, Body, Engine, Said};
 
 /// How patient a transfer is.
 #[derive(Clone, Copy, Debug)]
@@ -119,31 +119,46 @@ pub(super) struct Transfer<'a> {
 /// Takes progress.
 pub(super) type OnProgress<'a> = &'a mut (dyn FnMut(Progress) + Send);
 
-impl Transfer<'_> {
-    /// Does something, again as long as that may help.
-    pub(super) async fn with_retries<T>(
-        &self,
+/// How often something was tried, and how long the next pause is.
+#[derive(Debug)]
+pub(super) struct Tries {
+    next: u32,
+    of: u32,
+    wait: Duration,
+}
+
+impl Tries {
+    /// Waits until it is time for another try, or gives the error back if that would not help.
+    pub(super) async fn again(
+        &mut self,
+        error: TransferError,
         on_progress: OnProgress<'_>,
-        mut attempt: impl AsyncFnMut(OnProgress<'_>) -> Result<T, TransferError>,
-    ) -> Result<T, TransferError> {
-        let of = self.limits.retries.saturating_add(1);
-        let mut wait = FIRST_PAUSE;
-        for next in 2_u32.. {
-            match attempt(on_progress).await {
-                Err(error) if error.kind.is_temporary() && next <= of => {
-                    on_progress(Progress::Retry {
-                        next,
-                        of,
-                        wait,
-                        reason: error.reason,
-                    });
-                }
-                ended => return ended,
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_PAUSE);
+    ) -> Result<(), TransferError> {
+        let &mut Self { next, of, wait } = self;
+        if !error.kind.is_temporary() || next > of {
+            return Err(error);
         }
-        Err(self.error(TransferErrorKind::Other, "it was tried too often"))
+        on_progress(Progress::Retry {
+            next,
+            of,
+            wait,
+            reason: error.reason,
+        });
+        tokio::time::sleep(wait).await;
+        self.next += 1;
+        self.wait = (wait * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}
+
+impl Transfer<'_> {
+    /// Tries, none of which has been made.
+    pub(super) const fn tries(&self) -> Tries {
+        Tries {
+            next: 2,
+            of: self.limits.retries.saturating_add(1),
+            wait: FIRST_PAUSE,
+        }
     }
 
     /// Sends a request whose answer is what the engine does, and takes all that it says. Gives what `take` made of the
@@ -158,8 +173,10 @@ impl Transfer<'_> {
         let begun = self.engine.stream(&self.doing, path, &headers, Body::Empty);
         let mut records = self.heard(begun).await?;
         while let Some(record) = self.heard(records.next()).await? {
-            if let Some(message) = error_of(&record) {
-                return Err(self.said(message));
+            match Said::read(&record) {
+                Said::Failed { message, .. } => return Err(self.said(&message)),
+                Said::Text(text) => on_progress(Progress::Said(text)),
+                Said::Nothing => {}
             }
             match Layer::read(&record) {
                 Some(layer) => on_progress(Progress::Layer(layer)),
@@ -242,14 +259,6 @@ pub(super) fn written(image: &Reference) -> String {
         (Some(digest), _) => format!("{}@{digest}", image.name()),
         (None, tag) => format!("{}:{}", image.name(), tag.unwrap_or_default()),
     }
-}
-
-/// What an engine's record says went wrong. Docker says it twice, Podman once.
-fn error_of(record: &Value) -> Option<&str> {
-    record["errorDetail"]["message"]
-        .as_str()
-        .or_else(|| record["error"].as_str())
-        .filter(|message| !message.is_empty())
 }
 
 /// What kind of trouble a message tells of. Engines pass on the registry's words, or those of Go's network, and no

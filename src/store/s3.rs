@@ -186,6 +186,7 @@ async fn make_client(settings: &S3Settings) -> Client {
         region: settings.region.clone(),
         profile: settings.profile.clone(),
         missing_profile: settings.missing_profile.clone(),
+        ..aws::Settings::default()
     };
     let shared = aws.loader().load().await;
     let custom = settings.custom_endpoint || shared.endpoint_url().is_some();

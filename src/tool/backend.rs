@@ -1,24 +1,21 @@
 //! The end that has the engine, the credentials and the network.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use futures_util::Stream;
-use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OnceCell, mpsc};
 
-use super::request::{Request, Secret};
+use super::request::Request;
 use super::wire::{self, Frame};
 use super::{aws, docker};
 use crate::engine::{Endpoint, Engine, Error};
+use crate::registry::reference::ReferenceError;
+use crate::registry::{self, Credential, Credentials, RegistryAuth, Settings, TransferError};
 
 /// How long a front may take to say what it wants.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
@@ -36,24 +33,18 @@ pub struct Backend {
     /// Made at the first use.
     engine: OnceCell<Engine>,
     logins: Logins,
-}
-
-/// Credentials for one registry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Login {
-    /// The name.
-    pub username: String,
-    /// The password, or a token that takes its place.
-    pub password: Secret,
+    settings: Settings,
+    /// Made at the first use.
+    credentials: OnceLock<Credentials>,
 }
 
 /// Where credentials are kept that a build logs in with.
 #[derive(Debug)]
 pub enum Logins {
-    /// Nowhere but here, by the host of the registry: one backend serves the whole build.
-    Memory(Mutex<BTreeMap<String, Login>>),
-    /// `config.json` in a directory of the build's own, in Docker's form: each command is a process.
-    Directory(PathBuf),
+    /// Nowhere but here, by the address of the registry: one backend serves the whole build.
+    Memory(Mutex<BTreeMap<String, Credential>>),
+    /// Where Docker's configuration says, which is that of the build or the user's own: each command is a process.
+    Configuration,
 }
 
 /// A command that failed: how it exits, and what it says.
@@ -85,14 +76,38 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<ReferenceError> for Failure {
+    fn from(error: ReferenceError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<TransferError> for Failure {
+    fn from(error: TransferError) -> Self {
+        Self::new(match &error.remedy {
+            Some(remedy) => format!("{error}\nhelp: {remedy}"),
+            None => error.to_string(),
+        })
+    }
+}
+
+impl From<registry::Error> for Failure {
+    fn from(error: registry::Error) -> Self {
+        Self::new(error.with_help())
+    }
+}
+
 impl Backend {
-    /// A backend for the engine at this place. Nothing is contacted yet.
+    /// A backend for the engine at this place; `settings` say which other credentials there are. Nothing is contacted yet,
+    /// and no file is read.
     #[must_use]
-    pub fn new(endpoint: Endpoint, logins: Logins) -> Self {
+    pub const fn new(endpoint: Endpoint, logins: Logins, settings: Settings) -> Self {
         Self {
             endpoint,
-            engine: OnceCell::new(),
+            engine: OnceCell::const_new(),
             logins,
+            settings,
+            credentials: OnceLock::new(),
         }
     }
 
@@ -103,25 +118,57 @@ impl Backend {
             .await
     }
 
-    /// Where logins are kept.
-    pub(super) const fn logins(&self) -> &Logins {
-        &self.logins
+    /// How AWS is reached where a command says nothing else.
+    pub(super) const fn aws(&self) -> &crate::aws::Settings {
+        &self.settings.aws
     }
 
-    /// What a registry is spoken to with: what the build logged in with, a token if it is Amazon ECR's, else nothing.
-    pub(super) async fn credentials(&self, registry: &str) -> Result<Option<Login>, Failure> {
-        if let Some(login) = self.logins.all()?.remove(registry) {
-            return Ok(Some(login));
+    fn registry(&self) -> &Credentials {
+        self.credentials
+            .get_or_init(|| Credentials::new(self.settings.clone()))
+    }
+
+    /// What a registry is spoken to with: what the build logged in with, a token if it is Amazon ECR's, what the user's own
+    /// configuration has, else nothing.
+    pub(super) async fn credentials(&self, server: &str) -> Result<Option<RegistryAuth>, Failure> {
+        let found = match &self.logins {
+            Logins::Configuration => self.registry().as_docker(server).await?,
+            Logins::Memory(logins) => {
+                let found = locked(logins).get(server).cloned();
+                match found {
+                    None => self.registry().for_registry(server).await?,
+                    found => found,
+                }
+            }
+        };
+        Ok(found.map(RegistryAuth::from))
+    }
+
+    /// The registries that the build has logged in to, by their addresses.
+    pub(super) async fn logins(&self) -> Result<Vec<String>, Failure> {
+        Ok(match &self.logins {
+            Logins::Memory(logins) => locked(logins).keys().cloned().collect(),
+            Logins::Configuration => self.registry().logins().await?,
+        })
+    }
+
+    /// Keeps a login for the build.
+    pub(super) async fn log_in(&self, credential: Credential) -> Result<(), Failure> {
+        match &self.logins {
+            Logins::Memory(logins) => {
+                locked(logins).insert(credential.server.clone(), credential);
+            }
+            Logins::Configuration => self.registry().log_in(credential).await?,
         }
-        match aws::token_for(registry).await {
-            None => Ok(None),
-            Some(token) => token.map(|token| {
-                Some(Login {
-                    username: token.username,
-                    password: token.password,
-                })
-            }),
-        }
+        Ok(())
+    }
+
+    /// Forgets a login. Says whether there was one.
+    pub(super) async fn log_out(&self, server: &str) -> Result<bool, Failure> {
+        Ok(match &self.logins {
+            Logins::Memory(logins) => locked(logins).remove(server).is_some(),
+            Logins::Configuration => self.registry().log_out(server).await?,
+        })
     }
 }
 
@@ -131,103 +178,10 @@ impl Logins {
     pub const fn in_memory() -> Self {
         Self::Memory(Mutex::new(BTreeMap::new()))
     }
-
-    /// All of them, by registry.
-    pub(super) fn all(&self) -> io::Result<BTreeMap<String, Login>> {
-        match self {
-            Self::Memory(logins) => Ok(logins
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone()),
-            Self::Directory(directory) => Ok(logins_of(&read_config(directory)?)),
-        }
-    }
-
-    /// Keeps one, or forgets it. Says whether there was one before.
-    pub(super) fn set(&self, registry: &str, login: Option<Login>) -> io::Result<bool> {
-        match self {
-            Self::Memory(logins) => {
-                let mut logins = logins.lock().unwrap_or_else(PoisonError::into_inner);
-                let before = match login {
-                    Some(login) => logins.insert(registry.to_owned(), login),
-                    None => logins.remove(registry),
-                };
-                Ok(before.is_some())
-            }
-            Self::Directory(directory) => change_config(directory, registry, login),
-        }
-    }
 }
 
-fn read_config(directory: &Path) -> io::Result<Value> {
-    let path = directory.join("config.json");
-    let about =
-        |reason: String| io::Error::other(format!("could not read {}: {reason}", path.display()));
-    match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(serde_json::json!({})),
-        Err(error) => Err(about(error.to_string())),
-        // What serde says of the place is safe; the text itself has passwords.
-        Ok(text) => match serde_json::from_slice(&text) {
-            Ok(Value::Object(fields)) => Ok(Value::Object(fields)),
-            Ok(_) => Err(about("it is not a JSON object".to_owned())),
-            Err(error) => Err(about(format!(
-                "line {}, column {}: it is not JSON",
-                error.line(),
-                error.column()
-            ))),
-        },
-    }
-}
-
-fn logins_of(config: &Value) -> BTreeMap<String, Login> {
-    let entries = config["auths"].as_object().into_iter().flatten();
-    entries
-        .filter_map(|(registry, entry)| {
-            let text = BASE64.decode(entry["auth"].as_str()?).ok()?;
-            let text = String::from_utf8(text).ok()?;
-            let (username, password) = text.split_once(':')?;
-            let login = Login {
-                username: username.to_owned(),
-                password: Secret(password.to_owned()),
-            };
-            let host = docker::registry_host(registry);
-            Some((host.to_owned(), login))
-        })
-        .collect()
-}
-
-/// Changes one entry and keeps the rest. Two commands at once wait for each other; the file is never half of one.
-fn change_config(directory: &Path, registry: &str, login: Option<Login>) -> io::Result<bool> {
-    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    let lock = fs::File::open(directory)?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
-    let mut config = read_config(directory)?;
-    let auths = &mut config["auths"];
-    if !auths.is_object() {
-        *auths = serde_json::json!({});
-    }
-    let entries = auths.as_object_mut().ok_or(io::ErrorKind::InvalidData)?;
-    let before = entries.remove(registry).is_some();
-    if let Some(Login { username, password }) = login {
-        let auth = BASE64.encode(format!("{username}:{}", password.0));
-        entries.insert(registry.to_owned(), serde_json::json!({ "auth": auth }));
-    }
-    let temporary = directory.join(format!(".config.json.{}", uuid::Uuid::new_v4().simple()));
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    let written = io::Write::write_all(&mut file, format!("{config:#}\n").as_bytes())
-        .and_then(|()| fs::rename(&temporary, directory.join("config.json")));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written.map(|()| before)
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The way back to the front.
@@ -347,7 +301,7 @@ async fn answer(json: &[u8], body: Body, backend: &Backend, out: &Out) -> u8 {
             )),
         ),
         Ok(Request::Aws(request)) => {
-            let text = aws::answer(request).await;
+            let text = aws::answer(request, backend.aws()).await;
             let done = match text {
                 Ok(text) => out.stdout(text).await.map(|()| 0),
                 Err(failure) => Err(failure),
@@ -369,61 +323,71 @@ async fn answer(json: &[u8], body: Body, backend: &Backend, out: &Out) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
+    use std::path::Path;
 
-    fn login(password: &str) -> Login {
-        Login {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::registry::Secret;
+    use crate::registry::isolated::Isolated;
+
+    fn login(password: &str) -> Credential {
+        Credential {
+            server: "a:1".to_owned(),
             username: "me".to_owned(),
-            password: Secret(password.to_owned()),
+            secret: Secret::new(password),
         }
+    }
+
+    fn backend(logins: Logins, settings: Settings) -> Backend {
+        let nowhere = Endpoint::Unix("/nowhere/engine.sock".into());
+        Backend::new(nowhere, logins, settings)
+    }
+
+    fn settings(config: &Path) -> Settings {
+        let variables = vec![("DOCKER_CONFIG".into(), config.into())];
+        Settings::new(variables, crate::aws::Settings::default())
     }
 
     // TOOL-9
-    #[test]
-    fn logins_are_kept_for_the_build_and_shown_to_nobody() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let directory = tempfile::tempdir().expect("a directory can be made");
-        let config = directory.path().join("own");
-        fs::create_dir(&config).expect("a directory can be made");
-        fs::write(
-            config.join("config.json"),
-            "{\"x\": 1, \"auths\": {\"b\": {}}}",
-        )
-        .expect("it can be written");
-        for logins in [Logins::in_memory(), Logins::Directory(config.clone())] {
-            assert!(!logins.set("a:1", Some(login("p:w"))).expect("it is kept"));
-            assert!(logins.set("a:1", Some(login("other"))).expect("it is kept"));
-            assert_eq!(
-                logins.all().expect("they are there").get("a:1"),
-                Some(&login("other"))
-            );
-            assert!(!format!("{logins:?}").contains("other"));
-            assert!(logins.set("a:1", None).expect("it is forgotten"));
-            assert!(logins.all().expect("they are there").is_empty());
+    #[tokio::test]
+    async fn logins_are_kept_for_the_build_and_shown_to_nobody() {
+        let place = tempfile::tempdir().expect("a directory can be made");
+        let users = place.path().join("users");
+        fs::create_dir(&users).expect("a directory can be made");
+        let config = "{\"x\":1,\"auths\":{\"b\":{}}}";
+        fs::write(users.join("config.json"), config).expect("it can be written");
+        let program = Path::new("/bin/sh");
+        let isolated = Isolated::make(place.path().join("build"), Some(&users), program);
+        let isolated = isolated.expect("it can be made");
+        let all = [
+            backend(Logins::in_memory(), Settings::default()),
+            backend(Logins::Configuration, settings(&users)),
+            backend(Logins::Configuration, settings(&isolated.config())),
+        ];
+        for (backend, is_users) in all.into_iter().zip([false, true, false]) {
+            assert_eq!(backend.credentials("a:1").await.expect("it is read"), None);
+            assert!(!backend.log_out("a:1").await.expect("nothing is there"));
+            backend.log_in(login("p:w")).await.expect("it is kept");
+            backend.log_in(login("other")).await.expect("it is kept");
+            let text = fs::read_to_string(users.join("config.json")).expect("it is there");
+            assert_eq!(text.contains("a:1"), is_users, "{text}");
+            let found = backend.credentials("a:1").await.expect("it is read");
+            assert_eq!(found, Some(login("other").into()));
+            assert_eq!(backend.logins().await.expect("they are there"), ["a:1"]);
+            assert!(!format!("{backend:?}").contains("other"));
+            assert!(backend.log_out("a:1").await.expect("it is forgotten"));
+            assert_eq!(backend.credentials("a:1").await.expect("it is read"), None);
+            assert!(backend.logins().await.expect("they are there").is_empty());
+            let text = fs::read_to_string(users.join("config.json")).expect("it is there");
+            let json: Value = serde_json::from_str(&text).expect("JSON");
+            assert_eq!(json, serde_json::json!({"x": 1, "auths": {"b": {}}}));
         }
-        let path = config.join("config.json");
-        assert_eq!(
-            fs::metadata(&path)
-                .expect("it is there")
-                .permissions()
-                .mode()
-                & 0o777,
-            0o600
-        );
-        let text = fs::read_to_string(&path).expect("it is there");
-        assert_eq!(
-            serde_json::from_str::<Value>(&text).expect("JSON"),
-            serde_json::json!({"x": 1, "auths": {"b": {}}})
-        );
-        fs::write(&path, "[").expect("it can be written");
-        assert!(Logins::Directory(config).all().is_err());
     }
 
     fn nowhere() -> Backend {
-        Backend::new(
-            Endpoint::Unix("/nowhere/engine.sock".into()),
-            Logins::in_memory(),
-        )
+        backend(Logins::in_memory(), Settings::default())
     }
 
     // TOOL-3

@@ -306,7 +306,7 @@ async fn prepare(
             };
             let plan = context::Context::find(directory, &context, &dockerfile, text)?;
             plan.dockerfile_name().clone_into(&mut build.dockerfile);
-            build.bases = docker::dockerfile::bases(plan.dockerfile_text(), &build.arguments);
+            docker::dockerfile::note(plan.dockerfile_text(), build);
             Ok(Body::Archive(plan.archive()))
         }
         (Upload::ContextFromInput, Request::Docker(DockerRequest::Build(build))) => {
@@ -321,6 +321,8 @@ async fn prepare(
             }
             head.truncate(length);
             if context::is_archive(&head) {
+                // What is in it is not looked through.
+                docker::dockerfile::note(b"", build);
                 return Ok(Body::Input {
                     read_already: Bytes::from(head),
                 });
@@ -335,7 +337,7 @@ async fn prepare(
             );
             let plan = context::Context::only_dockerfile(head)?;
             plan.dockerfile_name().clone_into(&mut build.dockerfile);
-            build.bases = docker::dockerfile::bases(plan.dockerfile_text(), &build.arguments);
+            docker::dockerfile::note(plan.dockerfile_text(), build);
             Ok(Body::Archive(plan.archive()))
         }
         (Upload::Input, _) => Ok(Body::Input {

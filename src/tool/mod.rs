@@ -44,10 +44,9 @@ use std::ffi::{OsStr, OsString};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use backend::{Backend, Login, Logins, serve};
+pub use backend::{Backend, Logins, serve};
 pub use front::{Environment, Surroundings, run};
 pub use link::link_into;
-pub use request::Secret;
 
 /// Variable with the path of the socket that leads to the back, in a container.
 pub const SOCKET_VARIABLE: &str = "RUNNER_TOOL_SOCKET";

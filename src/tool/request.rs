@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// A text that only who it is for may see: it has no form for people.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Secret(pub String);
+pub(super) struct Secret(pub(super) String);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,6 +134,8 @@ pub(super) struct Build {
     pub(super) dockerfile: String,
     /// Images it starts from, as far as the Dockerfile says so plainly.
     pub(super) bases: Vec<String>,
+    /// Hosts of Amazon ECR that the Dockerfile or an argument names, wherever that is.
+    pub(super) registries: Vec<String>,
     pub(super) arguments: BTreeMap<String, Option<String>>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) cache_from: Vec<String>,

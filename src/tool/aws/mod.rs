@@ -3,7 +3,7 @@
 mod answer;
 mod query;
 
-pub(super) use answer::{answer, token_for};
+pub(super) use answer::answer;
 pub(super) use query::Query;
 
 use super::front::{Action, Call, Environment, Mistake, Upload};

@@ -5,11 +5,12 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
-use super::reference::Reference;
 use super::template::Template;
-use super::{HUB, build, listing, reference, transfer};
+use super::{build, listing, name, transfer};
 use crate::engine::{self, Engine, Error};
-use crate::tool::backend::{Backend, Body, Failure, Login, Out};
+use crate::registry::reference::HUB_SERVER;
+use crate::registry::{Credential, Reference, Secret};
+use crate::tool::backend::{Backend, Body, Failure, Out};
 use crate::tool::request::DockerRequest;
 
 /// Does what is asked; gives the exit code.
@@ -25,7 +26,15 @@ pub(in crate::tool) async fn answer(
             registry,
             username,
             password,
-        } => login(backend, &registry, Login { username, password }, out).await,
+        } => {
+            let secret = Secret::new(password.0);
+            let credential = Credential {
+                server: registry,
+                username,
+                secret,
+            };
+            login(backend, credential, out).await
+        }
         DockerRequest::Logout { registry } => logout(backend, &registry, out).await,
         DockerRequest::Build(request) => build::build(*request, body, backend, out).await,
         DockerRequest::Tag { source, target } => {
@@ -80,15 +89,11 @@ pub(in crate::tool) async fn answer(
 fn check_names(request: &DockerRequest) -> Result<(), Failure> {
     let names = match request {
         DockerRequest::Tag { source, .. } => std::slice::from_ref(source),
-        DockerRequest::Push { image, .. } | DockerRequest::Pull { image, .. } => {
-            std::slice::from_ref(image)
-        }
         DockerRequest::Inspect { names, .. } => names,
         DockerRequest::Save { images } | DockerRequest::Remove { images, .. } => images,
-        DockerRequest::Build(build) if build.push => &build.tags,
         _ => &[],
     };
-    match names.iter().find(|name| !reference::is_name(name)) {
+    match names.iter().find(|name| !name::is_name(name)) {
         Some(name) => Err(Failure::new(format!("`{name}` is no name of an image"))),
         None => Ok(()),
     }
@@ -96,7 +101,7 @@ fn check_names(request: &DockerRequest) -> Result<(), Failure> {
 
 /// The name for people.
 fn shown(registry: &str) -> &str {
-    if registry == HUB {
+    if registry == HUB_SERVER {
         "Docker Hub"
     } else {
         registry
@@ -104,12 +109,12 @@ fn shown(registry: &str) -> &str {
 }
 
 /// The engine asks the registry whether it takes these; only then are they kept.
-async fn login(backend: &Backend, registry: &str, login: Login, out: &Out) -> Result<u8, Failure> {
-    let doing = format!("log in to {}", shown(registry));
+async fn login(backend: &Backend, login: Credential, out: &Out) -> Result<u8, Failure> {
+    let doing = format!("log in to {}", shown(&login.server));
     let question = serde_json::json!({
         "username": login.username,
-        "password": login.password.0,
-        "serveraddress": registry,
+        "password": login.secret.reveal(),
+        "serveraddress": login.server,
     });
     let body = Bytes::from(question.to_string());
     let body = engine::Body::Stream(Box::pin(futures_util::stream::once(async { body })));
@@ -117,7 +122,7 @@ async fn login(backend: &Backend, registry: &str, login: Login, out: &Out) -> Re
     let engine = backend.engine().await?;
     let mut records = engine.stream(&doing, "/auth", &headers, body).await?;
     let said = records.next().await?.unwrap_or_default();
-    backend.logins().set(registry, Some(login))?;
+    backend.log_in(login).await?;
     let said = said["Status"]
         .as_str()
         .filter(|said| !said.is_empty())
@@ -127,7 +132,7 @@ async fn login(backend: &Backend, registry: &str, login: Login, out: &Out) -> Re
 }
 
 async fn logout(backend: &Backend, registry: &str, out: &Out) -> Result<u8, Failure> {
-    let text = if backend.logins().set(registry, None)? {
+    let text = if backend.log_out(registry).await? {
         format!("Removing login credentials for {registry}\n")
     } else {
         format!("Not logged in to {registry}\n")
@@ -137,13 +142,14 @@ async fn logout(backend: &Backend, registry: &str, out: &Out) -> Result<u8, Fail
 }
 
 async fn tag(engine: &Engine, source: &str, target: &str) -> Result<u8, Failure> {
-    let wrong = || Failure::new(format!("`{target}` is no name for an image"));
-    let name = Reference::parse(target)
-        .filter(|name| name.digest.is_none())
-        .ok_or_else(wrong)?;
-    let tag = name.tag.as_deref().unwrap_or("latest");
+    let name = Reference::parse(target)?;
+    let Some(tag) = name.tag_meant().filter(|_| name.digest().is_none()) else {
+        return Err(Failure::new(format!(
+            "`{target}` is no name for an image: a digest says what it holds"
+        )));
+    };
     let options = TagImageOptionsBuilder::new()
-        .repo(&name.name)
+        .repo(&name.name())
         .tag(tag)
         .build();
     let doing = format!("tag {source} as {target}");

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE as BASE64;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use super::reference::Reference;
-use super::transfer::{self, Said, encoded, said};
-use crate::engine;
+use super::transfer::{self, encoded};
+use crate::engine::{self, Said};
+use crate::registry::{self, Reference};
 use crate::tool::backend::{Backend, Body, Failure, Out};
 use crate::tool::request::Build;
 
@@ -20,6 +18,12 @@ pub(super) async fn build(
     out: &Out,
 ) -> Result<u8, Failure> {
     const DOING: &str = "build an image";
+    if request.push {
+        // What cannot be pushed is better known before the build than after it.
+        for tag in &request.tags {
+            Reference::parse(tag)?;
+        }
+    }
     let engine = backend.engine().await?;
     let headers = [
         ("content-type", "application/x-tar".to_owned()),
@@ -40,7 +44,7 @@ pub(super) async fn build(
     let mut is_built = false;
     while let Some(record) = records.next().await? {
         is_built |= record["aux"]["ID"].is_string();
-        match said(&record) {
+        match Said::read(&record) {
             Said::Text(text) => {
                 is_built |= text.starts_with("Successfully built ")
                     || (request.quiet && text.starts_with("sha256:"));
@@ -123,37 +127,47 @@ fn query(request: &Build) -> String {
 /// Credentials of every registry that the build may need: those it logged in to, and those its Dockerfile names. An
 /// image that is there already needs none, so what cannot be had is only said.
 async fn credentials(request: &Build, backend: &Backend, out: &Out) -> Result<String, Failure> {
-    let mut config = Map::new();
-    let logins = backend.logins().all()?;
-    let images = request.bases.iter().chain(&request.cache_from);
-    let named = images.filter_map(|image| Some(Reference::parse(image)?.registry));
-    let registries: BTreeSet<String> = logins.into_keys().chain(named).collect();
-    for registry in registries {
-        match backend.credentials(&registry).await {
-            Ok(None) => {}
-            Ok(Some(login)) => {
-                let entry: Value = json!({
-                    "username": login.username,
-                    "password": login.password.0,
-                    "serveraddress": registry,
-                });
-                config.insert(registry, entry);
-            }
-            Err(failure) => {
-                out.stderr(format!(
-                    "docker: warning: no credentials for {registry}: {}\n",
-                    failure.message
-                ))
-                .await?;
+    let servers = servers(request, backend.logins().await?);
+    let asked = servers.iter().map(|server| backend.credentials(server));
+    let answers = futures_util::future::join_all(asked).await;
+    let mut all = Vec::new();
+    for (server, answer) in servers.into_iter().zip(answers) {
+        match answer {
+            Ok(auth) => all.extend(auth.map(|auth| (server, auth))),
+            Err(Failure { message, .. }) => {
+                let text = format!("docker: warning: no credentials for {server}: {message}\n");
+                out.stderr(text).await?;
             }
         }
     }
-    Ok(BASE64.encode(Value::Object(config).to_string()))
+    Ok(registry::header_for_all(&all))
+}
+
+/// The addresses of the registries that a build may need.
+fn servers(request: &Build, logins: Vec<String>) -> BTreeSet<String> {
+    let images = request.bases.iter().chain(&request.cache_from);
+    let named = images.filter_map(|image| Some(Reference::parse(image).ok()?.server().to_owned()));
+    let mentioned = request.registries.iter().cloned();
+    logins.into_iter().chain(named).chain(mentioned).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn registries_that_a_build_may_need() {
+        let text = |text: &str| text.to_owned();
+        let request = Build {
+            bases: vec![text("h:1/a"), text("b"), text("not a name")],
+            cache_from: vec![text("h:2/c:1")],
+            registries: vec![text("h:3"), text("h:1")],
+            ..Build::default()
+        };
+        let found: Vec<String> = servers(&request, vec![text("h:4")]).into_iter().collect();
+        let hub = registry::reference::HUB_SERVER;
+        assert_eq!(found, ["h:1", "h:2", "h:3", "h:4", hub]);
+    }
 
     #[test]
     fn a_request_in_the_engines_form() {

@@ -2,9 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::registry::ecr::Registry;
+use crate::tool::request::Build;
+
+/// Notes in a request what its Dockerfile says of images and registries.
+pub(in crate::tool) fn note(text: &[u8], build: &mut Build) {
+    build.bases = bases(text, &build.arguments);
+    let values = build.arguments.values().flatten().map(String::as_str);
+    let text = String::from_utf8_lossy(text);
+    let found: BTreeSet<String> = std::iter::once(&*text)
+        .chain(values)
+        .flat_map(Registry::mentioned)
+        .map(|registry| registry.host().to_owned())
+        .collect();
+    build.registries = found.into_iter().collect();
+}
+
 /// Images that a build starts from or copies from, with arguments filled in. What cannot be told is left out: the engine
 /// then asks its registry without credentials, and says if those are missing.
-pub(in crate::tool) fn bases(text: &[u8], given: &BTreeMap<String, Option<String>>) -> Vec<String> {
+fn bases(text: &[u8], given: &BTreeMap<String, Option<String>>) -> Vec<String> {
     let text = String::from_utf8_lossy(text);
     let mut arguments: BTreeMap<String, String> = BTreeMap::new();
     let mut stages: BTreeSet<String> = BTreeSet::new();
@@ -104,6 +120,23 @@ fn filled(word: &str, arguments: &BTreeMap<String, String>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn registries_are_found_wherever_they_are_named() {
+        let host = |n: u32| format!("{n:012}.dkr.ecr.us-east-1.amazonaws.com");
+        let text = format!(
+            "ARG TAG\nFROM {}/a:$TAG\nCOPY --from={}/b / /\n",
+            host(1),
+            host(2)
+        );
+        let mut build = Build {
+            arguments: [("BASE".to_owned(), Some(format!("{}/c", host(3))))].into(),
+            ..Build::default()
+        };
+        note(text.as_bytes(), &mut build);
+        assert_eq!(build.registries, [host(1), host(2), host(3)]);
+        assert_eq!(build.bases, [format!("{}/b", host(2))]);
+    }
 
     #[test]
     fn images_that_a_dockerfile_needs() {

@@ -6,7 +6,7 @@ pub(super) mod context;
 pub(super) mod dockerfile;
 mod ignore;
 mod listing;
-mod reference;
+mod name;
 mod template;
 mod transfer;
 
@@ -14,11 +14,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub(super) use answer::answer;
-pub(super) use reference::{HUB, registry_host};
 
 use super::front::{Action, Call, Dockerfile, Environment, Mistake, Upload};
 use super::options::{self, Parsed, Spec, switch, value};
 use super::request::{Build, DockerRequest, Listing, Request, Secret};
+use crate::registry::Reference;
+use crate::registry::reference::HUB_SERVER;
+use crate::registry::server_of;
 
 /// What is supported, as people write it.
 pub(super) const SUPPORTED: &[&str] = &[
@@ -257,12 +259,19 @@ fn owned(value: Option<&str>) -> Option<String> {
     value.map(str::to_owned)
 }
 
+/// The registry that a command is for, by the address that its credentials are kept under.
+fn registry(parsed: &Parsed, command: &str) -> Result<String, Mistake> {
+    match parsed.operands.as_slice() {
+        [] => Ok(HUB_SERVER.to_owned()),
+        [address] => Ok(server_of(address)),
+        _ => Err(Mistake::new(format!(
+            "`docker {command}` takes 1 argument at most"
+        ))),
+    }
+}
+
 fn login(parsed: &Parsed, _: &Environment) -> Result<Call, Mistake> {
-    let registry = match parsed.operands.as_slice() {
-        [] => HUB.to_owned(),
-        [address] => registry_host(address).to_owned(),
-        _ => return Err(Mistake::new("`docker login` takes 1 argument at most")),
-    };
+    let registry = registry(parsed, "login")?;
     let from_stdin = parsed.is_on("password-stdin");
     let password = owned(parsed.value("password"));
     let Some(username) = owned(parsed.value("username")).filter(|name| !name.is_empty()) else {
@@ -296,11 +305,7 @@ fn login(parsed: &Parsed, _: &Environment) -> Result<Call, Mistake> {
 }
 
 fn logout(parsed: &Parsed, _: &Environment) -> Result<Call, Mistake> {
-    let registry = match parsed.operands.as_slice() {
-        [] => HUB.to_owned(),
-        [address] => registry_host(address).to_owned(),
-        _ => return Err(Mistake::new("`docker logout` takes 1 argument at most")),
-    };
+    let registry = registry(parsed, "logout")?;
     Ok(ask(DockerRequest::Logout { registry }))
 }
 
@@ -433,7 +438,7 @@ fn tag(parsed: &Parsed, _: &Environment) -> Result<Call, Mistake> {
 fn push(parsed: &Parsed, _: &Environment) -> Result<Call, Mistake> {
     let [image] = exactly(parsed, "push")?;
     let all_tags = parsed.is_on("all-tags");
-    if all_tags && reference::Reference::parse(image).is_some_and(|image| image.tag.is_some()) {
+    if all_tags && Reference::parse(image).is_ok_and(|image| image.tag().is_some()) {
         return Err(Mistake::new("`--all-tags` takes a name without a tag"));
     }
     Ok(ask(DockerRequest::Push {

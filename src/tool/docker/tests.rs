@@ -114,7 +114,7 @@ fn logins_as_they_are_written() {
             "login -u AWS -p secret https://1.dkr.ecr.x.amazonaws.com",
             ("1.dkr.ecr.x.amazonaws.com", "AWS", "secret"),
         ),
-        ("login -u me -p=s", (HUB, "me", "s")),
+        ("login -u me -p=s", (HUB_SERVER, "me", "s")),
     ];
     for (line, (registry, username, password)) in table {
         assert_eq!(
@@ -214,7 +214,7 @@ fn other_commands_as_they_are_written() {
         (
             "logout",
             DockerRequest::Logout {
-                registry: HUB.to_owned(),
+                registry: HUB_SERVER.to_owned(),
             },
         ),
         ("version", DockerRequest::Version { format: None }),

@@ -1,69 +1,19 @@
-//! The back of `docker push`, `pull`, `save` and `load`, and how the engine's progress reads without a terminal.
+//! The back of `docker push`, `pull`, `save` and `load`: images move as [`registry`] moves them, and the output is that of
+//! Docker's command line without a terminal.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE as BASE64;
+use std::collections::HashMap;
+
+use bollard::query_parameters::ListImagesOptionsBuilder;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::answer::pass_on;
-use super::reference::Reference;
-use crate::engine::{self, Engine, Records};
-use crate::tool::backend::{Backend, Body, Failure, Login, Out};
+use crate::engine::{self, Engine, Error, Platform, Records, Said};
+use crate::registry::{self, Limits, Progress, Pull, Push, Reference, TransferError};
+use crate::tool::backend::{Backend, Body, Failure, Out};
 
-/// What one record of the engine's is for people.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// A text for standard output.
-    Text(String),
-    /// A bar's new length, or a fact for programs.
-    Nothing,
-    /// It failed, with this code if a command of a build did.
-    Failed {
-        /// Exit code, if there is one.
-        code: Option<u8>,
-        /// The engine's words.
-        message: String,
-    },
-}
-
-/// Reads a record.
-pub(super) fn said(record: &Value) -> Said {
-    let detail = &record["errorDetail"];
-    if let Some(message) = detail["message"]
-        .as_str()
-        .or_else(|| record["error"].as_str())
-    {
-        let code = detail["code"]
-            .as_u64()
-            .and_then(|code| u8::try_from(code).ok());
-        return Said::Failed {
-            code: code.filter(|code| *code != 0),
-            message: message.trim().to_owned(),
-        };
-    }
-    if let Some(text) = record["stream"].as_str() {
-        return Said::Text(text.to_owned());
-    }
-    let is_bar = record["progressDetail"]["current"].is_number() || record["progress"].is_string();
-    match (record["status"].as_str(), record["id"].as_str()) {
-        (Some(_), _) if is_bar => Said::Nothing,
-        (Some(status), Some(id)) if !id.is_empty() => Said::Text(format!("{id}: {status}\n")),
-        (Some(status), _) => Said::Text(format!("{status}\n")),
-        (None, _) => Said::Nothing,
-    }
-}
-
-/// Credentials in the engine's form, a header's value.
-pub(super) fn header(login: Option<&Login>, registry: &str) -> String {
-    let json = match login {
-        Some(login) => serde_json::json!({
-            "username": login.username,
-            "password": login.password.0,
-            "serveraddress": registry,
-        }),
-        None => serde_json::json!({}),
-    };
-    BASE64.encode(json.to_string())
-}
+/// Lines of progress that wait for the front. What finds no place is left out: what matters is written at the end.
+const WAITING: usize = 1024;
 
 /// A text as part of a query.
 pub(super) fn encoded(text: &str) -> String {
@@ -78,22 +28,17 @@ pub(super) fn encoded(text: &str) -> String {
     encoded
 }
 
-fn reference(image: &str) -> Result<Reference, Failure> {
-    Reference::parse(image).ok_or_else(|| Failure::new(format!("`{image}` is no name of an image")))
-}
-
 /// Writes records as lines; gives each to `look`.
 async fn show(
     mut records: Records,
     doing: &str,
-    quiet: bool,
     out: &Out,
     mut look: impl FnMut(&Value),
 ) -> Result<(), Failure> {
     while let Some(record) = records.next().await? {
-        match said(&record) {
-            Said::Text(text) if !quiet => out.stdout(text).await?,
-            Said::Text(_) | Said::Nothing => {}
+        match Said::read(&record) {
+            Said::Text(text) => out.stdout(text).await?,
+            Said::Nothing => {}
             Said::Failed { message, .. } => {
                 return Err(Failure::new(format!("could not {doing}: {message}")));
             }
@@ -101,6 +46,84 @@ async fn show(
         look(&record);
     }
     Ok(())
+}
+
+/// What is heard while an image moves, on its way to the front.
+struct Heard {
+    lines: mpsc::Sender<Line>,
+    quiet: bool,
+    /// How the line begins that tells of success.
+    success: String,
+    /// That line, to be written when it is certain.
+    held_back: String,
+}
+
+enum Line {
+    Output(String),
+    Trouble(String),
+}
+
+impl Heard {
+    /// Gives the other end too.
+    fn new(quiet: bool, success: String) -> (Self, mpsc::Receiver<Line>) {
+        let (lines, heard) = mpsc::channel(WAITING);
+        let own = Self {
+            lines,
+            quiet,
+            success,
+            held_back: String::new(),
+        };
+        (own, heard)
+    }
+
+    fn take(&mut self, progress: Progress) {
+        let line = match progress {
+            Progress::Said(_) if self.quiet => return,
+            Progress::Said(text) if text.starts_with(&self.success) => {
+                self.held_back = text;
+                return;
+            }
+            Progress::Said(text) => Line::Output(text),
+            Progress::Layer(_) => return,
+            Progress::Retry {
+                next,
+                of,
+                wait,
+                reason,
+            } => {
+                let wait = crate::units::write_duration(wait);
+                Line::Trouble(format!("retrying in {wait} (try {next} of {of}): {reason}"))
+            }
+            Progress::Note(note) => Line::Trouble(format!("note: {note}")),
+        };
+        let _ = self.lines.try_send(line);
+    }
+}
+
+/// Moves an image and writes what is heard of it meanwhile. While the front takes nothing, the work waits.
+async fn moved<T>(
+    work: impl Future<Output = Result<T, TransferError>>,
+    mut heard: mpsc::Receiver<Line>,
+    out: &Out,
+) -> Result<T, Failure> {
+    let mut work = std::pin::pin!(work);
+    let done = loop {
+        tokio::select! {
+            Some(line) = heard.recv() => write(line, out).await?,
+            done = &mut work => break done,
+        }
+    };
+    while let Ok(line) = heard.try_recv() {
+        write(line, out).await?;
+    }
+    Ok(done?)
+}
+
+async fn write(line: Line, out: &Out) -> Result<(), Failure> {
+    match line {
+        Line::Output(text) => out.stdout(text).await,
+        Line::Trouble(text) => out.stderr(format!("docker: {text}\n")).await,
+    }
 }
 
 /// Pushes an image, or all its tags.
@@ -111,51 +134,89 @@ pub(super) async fn push(
     quiet: bool,
     out: &Out,
 ) -> Result<u8, Failure> {
-    let name = reference(image)?;
-    if name.digest.is_some() {
+    let name = Reference::parse(image)?;
+    if name.digest().is_some() {
         return Err(Failure::new(format!(
             "`{image}` cannot be pushed: a digest is no tag"
         )));
     }
-    let tag = match (&name.tag, all_tags) {
-        (_, true) => None,
-        (Some(tag), false) => Some(tag.clone()),
+    let images = match (name.tag(), all_tags) {
+        (_, true) => tags(backend.engine().await?, &name).await?,
+        (Some(_), false) => vec![name],
         (None, false) => {
-            if !quiet {
-                out.stdout("Using default tag: latest\n").await?;
-            }
-            Some("latest".to_owned())
+            use_latest(quiet, out).await?;
+            vec![name]
         }
     };
-    let doing = format!("push {image}");
-    let engine = backend.engine().await?;
-    let login = backend.credentials(&name.registry).await?;
-    let headers = [("X-Registry-Auth", header(login.as_ref(), &name.registry))];
-    let query = tag
-        .map(|tag| format!("?tag={}", encoded(&tag)))
-        .unwrap_or_default();
-    let path = format!("/images/{}/push{query}", name.name);
-    let records = engine
-        .stream(&doing, &path, &headers, engine::Body::Empty)
-        .await?;
-    let mut digest = None;
-    show(records, &doing, quiet, out, |record| {
-        if let Some(found) = record["aux"]["Digest"].as_str() {
-            digest = Some(found.to_owned());
-        }
-    })
-    .await?;
-    // What the engine does not confirm was not pushed.
-    match digest {
-        Some(_) if quiet => out.stdout(format!("{}\n", name.canonical())).await?,
-        Some(_) => {}
-        None => {
-            return Err(Failure::new(format!(
-                "could not {doing}: the engine ended without a digest"
-            )));
-        }
+    for image in images {
+        push_one(backend, &image, quiet, out).await?;
     }
     Ok(0)
+}
+
+async fn use_latest(quiet: bool, out: &Out) -> Result<(), Failure> {
+    if quiet {
+        return Ok(());
+    }
+    out.stdout("Using default tag: latest\n").await
+}
+
+/// Every name with a tag that the engine has of a repository.
+async fn tags(engine: &Engine, name: &Reference) -> Result<Vec<Reference>, Failure> {
+    let repository = name.name();
+    let filters = HashMap::from([("reference", vec![repository.as_str()])]);
+    let options = ListImagesOptionsBuilder::new().filters(&filters).build();
+    let doing = format!("look for the tags of {repository}");
+    let listed = engine.api().list_images(Some(options)).await;
+    let listed = listed.map_err(|error| Error::api(doing, error))?;
+    let names = listed.iter().flat_map(|image| &image.repo_tags);
+    let found = names.filter_map(|name| Reference::parse(name).ok());
+    let found: Vec<Reference> = found.filter(|found| found.name() == repository).collect();
+    if found.is_empty() {
+        return Err(Failure::new(format!(
+            "could not push {repository}: the engine has no image of this name"
+        )));
+    }
+    Ok(found)
+}
+
+async fn push_one(
+    backend: &Backend,
+    image: &Reference,
+    quiet: bool,
+    out: &Out,
+) -> Result<(), Failure> {
+    let engine = backend.engine().await?;
+    let auth = backend.credentials(image.server()).await?;
+    let push = Push {
+        image,
+        platform: None,
+        auth: auth.as_ref(),
+        limits: Limits::default(),
+    };
+    let tag = image.tag_meant().unwrap_or_default();
+    let (mut heard, lines) = Heard::new(quiet, format!("{tag}: digest: "));
+    let mut take = |progress| heard.take(progress);
+    let pushing = Box::pin(registry::push(engine, &push, &mut take));
+    let pushed = moved(pushing, lines, out).await?;
+    let text = if quiet {
+        format!("{}\n", whole(image))
+    } else {
+        format!("{tag}: digest: {} size: {}\n", pushed.digest, pushed.size)
+    };
+    out.stdout(text).await
+}
+
+/// A name with all that Docker adds to it.
+fn whole(image: &Reference) -> String {
+    let mut text = format!("{}/{}", image.registry(), image.path());
+    if let Some(tag) = image.tag_meant() {
+        text.push_str(&format!(":{tag}"));
+    }
+    if let Some(digest) = image.digest() {
+        text.push_str(&format!("@{digest}"));
+    }
+    text
 }
 
 /// Pulls an image.
@@ -166,32 +227,32 @@ pub(super) async fn pull(
     quiet: bool,
     out: &Out,
 ) -> Result<u8, Failure> {
-    let name = reference(image)?;
-    if name.tag.is_none() && name.digest.is_none() && !quiet {
-        out.stdout("Using default tag: latest\n").await?;
+    let name = Reference::parse(image)?;
+    let platform = match platform {
+        None => None,
+        Some(text) => Some(Platform::parse(text).ok_or_else(|| {
+            Failure::new(format!(
+                "`{text}` is no platform: expected OS/ARCH, such as linux/arm64"
+            ))
+        })?),
+    };
+    if name.tag().is_none() && name.digest().is_none() {
+        use_latest(quiet, out).await?;
     }
-    let doing = format!("pull {image}");
     let engine = backend.engine().await?;
-    let login = backend.credentials(&name.registry).await?;
-    let headers = [("X-Registry-Auth", header(login.as_ref(), &name.registry))];
-    let which = name
-        .digest
-        .as_deref()
-        .or(name.tag.as_deref())
-        .unwrap_or("latest");
-    let mut path = format!(
-        "/images/create?fromImage={}&tag={}",
-        encoded(&name.name),
-        encoded(which)
-    );
-    if let Some(platform) = platform {
-        path.push_str(&format!("&platform={}", encoded(platform)));
-    }
-    let records = engine
-        .stream(&doing, &path, &headers, engine::Body::Empty)
+    let auth = backend.credentials(name.server()).await?;
+    let pull = Pull {
+        image: &name,
+        platform: platform.as_ref(),
+        auth: auth.as_ref(),
+        limits: Limits::default(),
+    };
+    let (mut heard, lines) = Heard::new(quiet, "Status: ".to_owned());
+    let mut take = |progress| heard.take(progress);
+    let pulling = Box::pin(registry::pull(engine, &pull, &mut take));
+    moved(pulling, lines, out).await?;
+    out.stdout(format!("{}{}\n", heard.held_back, whole(&name)))
         .await?;
-    show(records, &doing, quiet, out, |_| {}).await?;
-    out.stdout(format!("{}\n", name.canonical())).await?;
     Ok(0)
 }
 
@@ -222,7 +283,7 @@ pub(super) async fn load(
         )
         .await?;
     let mut loaded = false;
-    show(records, doing, false, out, |record| {
+    show(records, doing, out, |record| {
         loaded |= record["stream"]
             .as_str()
             .is_some_and(|text| text.contains("Loaded image"));
@@ -241,51 +302,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_read_as_lines() {
-        let text = |text: &str| Said::Text(text.to_owned());
+    fn a_name_as_docker_completes_it() {
+        let digest = format!("sha256:{}", "a".repeat(64));
         let table = [
-            (
-                r#"{"status":"Preparing","progressDetail":{},"id":"a1"}"#,
-                text("a1: Preparing\n"),
-            ),
-            (
-                r#"{"status":"Pushing","progressDetail":{"current":1,"total":2},"progress":"[>","id":"a1"}"#,
-                Said::Nothing,
-            ),
-            (
-                r#"{"status":"latest: digest: sha256:1 size: 2"}"#,
-                text("latest: digest: sha256:1 size: 2\n"),
-            ),
-            (
-                r#"{"progressDetail":{},"aux":{"Tag":"latest"}}"#,
-                Said::Nothing,
-            ),
-            (
-                r#"{"stream":"Step 1/2 : FROM a"}"#,
-                text("Step 1/2 : FROM a"),
-            ),
-            (
-                r#"{"errorDetail":{"message":"denied"},"error":"denied"}"#,
-                Said::Failed {
-                    code: None,
-                    message: "denied".to_owned(),
-                },
-            ),
-            (
-                r#"{"errorDetail":{"code":3,"message":"m"},"error":"m"}"#,
-                Said::Failed {
-                    code: Some(3),
-                    message: "m".to_owned(),
-                },
-            ),
+            ("a", "docker.io/library/a:latest".to_owned()),
+            ("me/a:1", "docker.io/me/a:1".to_owned()),
+            ("h:5000/a/b", "h:5000/a/b:latest".to_owned()),
+            (&format!("h:5000/a@{digest}"), format!("h:5000/a@{digest}")),
         ];
-        for (record, expected) in table {
-            assert_eq!(
-                said(&serde_json::from_str(record).expect("JSON")),
-                expected,
-                "{record}"
-            );
+        for (text, expected) in table {
+            let name = Reference::parse(text).expect("it is one");
+            assert_eq!(whole(&name), expected);
         }
+    }
+
+    // TOOL-10
+    #[test]
+    fn success_is_not_told_before_it_is_certain() {
+        let (mut take, _) = Heard::new(false, "1: digest: ".to_owned());
+        let (lines, mut heard) = mpsc::channel(2);
+        take.lines = lines;
+        let said = |text: &str| Progress::Said(text.to_owned());
+        take.take(said("1: digest: sha256:0 size: 1\n"));
+        assert!(heard.try_recv().is_err());
+        assert_eq!(take.held_back, "1: digest: sha256:0 size: 1\n");
+        // What finds no place is left out.
+        for text in ["a: Pushed\n", "b: Pushed\n", "c: Pushed\n"] {
+            take.take(said(text));
+        }
+        let mut count = 0;
+        while let Ok(Line::Output(_)) = heard.try_recv() {
+            count += 1;
+        }
+        assert_eq!(count, 2);
+        take.quiet = true;
+        take.take(said("a: Pushed\n"));
+        take.take(Progress::Note("n".to_owned()));
+        assert!(matches!(heard.try_recv(), Ok(Line::Trouble(_))));
     }
 
     #[test]
