@@ -487,7 +487,7 @@ fn a_registry_that_refuses_is_no_success() {
     place
         .docker("push 127.0.0.1:1/none")
         .expect(1)
-        .stderr_has("could not push 127.0.0.1:1/none: ");
+        .stderr_has("could not push 127.0.0.1:1/none:latest: ");
     place
         .docker("tag runner-tests-base:1 127.0.0.1:1/base")
         .expect(0);
@@ -702,7 +702,7 @@ impl Back {
         let home = place.sandbox.path("back");
         let settings = Settings::new(
             vec![("HOME".into(), home.into_os_string())],
-            Default::default(),
+            buildspec_runner::aws::Settings::default(),
         );
         let backend = Backend::new(endpoint, Logins::in_memory(), settings);
         let backend = std::sync::Arc::new(backend);

@@ -32,7 +32,9 @@ pub(in crate::tool) async fn answer(
     let settings = settings(caller, usual);
     match operation {
         Operation::Password => {
-            let logins = ecr::ask_accounts(&settings, &[]).await.map_err(failure)?;
+            let logins = ecr::ask_accounts(&settings, &[])
+                .await
+                .map_err(|error| failure(&error))?;
             Ok(logins
                 .iter()
                 .take(1)
@@ -41,14 +43,16 @@ pub(in crate::tool) async fn answer(
         }
         Operation::PublicPassword => match Registry::parse(ecr::PUBLIC) {
             Some(public) => {
-                let token = ecr::ask(&settings, &public).await.map_err(failure)?;
+                let token = ecr::ask(&settings, &public)
+                    .await
+                    .map_err(|error| failure(&error))?;
                 Ok(line(&token))
             }
             None => Ok(String::new()),
         },
         Operation::Login { registries, email } => {
             let logins = ecr::ask_accounts(&settings, &registries).await;
-            let logins = logins.map_err(failure)?;
+            let logins = logins.map_err(|error| failure(&error))?;
             Ok(logins.iter().map(|login| command(login, email)).collect())
         }
         Operation::Identity { query, text } => identity(settings, query.as_ref(), text).await,
@@ -114,7 +118,7 @@ async fn identity(
 }
 
 /// Why there is no token, with the code of AWS's own tool.
-fn failure(error: Error) -> Failure {
+fn failure(error: &Error) -> Failure {
     let code = match error.kind {
         ErrorKind::NoCredentials | ErrorKind::NoRegion => NOT_CONFIGURED,
         ErrorKind::BadCredentials | ErrorKind::Denied | ErrorKind::Other => REFUSED,
