@@ -12,6 +12,8 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls;
 
 use super::machine;
+use crate::aws::Settings as AwsSettings;
+use crate::registry::Settings;
 
 /// The region: the flag, the environment, the profile. Nothing is asked over a network.
 pub(super) async fn region(flag: Option<&str>, profile: Option<&str>) -> Option<String> {
@@ -58,6 +60,15 @@ pub(super) fn missing_profile(flag: Option<&str>) -> Option<String> {
         text.lines().any(|line| profile_of(line) == Some(&wanted))
     });
     (!known && wanted != "default").then_some(wanted)
+}
+
+/// What the environment says of registries and their credentials.
+pub(super) fn registry_settings() -> Settings {
+    let settings = AwsSettings {
+        missing_profile: missing_profile(None),
+        ..AwsSettings::default()
+    };
+    Settings::new(machine::variables(), settings)
 }
 
 /// The profile whose section begins at a line of a file of AWS.

@@ -92,11 +92,7 @@ fn get(credentials: &Credentials, server: &str) -> Result<Option<Credential>, Er
 
 /// Asks AWS for all of them at once.
 fn from_aws(wanted: &[(String, Registry)]) -> Vec<Result<Option<Credential>, Error>> {
-    let settings = AwsSettings {
-        missing_profile: aws::missing_profile(None),
-        ..AwsSettings::default()
-    };
-    let credentials = Credentials::new(Settings::new(machine::variables(), settings));
+    let credentials = Credentials::new(aws::registry_settings());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use tokio::runtime;
 
 use super::{aws, complain, engine, machine};
-use crate::aws::Settings as AwsSettings;
 use crate::engine::Endpoint;
-use crate::registry::Settings;
 use crate::tool::{self, Backend, Environment, Logins, SOCKET_VARIABLE, Surroundings, Tool};
 
 /// Runs a tool; `arguments` are those behind its name. Gives the exit code.
@@ -80,12 +78,7 @@ async fn here(tool: Tool, arguments: &[OsString], around: Standard) -> u8 {
             return 1;
         }
     };
-    let settings = AwsSettings {
-        missing_profile: aws::missing_profile(None),
-        ..AwsSettings::default()
-    };
-    let settings = Settings::new(machine::variables(), settings);
     // Logins go where the real tool's would: into the configuration that the environment names.
-    let backend = Backend::new(endpoint, Logins::Configuration, settings);
+    let backend = Backend::new(endpoint, Logins::Configuration, aws::registry_settings());
     Box::pin(tool::run_here(tool, arguments, &backend, around)).await
 }

@@ -9,11 +9,10 @@ use tokio::sync::mpsc;
 use super::args::{When, duration};
 use super::layers::Layers;
 use super::{aws, complain, engine, machine, mistake};
-use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
 use crate::engine::{Engine, Platform};
 use crate::event::StopReason;
-use crate::registry::{Credentials, Limits, Reference, RegistryAuth, Settings, TransferError};
+use crate::registry::{Credentials, Limits, Reference, RegistryAuth, TransferError};
 
 /// Exit codes as `--help` shows them.
 pub(super) const EXIT_CODES: &str = "\
@@ -170,11 +169,7 @@ pub(super) async fn connect() -> Result<Engine, Failure> {
 
 /// Who pushes and pulls an image.
 pub(super) async fn credentials(image: &Reference) -> Result<Option<RegistryAuth>, Failure> {
-    let settings = AwsSettings {
-        missing_profile: aws::missing_profile(None),
-        ..AwsSettings::default()
-    };
-    let known = Credentials::new(Settings::new(machine::variables(), settings));
+    let known = Credentials::new(aws::registry_settings());
     let found = known.for_registry(image.server()).await;
     match found {
         Ok(credential) => Ok(credential.map(RegistryAuth::from)),

@@ -103,7 +103,7 @@ impl Credential {
 }
 
 /// What decides which credentials there are, as the caller's environment has it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Settings {
     /// Docker's configuration: `DOCKER_CONFIG`, else `~/.docker`.
     pub docker_config: Option<PathBuf>,
@@ -117,6 +117,19 @@ pub struct Settings {
     pub aws: aws::Settings,
     /// Variables that lead to AWS's credentials.
     variables: Vec<(OsString, OsString)>,
+}
+
+/// Without the variables: AWS's keys are among them.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("docker_config", &self.docker_config)
+            .field("cache", &self.cache)
+            .field("stored", &self.stored)
+            .field("path", &self.path)
+            .field("aws", &self.aws)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Settings {
@@ -424,6 +437,14 @@ mod tests {
             ("AWS_ACCESS_KEY_ID".into(), "AKIA1".into()),
         ];
         Settings::new(variables, aws::Settings::default())
+    }
+
+    #[test]
+    fn settings_do_not_show_keys() {
+        let variables = vec![("AWS_SECRET_ACCESS_KEY".into(), "hidden".into())];
+        let settings = Settings::new(variables, aws::Settings::default());
+        let shown = format!("{settings:?} {:?}", Credentials::new(settings.clone()));
+        assert!(!shown.contains("hidden"), "{shown}");
     }
 
     const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::auth;
+use super::ecr::{Kind, Registry};
 use super::progress::{Layer, Progress};
 use super::{Reference, RegistryAuth};
 use crate::engine::{self, Body, Engine, Said};
@@ -351,11 +352,11 @@ fn remedy(kind: TransferErrorKind, image: &Reference) -> Option<String> {
     use TransferErrorKind as Kind;
     let host = image.registry();
     let region = ecr_region(host);
-    let login = match region {
+    let login = match &region {
         Some(_) => format!("`runner ecr login {host}`"),
         None => format!("`docker login {host}`"),
     };
-    Some(match (kind, region) {
+    Some(match (kind, &region) {
         (Kind::NoCredentials | Kind::Expired, _) => format!("{login} gets credentials"),
         (Kind::Denied, Some(_)) => format!(
             "see whether these AWS credentials may use the repository (the managed policy AmazonEC2ContainerRegistryPowerUser lets push); {login} gets a fresh token"
@@ -387,13 +388,11 @@ fn remedy(kind: TransferErrorKind, image: &Reference) -> Option<String> {
     })
 }
 
-/// The region of a private registry of Amazon ECR, by the form of its host.
-fn ecr_region(host: &str) -> Option<&str> {
-    let parts: Vec<&str> = host.split('.').collect();
-    match parts.as_slice() {
-        [_, "dkr", "ecr" | "ecr-fips", region, _, ..] => Some(region),
-        [_, "dkr-ecr" | "dkr-ecr-fips", region, _, ..] => Some(region),
-        _ => None,
+/// The region of a private registry of Amazon ECR.
+fn ecr_region(host: &str) -> Option<String> {
+    match Registry::parse(host)?.kind() {
+        Kind::Private { region, .. } => Some(region.clone()),
+        Kind::Public => None,
     }
 }
 
@@ -511,9 +510,12 @@ mod tests {
             remedy(Kind::Failing, &Reference::parse("web").unwrap()),
             None
         );
-        assert_eq!(ecr_region("1.dkr-ecr.us-east-1.on.aws"), Some("us-east-1"));
         assert_eq!(
-            ecr_region("1.dkr.ecr-fips.us-east-1.amazonaws.com"),
+            ecr_region("123456789012.dkr-ecr.us-east-1.on.aws").as_deref(),
+            Some("us-east-1")
+        );
+        assert_eq!(
+            ecr_region("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com").as_deref(),
             Some("us-east-1")
         );
         assert_eq!(ecr_region("registry.example.com"), None);

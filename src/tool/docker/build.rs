@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::transfer::{self, encoded};
+use super::transfer;
 use crate::engine::{self, Said};
 use crate::registry::{self, Reference};
 use crate::tool::backend::{Backend, Body, Failure, Out};
@@ -124,6 +124,19 @@ fn query(request: &Build) -> String {
     pairs.collect::<Vec<String>>().join("&")
 }
 
+/// A text as part of a query.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
 /// Credentials of every registry that the build may need: those it logged in to, and those its Dockerfile names. An
 /// image that is there already needs none, so what cannot be had is only said.
 async fn credentials(request: &Build, backend: &Backend, out: &Out) -> Result<String, Failure> {
@@ -186,6 +199,14 @@ mod tests {
         assert_eq!(
             query(&request),
             "dockerfile=docker%2FD&rm=1&t=a%3A1&t=b&nocache=1&target=t&buildargs=%7B%22A%22%3A%221%202%22%2C%22B%22%3Anull%7D&labels=%7B%7D&cachefrom=%5B%5D"
+        );
+    }
+
+    #[test]
+    fn a_text_in_a_query() {
+        assert_eq!(
+            encoded("a/b:1 {\"x\"}&é"),
+            "a%2Fb%3A1%20%7B%22x%22%7D%26%C3%A9"
         );
     }
 }

@@ -15,19 +15,6 @@ use crate::tool::backend::{Backend, Body, Failure, Out};
 /// Lines of progress that wait for the front. What finds no place is left out: what matters is written at the end.
 const WAITING: usize = 1024;
 
-/// A text as part of a query.
-pub(super) fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
-}
-
 /// Writes records as lines; gives each to `look`.
 async fn show(
     mut records: Records,
@@ -339,13 +326,5 @@ mod tests {
         take.take(said("a: Pushed\n"));
         take.take(Progress::Note("n".to_owned()));
         assert!(matches!(heard.try_recv(), Ok(Line::Trouble(_))));
-    }
-
-    #[test]
-    fn a_text_in_a_query() {
-        assert_eq!(
-            encoded("a/b:1 {\"x\"}&é"),
-            "a%2Fb%3A1%20%7B%22x%22%7D%26%C3%A9"
-        );
     }
 }
