@@ -259,6 +259,35 @@ fn an_image_goes_to_ecr_and_its_definition_to_s3() {
     }
 }
 
+// REG-9, REG-10, TOOL-1: in a container a plain push finds its token outside; no credentials of AWS's are in there.
+#[test]
+fn a_container_pushes_to_ecr_without_logging_in() {
+    let Some(endpoint) = services("a push from a container") else {
+        return;
+    };
+    let Ok(debian) = std::env::var("RUNNER_TEST_IMAGE") else {
+        return skipped("a push from a container", "no image; tests/run makes it");
+    };
+    import_base();
+    let image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/from-a-container:1";
+    let sandbox = Sandbox::with_commands(&[
+        "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_ENDPOINT_URL",
+        &format!(
+            "env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY -u AWS_ENDPOINT_URL docker push {image}"
+        ),
+        "cat $DOCKER_CONFIG/config.json",
+    ]);
+    docker(&sandbox, &["tag", "runner-tests-base:1", image]).expect(0);
+    for volume in [None, Some("/usr/bin/docker:/usr/bin/docker:ro")] {
+        let mut arguments = vec!["run", "--image", &debian, "--engine-socket"];
+        arguments.extend(volume.iter().flat_map(|volume| ["--volume", *volume]));
+        let ran = run(&sandbox, &endpoint, &arguments).expect(0);
+        let ran = ran.stdout_has("1: digest: sha256:");
+        assert!(!ran.stdout.contains(TOKEN));
+    }
+    docker(&sandbox, &["image", "rm", "-f", image]).expect(0);
+}
+
 // CMD-1, ENV-5: the buildspec of AWS's own user guide, as it stands there.
 #[test]
 fn the_buildspec_of_the_user_guide_runs_unchanged() {

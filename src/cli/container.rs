@@ -167,9 +167,10 @@ fn serve_tools(endpoint: Endpoint, args: &RequestArgs) -> mpsc::Sender<TunnelStr
         region: args.region.clone(),
         profile: args.profile.clone(),
         missing_profile: aws::missing_profile(args.profile.as_deref()),
+        ..AwsSettings::default()
     };
-    let _registries = registry::Settings::new(machine::variables(), settings);
-    let backend = Arc::new(Backend::new(endpoint, Logins::in_memory()));
+    let registries = registry::Settings::new(machine::variables(), settings);
+    let backend = Arc::new(Backend::new(endpoint, Logins::in_memory(), registries));
     tokio::spawn(async move {
         while let Some(connection) = next.recv().await {
             let backend = Arc::clone(&backend);

@@ -3,7 +3,7 @@
 //! Docker waits for it at every pull and push, so that a token from the cache is given out before anything of AWS's, or a
 //! runtime, is made.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
 
 use super::{aws, complain, machine, print};
@@ -13,7 +13,8 @@ use crate::process;
 use crate::registry::credentials::Known;
 use crate::registry::ecr::{Registry, USER};
 use crate::registry::helper::{self, Verb};
-use crate::registry::{Credential, Credentials, Error, Settings};
+use crate::registry::{Credential, Credentials, Error, ErrorKind, Settings};
+use crate::tool::{self, SOCKET_VARIABLE};
 
 /// Most bytes that are read from standard input: an address, or a credential.
 const MOST: u64 = 1024 * 1024;
@@ -81,17 +82,44 @@ fn told(error: &Error) -> String {
 }
 
 fn get(credentials: &Credentials, server: &str) -> Result<Option<Credential>, Error> {
-    match credentials.known(server)? {
-        Known::Credential(credential) => Ok(Some(credential)),
-        Known::Nothing => Ok(None),
-        Known::AskAws(registry) => from_aws(&[(server.to_owned(), registry)])
+    match (
+        credentials.known(server)?,
+        machine::variable(SOCKET_VARIABLE),
+    ) {
+        (Known::Credential(credential), _) => Ok(Some(credential)),
+        (Known::Nothing | Known::AskAws(_), Some(socket)) => from_outside(&socket, server),
+        (Known::Nothing, None) => Ok(None),
+        (Known::AskAws(registry), None) => from_aws(&[(server.to_owned(), registry)])
             .pop()
             .unwrap_or(Ok(None)),
     }
 }
 
+/// In a container: whoever runs the build has the credentials (TOOL-1).
+fn from_outside(socket: &OsStr, server: &str) -> Result<Option<Credential>, Error> {
+    let failed = |why: String| Error {
+        kind: ErrorKind::Unreachable,
+        doing: format!("log in to {server}"),
+        why,
+        help: None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(|error| failed(error.to_string()))?;
+    runtime.block_on(async {
+        let stream = tokio::net::UnixStream::connect(socket).await;
+        let stream = stream.map_err(|error| failed(format!("runner does not answer: {error}")))?;
+        tool::credential(stream, server).await.map_err(failed)
+    })
+}
+
 /// Asks AWS for all of them at once.
 fn from_aws(wanted: &[(String, Registry)]) -> Vec<Result<Option<Credential>, Error>> {
+    if let Some(socket) = machine::variable(SOCKET_VARIABLE) {
+        let ask = |(server, _): &(String, Registry)| from_outside(&socket, server);
+        return wanted.iter().map(ask).collect();
+    }
     let credentials = Credentials::new(aws::registry_settings());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

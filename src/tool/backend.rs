@@ -131,7 +131,13 @@ impl Backend {
     /// What a registry is spoken to with: what the build logged in with, a token if it is Amazon ECR's, what the user's own
     /// configuration has, else nothing.
     pub(super) async fn credentials(&self, server: &str) -> Result<Option<RegistryAuth>, Failure> {
-        let found = match &self.logins {
+        let found = self.credential(server).await?;
+        Ok(found.map(RegistryAuth::from))
+    }
+
+    /// The same, as it is known.
+    async fn credential(&self, server: &str) -> Result<Option<Credential>, Failure> {
+        Ok(match &self.logins {
             Logins::Configuration => self.registry().as_docker(server).await?,
             Logins::Memory(logins) => {
                 let found = locked(logins).get(server).cloned();
@@ -140,8 +146,7 @@ impl Backend {
                     found => found,
                 }
             }
-        };
-        Ok(found.map(RegistryAuth::from))
+        })
     }
 
     /// The registries that the build has logged in to, by their addresses.
@@ -308,6 +313,14 @@ async fn answer(json: &[u8], body: Body, backend: &Backend, out: &Out) -> u8 {
             };
             ("aws", done)
         }
+        Ok(Request::Credential { server }) => {
+            let done = match backend.credential(&server).await {
+                Ok(Some(found)) => out.stdout(found.to_json()).await.map(|()| 0),
+                Ok(None) => Ok(0),
+                Err(failure) => Err(failure),
+            };
+            ("docker-credential-runner", done)
+        }
         Ok(Request::Docker(request)) => {
             ("docker", docker::answer(request, body, backend, out).await)
         }
@@ -359,7 +372,7 @@ mod tests {
         let config = "{\"x\":1,\"auths\":{\"b\":{}}}";
         fs::write(users.join("config.json"), config).expect("it can be written");
         let program = Path::new("/bin/sh");
-        let isolated = Isolated::make(place.path().join("build"), Some(&users), program);
+        let isolated = Isolated::make(place.path(), Some(&users), program);
         let isolated = isolated.expect("it can be made");
         let all = [
             backend(Logins::in_memory(), Settings::default()),

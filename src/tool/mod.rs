@@ -33,6 +33,7 @@
 
 mod aws;
 mod backend;
+mod credential;
 mod docker;
 mod front;
 mod link;
@@ -45,6 +46,7 @@ use std::ffi::{OsStr, OsString};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use backend::{Backend, Logins, serve};
+pub use credential::credential;
 pub use front::{Environment, Surroundings, run};
 pub use link::link_into;
 

@@ -23,6 +23,11 @@ pub(super) enum Request {
     Aws(AwsRequest),
     /// Something of the container engine.
     Docker(DockerRequest),
+    /// Who the user is for a registry, for our credential helper: the answer is empty, or JSON of the helper protocol.
+    Credential {
+        /// The registry's address, as Docker writes it.
+        server: String,
+    },
 }
 
 /// Something of AWS, and who asks.

@@ -184,7 +184,7 @@ mod tests {
         match read(&words, &environment) {
             Ok(Action::Call(call)) => match call.request {
                 Request::Aws(request) => Ok(request),
-                Request::Docker(_) => panic!("{line}"),
+                Request::Docker(_) | Request::Credential { .. } => panic!("{line}"),
             },
             Ok(_) => panic!("{line} is no call"),
             Err(mistake) => Err(mistake.message),
