@@ -111,7 +111,7 @@ pub(super) fn doctor(args: &DoctorArgs) -> ExitCode {
     let shown = if args.json {
         print(as_json(&checks).as_bytes())
     } else {
-        let style = terminal::pretty_style(args.color, false, String::new());
+        let style = terminal::pretty_style(args.color, false, String::new(), String::new());
         print(as_text(&checks, &style).as_bytes())
     };
     if shown == ExitCode::Succeeded && checks.iter().any(|check| check.state == State::Bad) {

@@ -450,8 +450,12 @@ fn sinks(args: &RunArgs, buildspec: &str) -> Result<Vec<Box<dyn Sink>>, String> 
     let console = |error: io::Error| format!("error: could not use standard output: {error}\n");
     match terminal::console_format(args.log_format, args.quiet) {
         ConsoleFormat::Pretty => {
+            let place = match &args.request.container.image {
+                Some(image) => format!("in {image}"),
+                None => "on this host".to_owned(),
+            };
             let style =
-                terminal::pretty_style(args.request.color, args.quiet, buildspec.to_owned());
+                terminal::pretty_style(args.request.color, args.quiet, buildspec.to_owned(), place);
             let stdout = Console::stdout().map_err(console)?;
             sinks.push(Box::new(Pretty::new(stdout, style)));
         }

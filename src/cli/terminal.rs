@@ -68,7 +68,12 @@ pub(super) fn console_format(format: LogFormat, quiet: bool) -> ConsoleFormat {
 }
 
 /// How a terminal is used.
-pub(super) fn pretty_style(when: When, quiet: bool, buildspec: String) -> PrettyStyle {
+pub(super) fn pretty_style(
+    when: When,
+    quiet: bool,
+    buildspec: String,
+    place: String,
+) -> PrettyStyle {
     let stdout = std::io::stdout();
     let is_terminal = stdout.is_terminal();
     let width = rustix::termios::tcgetwinsize(&stdout)
@@ -81,6 +86,7 @@ pub(super) fn pretty_style(when: When, quiet: bool, buildspec: String) -> Pretty
         width: width.filter(|width| *width > 0).unwrap_or(WIDTH),
         quiet,
         buildspec,
+        place,
     }
 }
 

@@ -36,6 +36,8 @@ pub struct PrettyStyle {
     pub quiet: bool,
     /// Name of the buildspec, for places in it.
     pub buildspec: String,
+    /// Where commands run, such as `on this host`.
+    pub place: String,
 }
 
 /// Reasons that are told at the end; the first ones matter most.
@@ -368,8 +370,8 @@ impl<W: Write + Send> Sink for Pretty<W> {
             EventKind::BuildspecRead(read) => {
                 let dot = self.symbol("·", "-");
                 let text = format!(
-                    "{} version {} {dot} {} on this host",
-                    self.style.buildspec, read.version, read.shell
+                    "{} version {} {dot} {} {}",
+                    self.style.buildspec, read.version, read.shell, self.style.place
                 );
                 let text = self.paint(Paint::Dim, &text);
                 self.line(&text)?;

@@ -37,7 +37,7 @@ const PART: u64 = 8 * 1024 * 1024;
 const MAX_PARTS: u64 = 10_000;
 
 /// Bytes of content in memory at a time.
-const IN_FLIGHT: usize = 32 * 1024 * 1024;
+const IN_FLIGHT: usize = 24 * 1024 * 1024;
 
 /// Requests at a time.
 const REQUESTS: usize = 24;
