@@ -223,7 +223,7 @@ fn only_directories_without_an_owner_go() {
         .expect(0)
         .stderr_has("containers were not looked for")
         .stderr_has("nothing is left of any build");
-    assert_eq!(sandbox.leftovers().len(), 1);
+    assert_eq!(sandbox.leftovers().len(), 3);
     kill(goes_on);
 }
 
