@@ -342,6 +342,89 @@ fn a_copied_source_comes_back() {
     }
 }
 
+/// CTR-3: what is in the place of the source afterwards is a directory, or the caller's stays as it was.
+#[test]
+fn a_source_that_became_something_else_is_a_fault() {
+    let Some(image) = busybox("container") else {
+        return;
+    };
+    for end in ["ln -s real src", "echo file > src"] {
+        let sandbox = Sandbox::with_commands(&[&format!("cd .. && mv src real && {end}")])
+            .file("precious", "mine");
+        run(&sandbox, &image, &["--mount-source", "copy"])
+            .expect(4)
+            .stderr_has("in the place of its source directory");
+        let kept = fs::read_to_string(sandbox.source().join("precious"));
+        assert_eq!(kept.expect("it is there"), "mine");
+    }
+}
+
+/// CTR-3: directories that may not be written to come back too, and pipes do not.
+#[test]
+fn a_copied_source_may_have_any_permissions() {
+    let Some(image) = busybox("container") else {
+        return;
+    };
+    let sandbox = Sandbox::with_commands(&[
+        "mkdir -p shut/below && echo a > shut/below/file && chmod -R a-w shut && mkfifo pipe",
+        "echo b > set && chmod 4755 set",
+    ]);
+    let arguments = ["--mount-source", "copy", "--quiet"];
+    run(&sandbox, &image, &arguments).expect(0);
+    let mode = |name: &str| {
+        let found = fs::symlink_metadata(sandbox.source().join(name)).expect("it is there");
+        found.mode() & 0o7777
+    };
+    assert_eq!(
+        (mode("shut"), mode("shut/below/file"), mode("set")),
+        (0o555, 0o444, 0o755)
+    );
+    assert!(!sandbox.source().join("pipe").exists());
+    // The next build meets them again.
+    fs::write(
+        sandbox.source().join("buildspec.yml"),
+        "version: 0.2\nphases:\n  build:\n    commands: [rm -rf shut]\n",
+    )
+    .expect("it can be written");
+    run(&sandbox, &image, &arguments).expect(0);
+    assert!(!sandbox.source().join("shut").exists());
+}
+
+/// CTR-5: a link of the container's never leads to a file of this machine.
+#[test]
+fn links_do_not_lead_out_of_the_container() {
+    let Some(image) = busybox("container") else {
+        return;
+    };
+    for how in ["bind", "copy"] {
+        let sandbox = Sandbox::new();
+        let secret = sandbox.path("secret");
+        fs::create_dir(&secret).expect("a directory can be made");
+        fs::write(secret.join("file"), "of this machine").expect("it can be written");
+        let secret = secret.display();
+        let text = format!(
+            "version: 0.2
+phases:
+  build:
+    commands:
+      - mkdir out && echo fine > out/fine && ln -s {secret}/file out/absolute && ln -s ../../secret/file out/relative
+      - ln -s {secret} out/directory && ln -s fine out/inside
+artifacts:
+  base-directory: out
+  files: ['**/*']
+"
+        );
+        let sandbox = sandbox.file("buildspec.yml", text);
+        let ran = run(&sandbox, &image, &["--mount-source", how]).expect(0);
+        ran.stderr_has("leads nowhere: it is not stored");
+        let root = sandbox
+            .source()
+            .join(".runner/artifacts")
+            .join(sandbox.project());
+        assert_eq!(support::tree::files(&root), ["fine", "inside"], "{how}");
+    }
+}
+
 /// CTR-3: an engine that is spoken to over TCP is taken for one elsewhere, and gets a copy.
 #[test]
 fn an_engine_elsewhere_gets_a_copy() {
@@ -416,6 +499,11 @@ fn images_are_mapped() {
     )
     .expect(0)
     .stdout_has("mapped");
+    let output = sandbox.command(["run", "--memory", "1g"]).bounded_output();
+    sandbox
+        .finish(&output.expect("it starts"))
+        .expect(2)
+        .stderr_has("`--memory` is for builds in containers");
     run(&sandbox, name, &[])
         .expect(2)
         .stderr_has("--image-map aws/codebuild/standard:7.0=IMAGE");

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use super::glob::{self, Pattern, PatternError};
-use super::walk::{Hidden, Oddity, Walk, WalkError};
+use super::walk::{Hidden, Oddity, Walk, WalkError, is_within};
 use crate::event::{ArtifactSelected, DirectorySelection, Warning};
 use crate::exec::Mount;
 use crate::source::LineColumn;
@@ -43,6 +43,14 @@ pub struct Workspace {
 }
 
 impl Workspace {
+    /// Places of this machine that links may lead to; anywhere if commands see what this program sees.
+    fn bounds(&self) -> Vec<PathBuf> {
+        let places = self.mounts.iter().map(|mount| &mount.outside);
+        places
+            .map(|place| place.canonicalize().unwrap_or_else(|_| place.clone()))
+            .collect()
+    }
+
     /// Where this program finds what commands see there.
     #[must_use]
     pub fn outside(&self, path: &Path) -> PathBuf {
@@ -380,15 +388,16 @@ pub fn visit(
 ) {
     let place = LineColumn { line: 1, column: 1 };
     let wanted = Wanted::new(pattern, place, &workspace.source_directory);
-    let start = wanted.start.directory;
+    let start = workspace.outside(&wanted.start.directory);
+    let bounds = workspace.bounds();
     let walk = Walk {
         patterns: &[wanted.alternatives],
         excludes: &[],
         hidden: &workspace.hidden,
+        bounds: &bounds,
         keep_symlinks: false,
         stopped,
     };
-    let start = workspace.outside(&start);
     // Whoever looks for what may be there can do without what cannot be read.
     let _ = walk.run(&start, &mut |file| {
         found(&start.join(OsStr::from_bytes(file.path)));
@@ -480,7 +489,8 @@ impl Selector<'_> {
         seen: &mut Seen,
     ) -> Result<(), Error> {
         let directory = self.workspace.outside(&start.directory);
-        if !directory.is_dir() {
+        let bounds = self.workspace.bounds();
+        if !directory.is_dir() || !is_within(&directory, &bounds) {
             return Ok(());
         }
         let alternatives: Vec<Vec<Pattern>> = group
@@ -497,6 +507,7 @@ impl Selector<'_> {
             patterns: &alternatives,
             excludes,
             hidden: &self.workspace.hidden,
+            bounds: &bounds,
             // A link without its path leads somewhere else.
             keep_symlinks: self.selection.keep_symlinks && !self.selection.discard_paths,
             stopped: self.stopped,
@@ -832,9 +843,8 @@ fn expand_directories(
     let wild = text.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
     if !wild {
         let directory: PathBuf = source.join(base).components().collect();
-        let found = workspace
-            .outside(&directory)
-            .is_dir()
+        let outside = workspace.outside(&directory);
+        let found = (outside.is_dir() && is_within(&outside, &workspace.bounds()))
             .then(|| (base.to_string_lossy().into_owned(), directory));
         return Ok(found.into_iter().collect());
     }
@@ -1252,6 +1262,7 @@ mod tests {
             patterns: &[glob::parse(b"**/*").unwrap()],
             excludes: &[],
             hidden: &[],
+            bounds: &[],
             keep_symlinks: false,
             stopped: &|| false,
         };

@@ -73,6 +73,8 @@ pub(super) struct Walk<'w> {
     pub hidden: &'w [PathBuf],
     /// Whether symlinks are kept as symlinks.
     pub keep_symlinks: bool,
+    /// Places that a link may lead to; anywhere if there are none. Canonical paths.
+    pub bounds: &'w [PathBuf],
     /// Whether the end was asked for; looked at for every directory and every [`BATCH`] entries.
     pub stopped: &'w dyn Fn() -> bool,
 }
@@ -112,6 +114,15 @@ pub(super) struct Walked {
     pub pruned: Vec<bool>,
     pub oddities: Vec<Oddity>,
     pub hidden: Vec<Hidden>,
+}
+
+/// Whether a path leads to one of the places, links followed. A link that a container has made means a place in there, and
+/// must not lead to what this machine has under that name.
+pub(super) fn is_within(path: &Path, bounds: &[PathBuf]) -> bool {
+    bounds.is_empty()
+        || path
+            .canonicalize()
+            .is_ok_and(|real| bounds.iter().any(|bound| real.starts_with(bound)))
 }
 
 impl Walk<'_> {
@@ -320,7 +331,10 @@ impl Walker<'_, '_> {
 
     fn symlink(&mut self, states: &States, name: &[u8]) -> Result<(), WalkError> {
         let target = self.here();
-        let Ok(metadata) = fs::metadata(&target) else {
+        let metadata = fs::metadata(&target)
+            .ok()
+            .filter(|_| is_within(&target, self.walk.bounds));
+        let Some(metadata) = metadata else {
             if self.matching(states, name).is_some() {
                 self.oddities.push(Oddity::Dangling(target));
             }

@@ -50,6 +50,10 @@ impl Driver {
         session: &mut S,
         plan: &Plan,
     ) -> Left<Input> {
+        // Also without artifacts: a source that does not come back is no success.
+        if let Err(failure) = self.bring(session, &[]).await? {
+            return Some(Input::NotStored(failure.status, failure.context));
+        }
         for artifact in &plan.artifacts {
             if let Err(failure) = self.store_artifact(session, plan, artifact).await? {
                 return Some(Input::NotStored(failure.status, failure.context));

@@ -50,8 +50,35 @@ pub(super) fn image(args: &ContainerArgs) -> Result<Option<String>, clap::Error>
             "`--executor docker` needs `--image IMAGE`: the image that the project builds in",
         )),
         (_, Some(image)) => mapped(args, image).map(Some),
-        (_, None) => Ok(None),
+        (_, None) => match without_container(args) {
+            Some(flag) => Err(mistake(format!(
+                "`{flag}` is for builds in containers: add `--image IMAGE`"
+            ))),
+            None => Ok(None),
+        },
     }
+}
+
+/// A flag that means something in containers only, if there is one.
+fn without_container(args: &ContainerArgs) -> Option<&'static str> {
+    let given = [
+        ("--platform", args.platform.is_some()),
+        ("--no-entrypoint", args.no_entrypoint),
+        ("--privileged", args.privileged),
+        ("--engine-socket", args.engine_socket),
+        ("--network", args.network.is_some()),
+        ("--add-host", !args.add_host.is_empty()),
+        ("--volume", !args.volume.is_empty()),
+        ("--memory", args.memory.is_some()),
+        ("--cpus", args.cpus.is_some()),
+        ("--shm-size", args.shm_size.is_some()),
+        ("--pids-limit", args.pids_limit.is_some()),
+        ("--ulimit", !args.ulimit.is_empty()),
+    ];
+    given
+        .iter()
+        .find(|(_, is_given)| *is_given)
+        .map(|(flag, _)| *flag)
 }
 
 /// The image that stands for a name.

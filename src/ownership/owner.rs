@@ -2,6 +2,7 @@
 //! have it, and those of other machines.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
 use rustix::io::Errno;
@@ -44,7 +45,7 @@ impl Owner {
         Some(Self {
             user: rustix::process::getuid().as_raw(),
             pid,
-            start_time: living(pid)?,
+            start_time: living(pid).ok()??,
             boot: fs::read_to_string("/proc/sys/kernel/random/boot_id")
                 .ok()?
                 .trim()
@@ -99,23 +100,33 @@ impl Owner {
             return Life::Gone;
         }
         match living(self.pid) {
-            Some(start_time) if start_time == self.start_time => Life::Alive,
-            _ => Life::Gone,
+            Ok(Some(start_time)) if start_time == self.start_time => Life::Alive,
+            Ok(_) => Life::Gone,
+            // Who cannot be looked at is not gone.
+            Err(_) => Life::Unknown,
         }
     }
 }
 
-/// When a process started; `None` if there is none, or one that has ended and that nobody has waited for.
-fn living(pid: i32) -> Option<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // `pid (name) state …`; the name may hold anything, so count from its closing parenthesis. The 22nd field is the
-    // start.
+/// When a process started; nothing if there is none, or one that has ended and that nobody has waited for. An error if
+/// that cannot be told.
+fn living(pid: i32) -> io::Result<Option<u64>> {
+    let stat = match fs::read(format!("/proc/{pid}/stat")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        stat => stat?,
+    };
+    state_and_start(&stat)
+        .map(|(state, start_time)| (!matches!(state, "Z" | "X")).then_some(start_time))
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// `pid (name) state …`; the name may hold anything, so count from its closing parenthesis. The 22nd field is the start.
+fn state_and_start(stat: &[u8]) -> Option<(&str, u64)> {
     let after_name = stat.iter().rposition(|byte| *byte == b')')?;
     let fields = std::str::from_utf8(stat.get(after_name + 1..)?).ok()?;
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next()?;
-    let start_time = fields.nth(18)?.parse().ok()?;
-    (!matches!(state, "Z" | "X")).then_some(start_time)
+    Some((state, fields.nth(18)?.parse().ok()?))
 }
 
 #[cfg(test)]

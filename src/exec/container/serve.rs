@@ -458,10 +458,13 @@ fn for_each_below(
     let mut directories = vec![directory.to_owned()];
     with(directory, &top)?;
     while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(&directory)? {
-            let entry = entry?;
+        // What goes away meanwhile needs no owner.
+        let entries = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries.flatten() {
             let path = entry.path();
-            // What goes away meanwhile needs no owner.
             let Ok(found) = fs::symlink_metadata(&path) else {
                 continue;
             };

@@ -55,7 +55,10 @@ fn append_to_path(variables: &mut Vec<(OsString, OsString)>) {
         variables.push(("PATH".into(), USUAL_PATH.into()));
     }
     for (_, path) in variables.iter_mut().filter(|(name, _)| name == "PATH") {
-        path.push(":");
+        // An empty entry would be the current directory.
+        if !path.is_empty() {
+            path.push(":");
+        }
         path.push(TOOL_DIRECTORY);
     }
 }

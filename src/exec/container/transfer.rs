@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use bollard::query_parameters::{
@@ -208,28 +209,69 @@ fn unpack(
         rest: Bytes::new(),
     });
     let mut kept = HashSet::new();
+    let mut modes: Vec<(PathBuf, u32)> = Vec::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
+        let kind = entry.header().entry_type();
         let path = entry.path()?.into_owned();
         let Some(path) = below(&path, destination) else {
-            return Err(io::Error::other(
-                "the engine sent a path that leads outside",
-            ));
+            return Err(leads_outside());
         };
+        // What is one file inside may be fetched into one; a directory is never replaced by something else.
+        if path == destination && !kind.is_dir() && destination.is_dir() {
+            return Err(io::Error::other(
+                "the build has put something else in the place of its source directory",
+            ));
+        }
+        check_parents(&path, destination)?;
+        kept.insert(path.clone());
+        // Pipes, sockets and devices are no content.
+        if !(kind.is_dir() || kind.is_file() || kind.is_symlink() || kind.is_hard_link()) {
+            continue;
+        }
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
-        make_way(&path, entry.header().entry_type())?;
-        if entry.header().entry_type() == tar::EntryType::Link {
-            link(&entry, &path, destination)?;
-        } else {
-            entry.set_preserve_permissions(true);
-            entry.set_preserve_mtime(true);
-            entry.unpack(&path)?;
+        make_way(&path, kind)?;
+        let mode = entry.header().mode()? & 0o777;
+        match kind {
+            tar::EntryType::Link => link(&entry, &path, destination)?,
+            tar::EntryType::Directory => {
+                fs::create_dir_all(&path)?;
+                // What is in it comes later, and may be more than its owner may add then.
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode | 0o700))?;
+                modes.push((path, mode));
+            }
+            _ => {
+                entry.set_preserve_permissions(false);
+                entry.set_preserve_mtime(true);
+                entry.unpack(&path)?;
+                if kind.is_file() {
+                    fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+                }
+            }
         }
-        kept.insert(path);
+    }
+    for (path, mode) in modes.into_iter().rev() {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
     Ok(kept)
+}
+
+fn leads_outside() -> io::Error {
+    io::Error::other("the engine sent a path that leads outside")
+}
+
+/// No entry of a directory that was walked is below a link: what claims to be leads somewhere else.
+fn check_parents(path: &Path, destination: &Path) -> io::Result<()> {
+    let below = path.ancestors().skip(1);
+    for parent in below.take_while(|parent| parent.starts_with(destination)) {
+        match fs::symlink_metadata(parent) {
+            Ok(found) if found.is_symlink() && parent != destination => return Err(leads_outside()),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Hard links name their first path within the archive.
@@ -238,10 +280,9 @@ fn link<R: Read>(entry: &tar::Entry<'_, R>, path: &Path, destination: &Path) -> 
         .link_name()?
         .and_then(|name| below(&name, destination));
     let Some(target) = target else {
-        return Err(io::Error::other(
-            "the engine sent a link that leads outside",
-        ));
+        return Err(leads_outside());
     };
+    check_parents(&target, destination)?;
     fs::hard_link(target, path)
 }
 
@@ -263,7 +304,7 @@ fn below(path: &Path, destination: &Path) -> Option<PathBuf> {
 fn make_way(path: &Path, kind: tar::EntryType) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() && kind.is_dir() => Ok(()),
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(found) if found.is_dir() => remove_tree(path),
         Ok(_) => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
@@ -280,12 +321,26 @@ fn remove_others(directory: &Path, kept: &HashSet<PathBuf>) -> io::Result<()> {
                 remove_others(&path, kept)?;
             }
         } else if is_directory {
-            fs::remove_dir_all(&path)?;
+            remove_tree(&path)?;
         } else if is_copied(entry.file_type()?) {
             fs::remove_file(&path)?;
         }
     }
     Ok(())
+}
+
+/// Removes a directory with all that is in it, also where its own permissions are against it.
+fn remove_tree(directory: &Path) -> io::Result<()> {
+    let mut pending = vec![directory.to_owned()];
+    while let Some(directory) = pending.pop() {
+        let _ = fs::set_permissions(&directory, fs::Permissions::from_mode(0o700));
+        for entry in fs::read_dir(&directory)?.flatten() {
+            if entry.file_type()?.is_dir() {
+                pending.push(entry.path());
+            }
+        }
+    }
+    fs::remove_dir_all(directory)
 }
 
 /// Whether a kind of file is copied at all: what never went in did not go away in there.
