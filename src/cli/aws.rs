@@ -2,17 +2,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_config::meta::region::ProvideRegion as _;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
-use aws_smithy_http_client::tls;
 
 use super::machine;
-use crate::aws::Settings as AwsSettings;
+use crate::aws::{Settings as AwsSettings, small_question};
 use crate::registry::Settings;
 
 /// The region: the flag, the environment, the profile. Nothing is asked over a network.
@@ -82,48 +79,22 @@ fn profile_of(line: &str) -> Option<&str> {
     Some(name.trim_matches(['"', '\'']))
 }
 
-/// How often a request of a check is tried, how long a connection may take to come about, and its answer to begin.
+/// How often a request of a check is tried.
 const ATTEMPTS: u32 = 2;
-const CONNECT: Duration = Duration::from_secs(5);
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// Settings for short questions to AWS.
-pub(super) async fn configuration(region: Option<&str>, profile: Option<&str>) -> SdkConfig {
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::Ring,
-        ))
-        .build_https();
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
-        .read_timeout(ANSWER)
-        .build();
-    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(http)
+pub(super) async fn configuration(region: Option<String>, profile: Option<String>) -> SdkConfig {
+    let settings = AwsSettings {
+        region,
+        profile,
+        ..AwsSettings::default()
+    };
+    settings
+        .loader()
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .timeout_config(timeouts);
-    if let Some(profile) = profile {
-        loader = loader.profile_name(profile);
-    }
-    if let Some(region) = region {
-        loader = loader.region(aws_config::Region::new(region.to_owned()));
-    }
-    loader.load().await
-}
-
-/// Why AWS did not do something, with every cause said once.
-pub(super) fn reason(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
+        .timeout_config(small_question())
+        .load()
+        .await
 }
 
 /// Whether an endpoint other than AWS's own is set for S3.

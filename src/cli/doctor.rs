@@ -15,6 +15,7 @@ use serde_json::json;
 use super::args::DoctorArgs;
 use super::{aws, complain, container, engine, machine, mistake, print, terminal, usage};
 use crate::build::ExitCode;
+use crate::engine::chain;
 use crate::engine::{Endpoint, Engine};
 use crate::exec::container::leftovers;
 use crate::exec::process;
@@ -303,7 +304,7 @@ async fn engine_disk(engine: &Engine) -> Option<Check> {
 async fn credentials_check(args: &DoctorArgs, needed: bool) -> (SdkConfig, Check, Check) {
     let region = aws::region(args.region.as_deref(), args.profile.as_deref()).await;
     let named = machine::variable("AWS_PROFILE").is_some() || args.profile.is_some();
-    let config = aws::configuration(region.as_deref(), args.profile.as_deref()).await;
+    let config = aws::configuration(region.clone(), args.profile.clone()).await;
     let region = match region {
         Some(region) => Check::good("AWS region", region),
         None => Check::missing(
@@ -343,7 +344,7 @@ async fn identity_check(config: &SdkConfig) -> Check {
         Ok(who) => Check::good(NAME, who.arn().unwrap_or("AWS does not say which")),
         Err(error) => Check::bad(
             NAME,
-            aws::reason(&error),
+            chain(&error),
             "the credentials may be wrong or expired: get new ones",
         ),
     }
@@ -365,7 +366,7 @@ async fn ecr_check(config: &SdkConfig) -> Check {
         }
         Err(error) => Check::absent(
             NAME,
-            aws::reason(&error),
+            chain(&error),
             "builds that use images of ECR need `ecr:GetAuthorizationToken`",
         ),
     }

@@ -140,7 +140,8 @@ fn by(origin: Option<&Origin>) -> String {
 }
 
 /// An error with all its causes, each said once.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -15,7 +15,7 @@ mod tls;
 mod transport;
 
 pub use endpoint::{Endpoint, EndpointSettings, Origin};
-pub use error::Error;
+pub use error::{Error, chain};
 pub use image::{ImageFacts, Platform};
 pub use record::Said;
 pub use stream::{Body, Records};
