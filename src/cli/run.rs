@@ -296,7 +296,15 @@ fn offer(args: &RunArgs, environment: &mut Vec<EnvironmentVariable>) -> Offered 
     let docker_config = (!args.no_ecr_login)
         .then(|| docker_config(environment))
         .flatten();
-    let tools = (!args.no_tools).then(|| tools(environment)).flatten();
+    let tools = match &docker_config {
+        _ if args.no_tools => None,
+        // Its programs are at the end of PATH already.
+        Some(isolated) => {
+            link_tools(&isolated.bin());
+            None
+        }
+        None => tools(environment),
+    };
     Offered {
         _docker_config: docker_config,
         tools,
@@ -306,10 +314,7 @@ fn offer(args: &RunArgs, environment: &mut Vec<EnvironmentVariable>) -> Offered 
 /// Puts our own `aws` and `docker` at the end of PATH (TOOL-1). A build that has them already misses nothing without.
 fn tools(environment: &mut [EnvironmentVariable]) -> Option<OwnedDirectory> {
     let directory = OwnedDirectory::make_in(&machine::private_directory()).ok()?;
-    if tool::link_into(directory.path(), &process::this_program_for_others()?).is_err() {
-        let _ = std::fs::remove_dir_all(directory.path());
-        return None;
-    }
+    link_tools(directory.path());
     for variable in environment
         .iter_mut()
         .filter(|variable| variable.name == "PATH")
@@ -318,6 +323,13 @@ fn tools(environment: &mut [EnvironmentVariable]) -> Option<OwnedDirectory> {
         variable.value.push(directory.path());
     }
     Some(directory)
+}
+
+/// Makes our tools in a directory, as far as that can be done.
+fn link_tools(directory: &Path) {
+    if let Some(program) = process::this_program_for_others() {
+        let _ = tool::link_into(directory, &program);
+    }
 }
 
 /// Gives a build a Docker configuration of its own, in which this program has the credentials (REG-10), unless somebody has
