@@ -720,6 +720,129 @@ impl Back {
     }
 }
 
+impl Back {
+    /// Runs a script whose commands have only the socket.
+    fn script(&self, place: &Place, script: &str) -> Ran {
+        let mut command = place.command("sh", &["-ec", script]);
+        for name in ["DOCKER_HOST", "AWS_ENDPOINT_URL", "DOCKER_CONFIG"] {
+            command.env_remove(name);
+        }
+        command.env("RUNNER_TOOL_SOCKET", &self.socket);
+        let output = command.bounded_output();
+        place.sandbox.finish(&output.expect("it can be started"))
+    }
+}
+
+/// What a command says of an image that is not the build's.
+const NOT_OWN: &str = "this build did not build, pull, load or tag it";
+
+// TOOL-13: a build in a container has those images of the engine that it made, and no others.
+#[test]
+fn a_build_in_a_container_has_its_own_images_only() {
+    let Some(place) = Place::new("images of a build in a container") else {
+        return;
+    };
+    // Somebody else's: an image with a name of its own, and a container.
+    let theirs = "runner-tests-theirs:1";
+    real_docker(&["tag", "runner-tests-base:1", theirs]);
+    let id = real_docker(&["image", "inspect", "--format", "{{.Id}}", theirs]);
+    let container = real_docker(&["create", theirs, "/bin/sh"]);
+    let back = Back::new(&place);
+    let short = id.trim_start_matches("sha256:").get(..12).expect("an id");
+    for line in [
+        format!("inspect {theirs}"),
+        format!("inspect {short}"),
+        format!("image inspect {id}"),
+        format!("rmi -f {theirs}"),
+        format!("rmi -f {short}"),
+        format!("tag {theirs} runner-tests-mine:1"),
+        format!("save -o x.tar {theirs}"),
+        "save -o x.tar runner-tests-theirs".to_owned(),
+        format!("push {theirs}"),
+        "push -a runner-tests-theirs".to_owned(),
+    ] {
+        let ran = back.script(&place, &format!("docker {line}")).expect(1);
+        assert!(ran.stderr.contains(NOT_OWN), "{line}: {}", ran.stderr);
+        assert!(!ran.stdout.contains("\"Id\""), "{line}");
+        ran.stderr_has("--engine-socket");
+    }
+    back.script(&place, &format!("docker inspect {container}"))
+        .expect(1)
+        .stderr_has("No such object: ");
+    back.script(&place, "docker rmi -f runner-tests-none")
+        .expect(0);
+    assert_eq!(
+        back.script(&place, "docker images -aq").expect(0).stdout,
+        ""
+    );
+    let about = back.script(&place, "docker info --format '{{json .}}'");
+    let about = about.expect(0).stdout_has("ServerVersion");
+    assert!(!about.stdout.contains("Containers"), "{}", about.stdout);
+    back.script(
+        &place,
+        &format!("docker build --network container:{container} ."),
+    )
+    .expect(1);
+    // A build may start from it, and what it comes to is the build's.
+    let place = place.file("Dockerfile", format!("FROM {theirs}\nLABEL of=mine\n"));
+    let script = format!(
+        "echo {TOKEN} | docker login --username AWS --password-stdin {REGISTRY}
+docker build -t runner-tests-mine:1 .
+docker inspect runner-tests-mine:1
+docker tag runner-tests-mine:1 {REGISTRY}/mine:1
+docker push {REGISTRY}/mine:1
+docker push -a {REGISTRY}/mine
+docker inspect --format '{{{{index .RepoDigests 0}}}}' {REGISTRY}/mine:1
+docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}'
+docker save -o mine.tar runner-tests-mine
+docker rmi runner-tests-mine:1 {REGISTRY}/mine:1
+docker load -i mine.tar
+docker inspect --format '{{{{.Config.Labels.of}}}}' runner-tests-mine:1
+docker pull {REGISTRY}/mine:1
+docker rmi {REGISTRY}/mine:1
+docker rmi $(docker images -q runner-tests-mine)
+echo left: $(docker images -q)"
+    );
+    back.script(&place, &script)
+        .expect(0)
+        .stdout_has(&format!("\n{REGISTRY}/mine:1\n"))
+        .stdout_has("\nrunner-tests-mine:1\n")
+        .stdout_has("\nmine\n")
+        .stdout_has("\nleft:\n");
+    // The same image as somebody else's: its own name goes, theirs stays, and is not told.
+    let place = place.file("Dockerfile", format!("FROM {theirs}\n"));
+    let names = "docker build -q -t runner-tests-mine:2 . && docker inspect --format '{{json .RepoTags}}' runner-tests-mine:2";
+    back.script(&place, names)
+        .expect(0)
+        .stdout_has("\n[\"runner-tests-mine:2\"]\n");
+    back.script(&place, &format!("docker rmi -f {short}"))
+        .expect(1)
+        .stderr_has("names that this build did not give it");
+    back.script(&place, "docker rmi runner-tests-mine:2")
+        .expect(0);
+    let still = real_docker(&["image", "inspect", "--format", "{{.Id}}", theirs]);
+    assert_eq!(still, id);
+    // Somebody gives a name of the build to another image.
+    let place = place.file("Dockerfile", format!("FROM {theirs}\nLABEL of=both\n"));
+    back.script(&place, "docker build -t runner-tests-mine:3 .")
+        .expect(0);
+    place
+        .docker("build -t runner-tests-mine:4 --label l=v .")
+        .expect(0);
+    real_docker(&["tag", "runner-tests-mine:4", "runner-tests-mine:3"]);
+    back.script(&place, "docker inspect runner-tests-mine:3")
+        .expect(1)
+        .stderr_has(NOT_OWN);
+    real_docker(&["rm", &container]);
+    real_docker(&[
+        "rmi",
+        "-f",
+        theirs,
+        "runner-tests-mine:3",
+        "runner-tests-mine:4",
+    ]);
+}
+
 // TOOL-2, TOOL-3, TOOL-9: commands that have only a socket; what one logs in with serves the next.
 #[test]
 fn commands_reach_the_engine_through_a_socket_only() {
@@ -728,16 +851,7 @@ fn commands_reach_the_engine_through_a_socket_only() {
     };
     let place = place.file("Dockerfile", "FROM runner-tests-base:1\nRUN echo through\n");
     let back = Back::new(&place);
-    let through = |line: &str| {
-        let mut command = place.command("sh", &["-ec", line]);
-        for name in ["DOCKER_HOST", "AWS_ENDPOINT_URL", "DOCKER_CONFIG"] {
-            command.env_remove(name);
-        }
-        command.env("RUNNER_TOOL_SOCKET", &back.socket);
-        place
-            .sandbox
-            .finish(&command.bounded_output().expect("it can be started"))
-    };
+    let through = |line: &str| back.script(&place, line);
     through(&format!(
         "echo {TOKEN} | docker login --username AWS --password-stdin {REGISTRY}"
     ))

@@ -197,7 +197,12 @@ fn serve_tools(endpoint: Endpoint, args: &RequestArgs) -> mpsc::Sender<TunnelStr
         ..AwsSettings::default()
     };
     let registries = registry::Settings::new(machine::variables(), settings);
-    let backend = Arc::new(Backend::new(endpoint, Logins::in_memory(), registries));
+    let backend = Backend::new(endpoint, Logins::in_memory(), registries);
+    let backend = Arc::new(if args.container.engine_socket {
+        backend.with_whole_engine()
+    } else {
+        backend
+    });
     tokio::spawn(async move {
         while let Some(connection) = next.recv().await {
             let backend = Arc::clone(&backend);

@@ -10,6 +10,7 @@ use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OnceCell, mpsc};
 
+use super::docker::Own;
 use super::request::Request;
 use super::wire::{self, Frame};
 use super::{aws, docker};
@@ -33,6 +34,8 @@ pub struct Backend {
     /// Made at the first use.
     engine: OnceCell<Engine>,
     logins: Logins,
+    /// What a build in a container has of the engine, which is what it made; without it, there is no limit.
+    own: Option<Mutex<Own>>,
     settings: Settings,
     /// Made at the first use.
     credentials: OnceLock<Credentials>,
@@ -100,15 +103,31 @@ impl From<registry::Error> for Failure {
 impl Backend {
     /// A backend for the engine at this place; `settings` say which other credentials there are. Nothing is contacted yet,
     /// and no file is read.
+    ///
+    /// One that serves a whole build ([`Logins::Memory`]) gives it only those images of the engine that the build itself
+    /// built, pulled, loaded or tagged (TOOL-13), unless [`Backend::with_whole_engine`] lifts that.
     #[must_use]
-    pub const fn new(endpoint: Endpoint, logins: Logins, settings: Settings) -> Self {
+    pub fn new(endpoint: Endpoint, logins: Logins, settings: Settings) -> Self {
+        let is_of_a_build = matches!(logins, Logins::Memory(_));
         Self {
             endpoint,
             engine: OnceCell::const_new(),
             logins,
+            own: is_of_a_build.then(Mutex::default),
             settings,
             credentials: OnceLock::new(),
         }
+    }
+
+    /// The same for a build that has the whole engine anyway, such as by its socket.
+    #[must_use]
+    pub fn with_whole_engine(self) -> Self {
+        Self { own: None, ..self }
+    }
+
+    /// The images of the build, where it has no others.
+    pub(super) fn own(&self) -> Option<MutexGuard<'_, Own>> {
+        self.own.as_ref().map(locked)
     }
 
     /// The engine.

@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 
 use super::template::Template;
-use super::{build, listing, name, transfer};
+use super::{build, listing, name, own, transfer};
 use crate::engine::{self, Engine, Error};
 use crate::registry::reference::HUB_SERVER;
 use crate::registry::{Credential, Reference, Secret};
@@ -37,9 +37,7 @@ pub(in crate::tool) async fn answer(
         }
         DockerRequest::Logout { registry } => logout(backend, &registry, out).await,
         DockerRequest::Build(request) => build::build(*request, body, backend, out).await,
-        DockerRequest::Tag { source, target } => {
-            tag(backend.engine().await?, &source, &target).await
-        }
+        DockerRequest::Tag { source, target } => tag(backend, &source, &target).await,
         DockerRequest::Push {
             image,
             all_tags,
@@ -50,38 +48,19 @@ pub(in crate::tool) async fn answer(
             platform,
             quiet,
         } => transfer::pull(backend, &image, platform.as_deref(), quiet, out).await,
-        DockerRequest::Images(request) => {
-            listing::images(backend.engine().await?, request, out).await
-        }
+        DockerRequest::Images(request) => listing::images(backend, request, out).await,
         DockerRequest::Inspect {
             names,
             containers,
             format,
-        } => {
-            inspect(
-                backend.engine().await?,
-                &names,
-                containers,
-                format.as_deref(),
-                out,
-            )
-            .await
-        }
-        DockerRequest::Save { images } => {
-            transfer::save(backend.engine().await?, &images, out).await
-        }
-        DockerRequest::Load { quiet } => {
-            transfer::load(backend.engine().await?, body, quiet, out).await
-        }
-        DockerRequest::Remove { images, force } => {
-            remove(backend.engine().await?, &images, force, out).await
-        }
+        } => inspect(backend, &names, containers, format.as_deref(), out).await,
+        DockerRequest::Save { images } => transfer::save(backend, &images, out).await,
+        DockerRequest::Load { quiet } => transfer::load(backend, body, quiet, out).await,
+        DockerRequest::Remove { images, force } => remove(backend, &images, force, out).await,
         DockerRequest::Version { format } => {
             version(backend.engine().await?, format.as_deref(), out).await
         }
-        DockerRequest::Info { format } => {
-            info(backend.engine().await?, format.as_deref(), out).await
-        }
+        DockerRequest::Info { format } => info(backend, format.as_deref(), out).await,
     }
 }
 
@@ -141,28 +120,28 @@ async fn logout(backend: &Backend, registry: &str, out: &Out) -> Result<u8, Fail
     Ok(0)
 }
 
-async fn tag(engine: &Engine, source: &str, target: &str) -> Result<u8, Failure> {
+async fn tag(backend: &Backend, source: &str, target: &str) -> Result<u8, Failure> {
     let name = Reference::parse(target)?;
     let Some(tag) = name.tag_meant().filter(|_| name.digest().is_none()) else {
         return Err(Failure::new(format!(
             "`{target}` is no name for an image: a digest says what it holds"
         )));
     };
+    own::check(backend, "tag", source).await?;
     let options = TagImageOptionsBuilder::new()
         .repo(&name.name())
         .tag(tag)
         .build();
     let doing = format!("tag {source} as {target}");
-    engine
-        .api()
-        .tag_image(source, Some(options))
-        .await
-        .map_err(|error| Error::api(doing, error))?;
+    let engine = backend.engine().await?;
+    let tagged = engine.api().tag_image(source, Some(options)).await;
+    tagged.map_err(|error| Error::api(doing, error))?;
+    own::note(backend, target).await?;
     Ok(0)
 }
 
 async fn inspect(
-    engine: &Engine,
+    backend: &Backend,
     names: &[String],
     containers: bool,
     format: Option<&str>,
@@ -175,7 +154,12 @@ async fn inspect(
     let mut found = Vec::new();
     let mut code = 0;
     for name in names {
-        match look(engine, name, containers).await? {
+        if let Err(Failure { message, .. }) = own::check(backend, "inspect", name).await {
+            code = 1;
+            out.stderr(format!("docker: {message}\n")).await?;
+            continue;
+        }
+        match look(backend, name, containers).await? {
             Some(value) => match &template {
                 Some(template) => out.stdout(fill(template, &value)?).await?,
                 None => found.push(value),
@@ -215,9 +199,11 @@ fn indented(value: &Value) -> String {
 }
 
 /// What the engine knows under a name: a container's comes first, as with the real tool.
-async fn look(engine: &Engine, name: &str, containers: bool) -> Result<Option<Value>, Failure> {
+async fn look(backend: &Backend, name: &str, containers: bool) -> Result<Option<Value>, Failure> {
+    let engine = backend.engine().await?;
     let doing = format!("inspect {name}");
-    if containers && !name.contains(['/', ':', '@']) {
+    // No container is one that a build made with these commands.
+    if containers && backend.own().is_none() && !name.contains(['/', ':', '@']) {
         match engine
             .get(&doing, &format!("/containers/{name}/json"), &[])
             .await
@@ -227,23 +213,32 @@ async fn look(engine: &Engine, name: &str, containers: bool) -> Result<Option<Va
             Err(error) => return Err(error.into()),
         }
     }
-    match engine
-        .get(&doing, &format!("/images/{name}/json"), &[])
-        .await
-    {
-        Ok(image) => Ok(Some(image)),
-        Err(error) if error.status() == Some(404) => Ok(None),
-        Err(error) => Err(error.into()),
+    let mut image = own::look(engine, name).await?;
+    if let Some(image) = &mut image {
+        own::hide_names(backend, image);
     }
+    Ok(image)
 }
 
-async fn remove(engine: &Engine, images: &[String], force: bool, out: &Out) -> Result<u8, Failure> {
+async fn remove(
+    backend: &Backend,
+    images: &[String],
+    force: bool,
+    out: &Out,
+) -> Result<u8, Failure> {
+    let engine = backend.engine().await?;
     let mut code = 0;
     for image in images {
+        if let Err(Failure { message, .. }) = own::check_removal(backend, image).await {
+            code = 1;
+            out.stderr(format!("docker: {message}\n")).await?;
+            continue;
+        }
         let options = RemoveImageOptionsBuilder::new().force(force).build();
         let answer = engine.api().remove_image(image, Some(options), None).await;
         match answer.map_err(|error| Error::api(format!("remove {image}"), error)) {
             Ok(items) => {
+                own::forget(backend, image);
                 let lines = items
                     .into_iter()
                     .map(|item| match (item.untagged, item.deleted) {
@@ -293,10 +288,30 @@ async fn version(engine: &Engine, format: Option<&str>, out: &Out) -> Result<u8,
     Ok(0)
 }
 
-async fn info(engine: &Engine, format: Option<&str>, out: &Out) -> Result<u8, Failure> {
-    let facts = engine
+/// What an engine says of itself that a build in a container is told: nothing of containers and images of others, nor of
+/// proxies and registries of the machine.
+const TOLD: &[&str] = &[
+    "ServerVersion",
+    "Driver",
+    "OperatingSystem",
+    "OSType",
+    "Architecture",
+    "KernelVersion",
+    "CgroupVersion",
+    "NCPU",
+    "MemTotal",
+];
+
+async fn info(backend: &Backend, format: Option<&str>, out: &Out) -> Result<u8, Failure> {
+    let engine = backend.engine().await?;
+    let mut facts = engine
         .get("ask the engine about itself", "/info", &[])
         .await?;
+    if backend.own().is_some()
+        && let Some(facts) = facts.as_object_mut()
+    {
+        facts.retain(|name, _| TOLD.contains(&name.as_str()));
+    }
     let text = match format {
         Some(format) => fill(&Template::parse(format).map_err(Failure::new)?, &facts)?,
         None => {
@@ -312,14 +327,17 @@ async fn info(engine: &Engine, format: Option<&str>, out: &Out) -> Result<u8, Fa
                 ("Total Memory", "MemTotal"),
                 ("Name", "Name"),
             ];
-            let lines = names.map(|(name, field)| match &facts[field] {
-                Value::String(text) => format!(" {name}: {text}\n"),
-                other => format!(" {name}: {other}\n"),
+            let known = names.into_iter().filter_map(|(name, field)| {
+                let value = facts.get(field)?;
+                let text = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
+                Some(format!(" {name}: {text}\n"))
             });
             format!(
                 "Client: buildspec-runner\n Version: {}\n\nServer:\n{}",
                 env!("CARGO_PKG_VERSION"),
-                lines.concat()
+                known.collect::<String>()
             )
         }
     };

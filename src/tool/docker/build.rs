@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::transfer;
+use super::{own, transfer};
 use crate::engine::{self, Said};
 use crate::registry::{self, Reference};
 use crate::tool::backend::{Backend, Body, Failure, Out};
@@ -24,6 +24,11 @@ pub(super) async fn build(
             Reference::parse(tag)?;
         }
     }
+    if backend.own().is_some() && joins_container(&request) {
+        return Err(Failure::new(
+            "`--network container:…` is not there for a build in a container: other containers of the engine are not the build's",
+        ));
+    }
     let engine = backend.engine().await?;
     let headers = [
         ("content-type", "application/x-tar".to_owned()),
@@ -41,13 +46,14 @@ pub(super) async fn build(
             body,
         )
         .await?;
-    let mut is_built = false;
+    let mut built = None;
     while let Some(record) = records.next().await? {
-        is_built |= record["aux"]["ID"].is_string();
+        if let Some(id) = record["aux"]["ID"].as_str() {
+            built = Some(id.to_owned());
+        }
         match Said::read(&record) {
             Said::Text(text) => {
-                is_built |= text.starts_with("Successfully built ")
-                    || (request.quiet && text.starts_with("sha256:"));
+                built = built_in(&text, request.quiet).or(built);
                 out.stdout(text).await?;
             }
             Said::Nothing => {}
@@ -58,10 +64,14 @@ pub(super) async fn build(
         }
     }
     // No fake green: an engine that goes away in the middle ends its answer too.
-    if !is_built {
+    let Some(built) = built else {
         return Err(Failure::new(format!(
             "could not {DOING}: the engine ended without an image"
         )));
+    };
+    own::note_id(backend, &built).await?;
+    for name in &request.tags {
+        own::note(backend, name).await?;
     }
     if request.push {
         for tag in &request.tags {
@@ -69,6 +79,19 @@ pub(super) async fn build(
         }
     }
     Ok(0)
+}
+
+/// The image that a line of the builder tells of.
+fn built_in(text: &str, quiet: bool) -> Option<String> {
+    let told = text.strip_prefix("Successfully built ");
+    let told = told.or_else(|| Some(text).filter(|text| quiet && text.starts_with("sha256:")));
+    told.map(|id| id.trim_end().to_owned())
+}
+
+/// Whether commands of the build would run in the network of another container.
+fn joins_container(request: &Build) -> bool {
+    let network = request.network.as_deref();
+    network.is_some_and(|network| network.starts_with("container:"))
 }
 
 /// What to do about errors that only this builder has.

@@ -8,16 +8,16 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::template::Template;
-use crate::engine::{Engine, Error};
+use crate::engine::Error;
 use crate::event::stamp;
-use crate::tool::backend::{Failure, Out};
+use crate::tool::backend::{Backend, Failure, Out};
 use crate::tool::request::Listing;
 
 /// Digits of an id as it is shown.
 const SHORT_ID: usize = 12;
 
 /// Lists images.
-pub(super) async fn images(engine: &Engine, request: Listing, out: &Out) -> Result<u8, Failure> {
+pub(super) async fn images(backend: &Backend, request: Listing, out: &Out) -> Result<u8, Failure> {
     let mut filters: HashMap<String, Vec<String>> = HashMap::new();
     for filter in &request.filters {
         let (name, value) = filter.split_once('=').ok_or_else(|| {
@@ -38,8 +38,12 @@ pub(super) async fn images(engine: &Engine, request: Listing, out: &Out) -> Resu
         .all(request.all)
         .filters(&filters)
         .build();
+    let engine = backend.engine().await?;
     let listed = engine.api().list_images(Some(options)).await;
-    let listed = listed.map_err(|error| Error::api("list images", error))?;
+    let mut listed = listed.map_err(|error| Error::api("list images", error))?;
+    if let Some(own) = backend.own() {
+        own.keep_own(&mut listed);
+    }
     let now = Timestamp::try_from(stamp()).unwrap_or_default();
     let rows: Vec<Row> = listed
         .iter()

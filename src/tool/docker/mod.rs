@@ -7,6 +7,7 @@ pub(super) mod dockerfile;
 mod ignore;
 mod listing;
 mod name;
+mod own;
 mod template;
 mod transfer;
 
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub(super) use answer::answer;
+pub(super) use own::Own;
 
 use super::front::{Action, Call, Dockerfile, Environment, Mistake, Upload};
 use super::options::{self, Parsed, Spec, switch, value};

@@ -8,7 +8,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::answer::pass_on;
-use crate::engine::{self, Engine, Error, Platform, Records, Said};
+use super::own;
+use crate::engine::{self, Error, Platform, Records, Said};
 use crate::registry::{self, Limits, Progress, Pull, Push, Reference, TransferError};
 use crate::tool::backend::{Backend, Body, Failure, Out};
 
@@ -128,13 +129,16 @@ pub(super) async fn push(
         )));
     }
     let images = match (name.tag(), all_tags) {
-        (_, true) => tags(backend.engine().await?, &name).await?,
+        (_, true) => tags(backend, &name).await?,
         (Some(_), false) => vec![name],
         (None, false) => {
             use_latest(quiet, out).await?;
             vec![name]
         }
     };
+    for image in &images {
+        own::check(backend, "push", &image.to_string()).await?;
+    }
     for image in images {
         push_one(backend, &image, quiet, out).await?;
     }
@@ -148,17 +152,24 @@ async fn use_latest(quiet: bool, out: &Out) -> Result<(), Failure> {
     out.stdout("Using default tag: latest\n").await
 }
 
-/// Every name with a tag that the engine has of a repository.
-async fn tags(engine: &Engine, name: &Reference) -> Result<Vec<Reference>, Failure> {
+/// Every name with a tag that the engine has of a repository, or that the build has of it.
+async fn tags(backend: &Backend, name: &Reference) -> Result<Vec<Reference>, Failure> {
     let repository = name.name();
     let filters = HashMap::from([("reference", vec![repository.as_str()])]);
     let options = ListImagesOptionsBuilder::new().filters(&filters).build();
     let doing = format!("look for the tags of {repository}");
+    let engine = backend.engine().await?;
     let listed = engine.api().list_images(Some(options)).await;
-    let listed = listed.map_err(|error| Error::api(doing, error))?;
+    let mut listed = listed.map_err(|error| Error::api(doing, error))?;
+    if let Some(own) = backend.own() {
+        own.keep_own(&mut listed);
+    }
     let names = listed.iter().flat_map(|image| &image.repo_tags);
     let found = names.filter_map(|name| Reference::parse(name).ok());
     let found: Vec<Reference> = found.filter(|found| found.name() == repository).collect();
+    if found.is_empty() && backend.own().is_some() {
+        return Err(Failure::new(own::refused("push", &repository)));
+    }
     if found.is_empty() {
         return Err(Failure::new(format!(
             "could not push {repository}: the engine has no image of this name"
@@ -238,22 +249,50 @@ pub(super) async fn pull(
     let mut take = |progress| heard.take(progress);
     let pulling = Box::pin(registry::pull(engine, &pull, &mut take));
     moved(pulling, lines, out).await?;
+    own::note(backend, image).await?;
     out.stdout(format!("{}{}\n", heard.held_back, whole(&name)))
         .await?;
     Ok(0)
 }
 
 /// Sends images as a TAR.
-pub(super) async fn save(engine: &Engine, images: &[String], out: &Out) -> Result<u8, Failure> {
-    let names: Vec<&str> = images.iter().map(String::as_str).collect();
-    let doing = format!("save {}", names.join(", "));
+pub(super) async fn save(backend: &Backend, images: &[String], out: &Out) -> Result<u8, Failure> {
+    let mut names = Vec::new();
+    for image in images {
+        names.extend(to_save(backend, image).await?);
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let doing = format!("save {}", images.join(", "));
+    let engine = backend.engine().await?;
     pass_on(&doing, engine.api().export_images(&names), out).await?;
     Ok(0)
 }
 
+/// What to save for a name. A name without a tag is all tags of a repository to the engine, those of others too.
+async fn to_save(backend: &Backend, image: &str) -> Result<Vec<String>, Failure> {
+    let name = Reference::parse(image);
+    let repository = name
+        .ok()
+        .filter(|name| name.tag().is_none() && name.digest().is_none());
+    match repository {
+        Some(repository) if backend.own().is_some() => match tags(backend, &repository).await {
+            Ok(tags) => Ok(tags.iter().map(Reference::to_string).collect()),
+            // The beginning of an id looks like such a name.
+            Err(failure) => match own::whole_id(backend, image).await? {
+                Some(id) => Ok(vec![id]),
+                None => Err(failure),
+            },
+        },
+        _ => {
+            own::check(backend, "save", image).await?;
+            Ok(vec![image.to_owned()])
+        }
+    }
+}
+
 /// Takes images from a TAR.
 pub(super) async fn load(
-    engine: &Engine,
+    backend: &Backend,
     body: Body,
     quiet: bool,
     out: &Out,
@@ -261,6 +300,7 @@ pub(super) async fn load(
     let doing = "load images";
     let headers = [("content-type", "application/x-tar".to_owned())];
     let body = engine::Body::Stream(Box::pin(body.into_stream()));
+    let engine = backend.engine().await?;
     let records = engine
         .stream(
             doing,
@@ -269,19 +309,28 @@ pub(super) async fn load(
             body,
         )
         .await?;
-    let mut loaded = false;
+    let mut loaded = Vec::new();
     show(records, doing, out, |record| {
-        loaded |= record["stream"]
-            .as_str()
-            .is_some_and(|text| text.contains("Loaded image"));
+        let text = record["stream"].as_str().unwrap_or_default();
+        loaded.extend(text.lines().filter_map(loaded_in).map(str::to_owned));
     })
     .await?;
-    if !loaded {
+    if loaded.is_empty() {
         return Err(Failure::new(
             "could not load images: there was none in what came",
         ));
     }
+    for image in loaded.iter().flat_map(|names| names.split(',')) {
+        own::note(backend, image.trim()).await?;
+    }
     Ok(0)
+}
+
+/// The image that a line tells of: by its name, else by its id. Podman's engine has several in one line.
+fn loaded_in(line: &str) -> Option<&str> {
+    let rest = line.trim().strip_prefix("Loaded image")?;
+    let (_, image) = rest.split_once(": ")?;
+    Some(image)
 }
 
 #[cfg(test)]
