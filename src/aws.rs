@@ -1,8 +1,13 @@
 //! How AWS is reached: one HTTP client, the limits of every call, and words for what goes wrong before a service has
 //! answered.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -26,6 +31,9 @@ const ATTEMPTS: u32 = 5;
 
 /// How long a small question may take with all its attempts, finding credentials included: what takes longer will not come.
 pub const SMALL: Duration = Duration::from_secs(30);
+
+/// Where roles of profiles are asked for if no region was said.
+const REGION_OF_ROLES: &str = "us-east-1";
 
 /// Limits for small questions, such as who one is.
 #[must_use]
@@ -61,7 +69,10 @@ pub struct Settings {
     pub region: Option<String>,
     /// The profile, where it was said.
     pub profile: Option<String>,
-    /// The profile that is asked for, if it is known to be nowhere.
+    /// Whether the profile that was said comes before keys of the environment, as `--profile` does with AWS's own tool.
+    pub only_profile: bool,
+    /// The profile that is asked for, if it is known to be nowhere. Then keys of the environment are all that is looked for:
+    /// whoever named a profile does not mean the machine's own role.
     pub missing_profile: Option<String>,
     /// Keys that come before all others, where there are some.
     pub keys: Option<Keys>,
@@ -83,7 +94,7 @@ impl Settings {
             .read_timeout(ANSWER)
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http)
+            .http_client(http.clone())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .stalled_stream_protection(
                 StalledStreamProtectionConfig::enabled()
@@ -109,9 +120,50 @@ impl Settings {
             let from = "the command's environment";
             let keys = Credentials::new(id, secret, session.clone(), None, from);
             loader = loader.credentials_provider(keys);
+        } else if let (true, Some(profile)) = (self.only_profile, &self.profile) {
+            // A profile may stand for a role, which STS gives out in every region.
+            let region = self.region.as_deref().unwrap_or(REGION_OF_ROLES).to_owned();
+            let config = ProviderConfig::without_region()
+                .with_http_client(http)
+                .with_region(Some(aws_config::Region::new(region)));
+            let provider = ProfileFileCredentialsProvider::builder().configure(&config);
+            loader = loader.credentials_provider(provider.profile_name(profile).build());
+        } else if self.missing_profile.is_some() {
+            loader = loader.credentials_provider(EnvironmentVariableCredentialsProvider::new());
         }
         loader
     }
+}
+
+/// Whether the files of AWS that these variables lead to have a profile. Reads them.
+#[must_use]
+pub fn has_profile(wanted: &str, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let files = [
+        ("AWS_CONFIG_FILE", "~/.aws/config"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+    ];
+    files.iter().any(|(name, usual)| {
+        let path = variable(name).filter(|path| !path.is_empty());
+        let path = path.unwrap_or_else(|| OsString::from(usual));
+        let below_home = path.to_str().and_then(|path| path.strip_prefix("~/"));
+        let path = match (below_home, variable("HOME")) {
+            (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+            _ => PathBuf::from(&path),
+        };
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().any(|line| profile_of(line) == Some(wanted))
+    })
+}
+
+/// The profile whose section begins at a line of a file of AWS.
+fn profile_of(line: &str) -> Option<&str> {
+    let (name, _) = line.trim().strip_prefix('[')?.split_once(']')?;
+    let name = name.trim();
+    let name = match name.strip_prefix("profile") {
+        Some(rest) if rest.starts_with(char::is_whitespace) => rest.trim(),
+        _ => name,
+    };
+    Some(name.trim_matches(['"', '\'']))
 }
 
 /// Why no answer came.
@@ -206,4 +258,25 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
         next = error.source();
     }
     causes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_is_of_a_profile() {
+        let table = [
+            ("[default]", Some("default")),
+            ("[ dev ] # mine", Some("dev")),
+            ("[profile dev]", Some("dev")),
+            ("[profile \"a b\"]", Some("a b")),
+            ("[profiles]", Some("profiles")),
+            ("region = [x]", None),
+            ("# [x]", None),
+        ];
+        for (line, name) in table {
+            assert_eq!(profile_of(line), name, "{line}");
+        }
+    }
 }

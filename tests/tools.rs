@@ -261,6 +261,31 @@ fn aws_that_cannot_answer_says_why() {
     aws("--version", &[]).expect(0).stdout_has("aws-cli/2");
 }
 
+// TOOL-14: keys of the environment do not take the place of a profile that is not there, and do not come before one that is.
+#[test]
+fn a_profile_that_is_not_there_is_an_error() {
+    let place = Place::alone();
+    let config = "[profile here]\nregion = us-east-1\ncredential_process = /bin/busybox false\n";
+    fs::create_dir_all(place.sandbox.path("home/.aws")).expect("a directory can be made");
+    fs::write(place.sandbox.path("home/.aws/config"), config).expect("a file can be written");
+    let aws = |line: &str| place.run("aws", &line.split(' ').collect::<Vec<&str>>());
+    for line in [
+        "ecr get-login-password --profile nowhere",
+        "ecr-public get-login-password --profile nowhere",
+        "--profile nowhere sts get-caller-identity",
+    ] {
+        aws(line)
+            .expect(255)
+            .stderr_has("The config profile (nowhere) could not be found");
+    }
+    place
+        .script("AWS_PROFILE=nowhere aws sts get-caller-identity")
+        .expect(255)
+        .stderr_has("The config profile (nowhere) could not be found");
+    let ran = aws("sts get-caller-identity --profile here").expect(253);
+    assert!(!ran.stderr.contains("could not be found"), "{}", ran.stderr);
+}
+
 // TOOL-4
 #[test]
 fn every_unsupported_command_names_what_is_supported() {
@@ -841,6 +866,22 @@ echo left: $(docker images -q)"
         "runner-tests-mine:3",
         "runner-tests-mine:4",
     ]);
+}
+
+// TOOL-14: a profile of the user's that runner was not given is none for a build in a container.
+#[test]
+fn a_build_in_a_container_has_no_other_profile() {
+    let Some(place) = Place::new("profiles of a build in a container") else {
+        return;
+    };
+    fs::create_dir_all(place.sandbox.path("back/.aws")).expect("a directory can be made");
+    let config = "[profile production]\nregion = us-east-1\n";
+    fs::write(place.sandbox.path("back/.aws/config"), config).expect("a file can be written");
+    let back = Back::new(&place);
+    back.script(&place, "aws sts get-caller-identity --profile production")
+        .expect(255)
+        .stderr_has("The config profile (production) could not be found")
+        .stderr_has("the profile that runner itself was given");
 }
 
 // TOOL-2, TOOL-3, TOOL-9: commands that have only a socket; what one logs in with serves the next.

@@ -9,7 +9,7 @@ use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
 
 use super::machine;
-use crate::aws::{Settings as AwsSettings, small_question};
+use crate::aws::{Settings as AwsSettings, has_profile, small_question};
 use crate::registry::Settings;
 
 /// The region: the flag, the environment, the profile. Nothing is asked over a network.
@@ -43,19 +43,7 @@ pub(super) fn missing_profile(flag: Option<&str>) -> Option<String> {
     let wanted = flag
         .map(str::to_owned)
         .or_else(|| machine::text("AWS_PROFILE"))?;
-    let files = [
-        ("AWS_CONFIG_FILE", "~/.aws/config"),
-        ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
-    ];
-    let known = files.iter().any(|(variable, usual)| {
-        let path = machine::text(variable).unwrap_or_else(|| (*usual).to_owned());
-        let path = match (path.strip_prefix("~/"), machine::variable("HOME")) {
-            (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-            _ => PathBuf::from(&path),
-        };
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().any(|line| profile_of(line) == Some(&wanted))
-    });
+    let known = has_profile(&wanted, machine::variable);
     (!known && wanted != "default").then_some(wanted)
 }
 
@@ -66,17 +54,6 @@ pub(super) fn registry_settings() -> Settings {
         ..AwsSettings::default()
     };
     Settings::new(machine::variables(), settings)
-}
-
-/// The profile whose section begins at a line of a file of AWS.
-fn profile_of(line: &str) -> Option<&str> {
-    let (name, _) = line.trim().strip_prefix('[')?.split_once(']')?;
-    let name = name.trim();
-    let name = match name.strip_prefix("profile") {
-        Some(rest) if rest.starts_with(char::is_whitespace) => rest.trim(),
-        _ => name,
-    };
-    Some(name.trim_matches(['"', '\'']))
 }
 
 /// How often a request of a check is tried.
@@ -121,25 +98,4 @@ pub(super) fn credentials<'v>(
         .filter(|(name, value)| names.contains(name) && value.len() >= SHORTEST_CREDENTIAL)
         .map(|(_, value)| value.as_bytes().to_vec())
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_section_is_of_a_profile() {
-        let table = [
-            ("[default]", Some("default")),
-            ("[ dev ] # mine", Some("dev")),
-            ("[profile dev]", Some("dev")),
-            ("[profile \"a b\"]", Some("a b")),
-            ("[profiles]", Some("profiles")),
-            ("region = [x]", None),
-            ("# [x]", None),
-        ];
-        for (line, name) in table {
-            assert_eq!(profile_of(line), name, "{line}");
-        }
-    }
 }

@@ -164,6 +164,16 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// A variable that leads to AWS's credentials.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<OsString> {
+        let mut values = self.variables.iter().rev();
+        let found = values.find(|(other, value)| other == name && !value.is_empty());
+        found.map(|(_, value)| value.clone())
+    }
+}
+
 /// What is known of a registry without asking AWS.
 #[derive(Debug)]
 pub enum Known {

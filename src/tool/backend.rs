@@ -142,6 +142,25 @@ impl Backend {
         &self.settings.aws
     }
 
+    /// Why a profile that a command names is not there for it. A build in a container has that of its runner and no other
+    /// of the user's: no file with profiles is in there (TOOL-14).
+    pub(super) fn without_profile(&self, profile: &str) -> Option<&'static str> {
+        let variable = |name: &str| self.settings.variable(name);
+        match &self.logins {
+            Logins::Configuration => {
+                let known = profile == "default" || crate::aws::has_profile(profile, variable);
+                (!known).then_some("check AWS_PROFILE or `--profile`, and the profiles in ~/.aws/config and ~/.aws/credentials")
+            }
+            Logins::Memory(_) => {
+                let said = self.settings.aws.profile.clone();
+                let own = said.or_else(|| variable("AWS_PROFILE")?.into_string().ok());
+                let is_own = own.as_deref().unwrap_or("default") == profile;
+                let known = is_own && self.settings.aws.missing_profile.is_none();
+                (!known).then_some("a build in a container has the profile that runner itself was given, and no other")
+            }
+        }
+    }
+
     fn registry(&self) -> &Credentials {
         self.credentials
             .get_or_init(|| Credentials::new(self.settings.clone()))
@@ -325,7 +344,7 @@ async fn answer(json: &[u8], body: Body, backend: &Backend, out: &Out) -> u8 {
             )),
         ),
         Ok(Request::Aws(request)) => {
-            let text = aws::answer(request, backend.aws()).await;
+            let text = aws::answer(request, backend).await;
             let done = match text {
                 Ok(text) => out.stdout(text).await.map(|()| 0),
                 Err(failure) => Err(failure),

@@ -8,7 +8,7 @@ use super::query::Query;
 use crate::aws::{self, Keys, Settings, UnansweredKind};
 use crate::registry::ecr::{self, Login, Registry, Token};
 use crate::registry::{Error, ErrorKind};
-use crate::tool::backend::Failure;
+use crate::tool::backend::{Backend, Failure};
 use crate::tool::request::{AwsRequest, Caller, Operation};
 
 /// STS answers in every region, and the identity is the same.
@@ -23,13 +23,21 @@ const REFUSED: u8 = 254;
 /// Exit code where nobody answered: that of AWS's own tool.
 const GENERAL: u8 = 255;
 
-/// Does what is asked; where the command says nothing else, AWS is reached by these settings.
+/// Does what is asked; where the command says nothing else, AWS is reached by the settings of the back.
 pub(in crate::tool) async fn answer(
     request: AwsRequest,
-    usual: &Settings,
+    backend: &Backend,
 ) -> Result<String, Failure> {
     let AwsRequest { caller, operation } = request;
-    let settings = settings(caller, usual);
+    let named = caller.profile.as_deref();
+    let missing = named.and_then(|profile| Some((profile, backend.without_profile(profile)?)));
+    if let Some((profile, help)) = missing {
+        return Err(Failure {
+            code: GENERAL,
+            message: format!("The config profile ({profile}) could not be found; {help}"),
+        });
+    }
+    let settings = settings(caller, backend.aws());
     match operation {
         Operation::Password => {
             let logins = ecr::ask_accounts(&settings, &[])
@@ -82,6 +90,7 @@ fn settings(caller: Caller, usual: &Settings) -> Settings {
     let missing = usual.missing_profile.clone();
     let missing = missing.filter(|missing| profile.as_ref().is_none_or(|named| named == missing));
     Settings {
+        only_profile: profile.is_some() && keys.is_none(),
         region: region.or_else(|| usual.region.clone()),
         profile: profile.or_else(|| usual.profile.clone()),
         missing_profile: missing,
@@ -183,6 +192,12 @@ mod tests {
         let said = (found.region.as_deref(), found.profile.as_deref());
         assert_eq!(said, (Some("us-east-1"), Some("other")));
         assert_eq!(found.missing_profile, None);
+        assert!(!found.only_profile);
+        let caller = Caller {
+            profile: Some("other".to_owned()),
+            ..Caller::default()
+        };
+        assert!(settings(caller, &usual).only_profile);
         assert!(!format!("{found:?}").contains("hidden"));
     }
 }
