@@ -105,7 +105,7 @@ impl Endpoint {
     /// The same, and who said so.
     pub fn find_with_origin(settings: &EndpointSettings) -> Result<(Self, Origin), Error> {
         if let Some(host) = &settings.host {
-            let what = format!("`DOCKER_HOST={host}`");
+            let what = format!("`DOCKER_HOST={}`", without_password(host));
             return Ok((parse(host, settings.tls(), &what)?, Origin::Host));
         }
         match settings.context_name()? {
@@ -215,6 +215,20 @@ impl EndpointSettings {
         std::iter::once(PathBuf::from(USUAL_SOCKET))
             .chain(elsewhere.into_iter().flatten())
             .collect()
+    }
+}
+
+/// An address for people: a password before its host is left out.
+fn without_password(address: &str) -> String {
+    let start = address.find("://").map_or(0, |scheme| scheme + 3);
+    let (scheme, rest) = address.split_at(start);
+    match rest.rsplit_once('@') {
+        // A password may have any character, written as it should be or not.
+        Some((user, host)) => match user.split_once(':') {
+            Some((name, _)) => format!("{scheme}{name}:***@{host}"),
+            None => address.to_owned(),
+        },
+        None => address.to_owned(),
     }
 }
 
@@ -360,6 +374,26 @@ mod tests {
             let said = found(&settings);
             assert!(said.starts_with(&format!("could not use `DOCKER_HOST={host}`: ")));
             assert!(said.contains(expected), "{said}");
+        }
+    }
+
+    // IMG-1
+    #[test]
+    fn a_password_in_docker_host_is_shown_to_nobody() {
+        for (host, shown) in [
+            ("ssh://me:hidden@host", "ssh://me:***@host"),
+            ("ssh://me:hid/d@en:hidden@host:22", "ssh://me:***@host:22"),
+            ("tcp://me:hidden@host:1", "tcp://me:***@host:1"),
+            ("me:hidden@host", "me:***@host"),
+            ("ssh://me@host", "ssh://me@host"),
+        ] {
+            let settings = EndpointSettings {
+                host: Some(host.to_owned()),
+                ..EndpointSettings::default()
+            };
+            let said = found(&settings);
+            assert!(said.contains(&format!("`DOCKER_HOST={shown}`: ")), "{said}");
+            assert!(!said.contains("hidden"), "{said}");
         }
     }
 
