@@ -184,6 +184,25 @@ fn commands_are_roots_whatever_the_image_says() {
     assert_eq!(sandbox.leftovers(), Vec::<String>::new());
 }
 
+/// CTR-2, TOOL-2: keys of AWS that the caller's environment has are there; its files with others are not.
+#[test]
+fn keys_of_the_callers_environment_are_there() {
+    let Some(image) = busybox("container") else {
+        return;
+    };
+    let sandbox = Sandbox::with_commands(&[
+        "echo ${AWS_ACCESS_KEY_ID:+id} ${AWS_SECRET_ACCESS_KEY:+secret} ${AWS_SHARED_CREDENTIALS_FILE:-none}",
+    ]);
+    let mut command = command(&sandbox, &image, &["--quiet"]);
+    command
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "not-a-real-secret-key")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/home/me/keys");
+    let output = command.bounded_output();
+    let ran = sandbox.finish(&output.expect("it starts")).expect(0);
+    assert_eq!(ran.stdout, "id secret none\n");
+}
+
 /// CTR-2: an entry point that runs its arguments is run; one that does not is told of, and can be left out.
 #[test]
 fn the_entry_point_is_run() {

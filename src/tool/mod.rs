@@ -5,8 +5,8 @@
 //!
 //! # Two ends
 //!
-//! A command runs where its files are, which may be a container; the engine and the credentials are where runner is, and
-//! stay there. So each command has two ends with a stream between them:
+//! A command runs where its files are, which may be a container; the engine and the user's credentials are where runner
+//! is, and stay there; keys in the command's own environment go with its question. So each command has two ends with a stream between them:
 //!
 //! - the **front** ([`run`]) reads arguments, variables, files and standard input, and writes what comes back;
 //! - the **back** ([`serve`] with a [`Backend`]) asks the engine and AWS.
