@@ -5,7 +5,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::imds::credentials::ImdsCredentialsProvider;
+use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
@@ -126,8 +129,7 @@ impl Settings {
             let config = ProviderConfig::without_region()
                 .with_http_client(http)
                 .with_region(Some(aws_config::Region::new(region)));
-            let provider = ProfileFileCredentialsProvider::builder().configure(&config);
-            loader = loader.credentials_provider(provider.profile_name(profile).build());
+            loader = loader.credentials_provider(without_keys(&config, profile));
         } else if self.missing_profile.is_some() {
             loader = loader.credentials_provider(EnvironmentVariableCredentialsProvider::new());
         }
@@ -164,6 +166,19 @@ fn profile_of(line: &str) -> Option<&str> {
         _ => name,
     };
     Some(name.trim_matches(['"', '\'']))
+}
+
+/// What the SDK looks for, without keys of the environment: a profile, then what the machine has for one that says nothing.
+fn without_keys(config: &ProviderConfig, profile: &str) -> CredentialsProviderChain {
+    let profile = ProfileFileCredentialsProvider::builder()
+        .configure(config)
+        .profile_name(profile)
+        .build();
+    let container = EcsCredentialsProvider::builder().configure(config).build();
+    let instance = ImdsCredentialsProvider::builder().configure(config).build();
+    CredentialsProviderChain::first_try("Profile", profile)
+        .or_else("EcsContainer", container)
+        .or_else("Ec2InstanceMetadata", instance)
 }
 
 /// Why no answer came.

@@ -350,6 +350,18 @@ fn an_engine_that_is_not_there_is_said() {
         .stdout_has("Docker version ");
 }
 
+// IMG-1: what is wrong with an address does not show the password in it.
+#[test]
+fn a_password_in_docker_host_is_not_shown() {
+    let place = Place::alone();
+    let mut command = place.command("docker", &["images"]);
+    command.env("DOCKER_HOST", "ssh://me:very-secret@h.example");
+    let output = command.bounded_output().expect("it can be started");
+    let ran = place.sandbox.finish(&output).expect(1);
+    assert!(!ran.stderr.contains("very-secret"), "{}", ran.stderr);
+    ran.stderr_has("DOCKER_HOST=ssh://me:***@h.example");
+}
+
 // TOOL-7, TOOL-8
 #[test]
 fn images_are_built_from_every_kind_of_context() {
@@ -868,12 +880,30 @@ echo left: $(docker images -q)"
     ]);
 }
 
+// TOOL-15: what the user has for a registry is not given into a container.
+#[test]
+fn passwords_of_the_user_do_not_go_into_a_container() {
+    let place = Place::alone();
+    fs::create_dir_all(place.sandbox.path("back/.docker")).expect("a directory can be made");
+    let config = r#"{"auths":{"h.example":{"auth":"bWU6dmVyeS1zZWNyZXQ="},"https://index.docker.io/v1/":{"auth":"bWU6dmVyeS1zZWNyZXQ="}}}"#;
+    fs::write(place.sandbox.path("back/.docker/config.json"), config)
+        .expect("a file can be written");
+    let helper = buildspec_runner::registry::isolated::HELPER_NAME;
+    symlink(RUNNER, place.sandbox.path("bin").join(helper)).expect("a link can be made");
+    let back = Back::new(&place);
+    for server in ["h.example", "https://index.docker.io/v1/"] {
+        let ran = back.script(&place, &format!("printf {server} | {helper} get"));
+        let ran = ran
+            .expect(1)
+            .stdout_has("credentials not found in native keychain");
+        assert!(!ran.stdout.contains("very-secret"), "{}", ran.stdout);
+    }
+}
+
 // TOOL-14: a profile of the user's that runner was not given is none for a build in a container.
 #[test]
 fn a_build_in_a_container_has_no_other_profile() {
-    let Some(place) = Place::new("profiles of a build in a container") else {
-        return;
-    };
+    let place = Place::alone();
     fs::create_dir_all(place.sandbox.path("back/.aws")).expect("a directory can be made");
     let config = "[profile production]\nregion = us-east-1\n";
     fs::write(place.sandbox.path("back/.aws/config"), config).expect("a file can be written");

@@ -15,6 +15,7 @@ use super::request::Request;
 use super::wire::{self, Frame};
 use super::{aws, docker};
 use crate::engine::{Endpoint, Engine, Error};
+use crate::registry::ecr::Registry;
 use crate::registry::reference::ReferenceError;
 use crate::registry::{self, Credential, Credentials, RegistryAuth, Settings, TransferError};
 
@@ -187,6 +188,23 @@ impl Backend {
         })
     }
 
+    /// What our credential helper gives to commands of the build. Into a container goes what the build itself logged in with
+    /// and tokens of ECR, which do not last; the user's own passwords stay outside, where [`Backend::credentials`] uses them
+    /// (TOOL-15).
+    async fn given_out(&self, server: &str) -> Result<Option<Credential>, Failure> {
+        let is_given = match &self.logins {
+            Logins::Configuration => true,
+            Logins::Memory(logins) => {
+                Registry::parse(server).is_some() || locked(logins).contains_key(server)
+            }
+        };
+        if is_given {
+            self.credential(server).await
+        } else {
+            Ok(None)
+        }
+    }
+
     /// The registries that the build has logged in to, by their addresses.
     pub(super) async fn logins(&self) -> Result<Vec<String>, Failure> {
         Ok(match &self.logins {
@@ -352,7 +370,7 @@ async fn answer(json: &[u8], body: Body, backend: &Backend, out: &Out) -> u8 {
             ("aws", done)
         }
         Ok(Request::Credential { server }) => {
-            let done = match backend.credential(&server).await {
+            let done = match backend.given_out(&server).await {
                 Ok(Some(found)) => out.stdout(found.to_json()).await.map(|()| 0),
                 Ok(None) => Ok(0),
                 Err(failure) => Err(failure),
@@ -435,6 +453,28 @@ mod tests {
             let json: Value = serde_json::from_str(&text).expect("JSON");
             assert_eq!(json, serde_json::json!({"x": 1, "auths": {"b": {}}}));
         }
+    }
+
+    // TOOL-15
+    #[tokio::test]
+    async fn passwords_of_the_user_stay_outside_of_containers() {
+        let place = tempfile::tempdir().expect("a directory can be made");
+        let config = "{\"auths\":{\"b\":{\"auth\":\"YTpi\"}}}";
+        fs::write(place.path().join("config.json"), config).expect("it can be written");
+        let inside = backend(Logins::in_memory(), settings(place.path()));
+        // A pull outside has it.
+        let used = inside.credentials("b").await.expect("it is read");
+        assert!(used.is_some());
+        assert_eq!(inside.given_out("b").await.expect("it is read"), None);
+        let login = Credential {
+            server: "b".to_owned(),
+            ..login("p:w")
+        };
+        inside.log_in(login.clone()).await.expect("it is kept");
+        let given = inside.given_out("b").await.expect("it is read");
+        assert_eq!(given, Some(login));
+        let outside = backend(Logins::Configuration, settings(place.path()));
+        assert!(outside.given_out("b").await.expect("it is read").is_some());
     }
 
     fn nowhere() -> Backend {
