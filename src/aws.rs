@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::imds::client::error::ImdsError;
 use aws_config::imds::credentials::ImdsCredentialsProvider;
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -203,6 +204,15 @@ pub enum UnansweredKind {
     Network,
 }
 
+/// What to do without credentials.
+const NAME_CREDENTIALS: &str = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with `--profile`";
+
+/// What to do where credentials should be, and cannot be had.
+const CHECK_CREDENTIALS: &str = "check the profile and what gives out its credentials, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+
+/// How the SDK begins to say that credentials did not come in time. It has no type for it that others can see.
+const FINDING_TIMED_OUT: &str = "identity resolver timed out";
+
 /// No answer came: no credentials, no network, no service.
 #[must_use]
 pub fn unanswered(error: &(dyn std::error::Error + 'static), missing: Option<&str>) -> Unanswered {
@@ -212,16 +222,37 @@ pub fn unanswered(error: &(dyn std::error::Error + 'static), missing: Option<&st
             UnansweredKind::NoCredentials,
             (
                 "no AWS credentials were found".to_owned(),
-                "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with `--profile`".to_owned(),
+                NAME_CREDENTIALS.to_owned(),
             ),
         ),
-        (Some(_), None) => (
-            UnansweredKind::BadCredentials,
+        (Some(_), None) => match refused_by_machine(error) {
+            Some(reason) => (
+                UnansweredKind::NoCredentials,
+                (
+                    format!(
+                        "no AWS credentials were found; this machine's metadata service gives none: {reason}"
+                    ),
+                    NAME_CREDENTIALS.to_owned(),
+                ),
+            ),
+            None => (
+                UnansweredKind::BadCredentials,
+                (causes(error).join(": "), CHECK_CREDENTIALS.to_owned()),
+            ),
+        },
+        (None, _)
+            if causes(error)
+                .iter()
+                .any(|cause| cause.starts_with(FINDING_TIMED_OUT)) =>
+        {
             (
-                causes(error).join(": "),
-                "check the profile and what gives out its credentials, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
-            ),
-        ),
+                UnansweredKind::BadCredentials,
+                (
+                    "what gives out AWS credentials did not answer in time".to_owned(),
+                    CHECK_CREDENTIALS.to_owned(),
+                ),
+            )
+        }
         (None, _) => (
             UnansweredKind::Network,
             (
@@ -259,6 +290,15 @@ fn credentials_error<'e>(
 ) -> Option<&'e CredentialsError> {
     std::iter::successors(Some(error), |error| error.source())
         .find_map(|error| error.downcast_ref::<CredentialsError>())
+}
+
+/// In which words the machine's metadata service has refused, if it is to blame. It is asked last: nothing that comes
+/// before it, such as the environment and profiles, had any credentials.
+fn refused_by_machine(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let by_machine = std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.is::<ImdsError>());
+    let last = causes(error).pop().filter(|_| by_machine)?;
+    Some(last.trim_end_matches('.').to_owned())
 }
 
 /// The words of an error and of all below it, each once.

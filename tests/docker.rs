@@ -13,7 +13,8 @@ use std::io::{Cursor, Read as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::aws::{Bucket, command, endpoint};
+use rustix::process::{Pid, Signal, kill_process};
+use support::aws::{Bucket, GoBetween, Verdict, command, endpoint};
 use support::sandbox::{Ran, Sandbox};
 use support::wait::{self, Bounded as _};
 use support::{corpus, root, skipped, tree};
@@ -286,6 +287,212 @@ fn a_container_pushes_to_ecr_without_logging_in() {
         assert!(!ran.stdout.contains(TOKEN));
     }
     docker(&sandbox, &["image", "rm", "-f", image]).expect(0);
+}
+
+/// An image of builds that lies in the registry, where nobody comes to it without a token. It goes away with the value.
+struct PrivateImage {
+    name: String,
+    base: String,
+    endpoint: String,
+}
+
+impl PrivateImage {
+    /// The name of one that was not published yet.
+    fn new(test: &str, repository: &str) -> Option<Self> {
+        let endpoint = services(test)?;
+        let Ok(base) = std::env::var("RUNNER_TEST_BUSYBOX") else {
+            skipped(test, "no image; tests/run makes it");
+            return None;
+        };
+        let name = format!("123456789012.dkr.ecr.us-east-1.amazonaws.com/{repository}:1");
+        Some(Self {
+            name,
+            base,
+            endpoint,
+        })
+    }
+
+    /// Puts one under the name that has this version as a variable: here and in the registry. Gives its id.
+    fn publish(&self, version: u8) -> String {
+        let sandbox = Sandbox::new();
+        let made = docker(&sandbox, &["create", &self.base, "none"]).expect(0);
+        let container = made.stdout.trim();
+        let change = format!("ENV VERSION={version}");
+        let arguments = ["commit", "--change", &change, container, &self.name];
+        let id = docker(&sandbox, &arguments).expect(0).stdout;
+        docker(&sandbox, &["rm", container]).expect(0);
+        let arguments = ["push", "--quiet", &self.name];
+        run(&sandbox, &self.endpoint, &arguments).expect(0);
+        id.trim().to_owned()
+    }
+
+    /// Takes it away from the engine.
+    fn remove(&self) {
+        docker(&Sandbox::new(), &["image", "rm", "-f", &self.name]);
+    }
+
+    /// A build in it, by an AWS that is somewhere else.
+    fn build_by(&self, sandbox: &Sandbox, endpoint: &str, arguments: &[&str]) -> Ran {
+        let arguments = [&["run", "--image", &self.name], arguments].concat();
+        let ran = run(sandbox, endpoint, &arguments);
+        assert!(!format!("{}{}", ran.stdout, ran.stderr).contains(TOKEN));
+        ran
+    }
+
+    fn build(&self, sandbox: &Sandbox, arguments: &[&str]) -> Ran {
+        self.build_by(sandbox, &self.endpoint, arguments)
+    }
+}
+
+impl Drop for PrivateImage {
+    fn drop(&mut self) {
+        let repository = self.name.trim_end_matches(":1");
+        let script = format!(
+            "docker images -q --no-trunc {repository} | sort -u | xargs -r docker image rm -f"
+        );
+        let _ = Command::new("sh").args(["-c", &script]).bounded_output();
+    }
+}
+
+/// How a build says that there is no image.
+const UNABLE: &str = "BUILD_CONTAINER_UNABLE_TO_PULL_IMAGE";
+
+// CTR-6, CTR-12, REG-8: nobody has logged in; progress is on standard error, and standard output is the build's.
+#[test]
+fn a_build_runs_in_a_private_image() {
+    let Some(image) = PrivateImage::new("a build in a private image", "build-image") else {
+        return;
+    };
+    let first = image.publish(1);
+    image.remove();
+    let sandbox = Sandbox::with_commands(&["echo version $VERSION"]);
+    let json = ["--log-format", "json"];
+    let ran = image.build(&sandbox, &json).expect(0);
+    let ran = ran.stdout_has("version 1").stderr_has("  Pulling 1234");
+    let ran = ran.stderr_has(&format!("Pulled {} (", image.name));
+    for line in ran.stdout.lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("it is an event");
+    }
+    assert!(!sandbox.path("home/.docker").exists());
+    // A newer one is taken if that is wished.
+    image.publish(2);
+    docker(&sandbox, &["tag", &first, &image.name]).expect(0);
+    for (policy, version) in [("missing", 1), ("never", 1), ("always", 2), ("always", 2)] {
+        let ran = image.build(&sandbox, &["--pull", policy]).expect(0);
+        let ran = ran.stdout_has(&format!("version {version}"));
+        assert_eq!(
+            ran.stderr.contains("Pulling"),
+            policy == "always",
+            "{}",
+            ran.stderr
+        );
+    }
+    let quiet = image
+        .build(&sandbox, &["--pull", "always", "--quiet"])
+        .expect(0);
+    assert_eq!(
+        (quiet.stdout.as_str(), quiet.stderr.as_str()),
+        ("version 2\n", "")
+    );
+    image.remove();
+    let platform = ["--platform", "linux/amd64"];
+    image
+        .build(&sandbox, &platform)
+        .expect(0)
+        .stderr_has("Pulled");
+    assert!(sandbox.leftovers().is_empty(), "{:?}", sandbox.leftovers());
+}
+
+// CTR-6, CTR-12: what is wrong is said as `runner pull` says it, and the build ends as one whose image cannot be had.
+#[test]
+fn a_private_image_that_cannot_be_had_ends_the_build() {
+    let Some(image) = PrivateImage::new("private images that cannot be had", "build-refused")
+    else {
+        return;
+    };
+    image.publish(1);
+    image.remove();
+    let sandbox = Sandbox::with_commands(&["touch ran"]);
+    let refused = |ran: Ran, message: &str, help: &str| {
+        let ran = ran.expect(4).stdout_has(UNABLE);
+        let ran = ran.stdout_has(message).stdout_has(help);
+        assert!(!ran.stderr.contains("Retrying"), "{}", ran.stderr);
+        assert!(!sandbox.source().join("ran").exists());
+        ran
+    };
+    let json = |more: &[&'static str]| [&["--log-format", "json"], more].concat();
+    let never = image.build(&sandbox, &json(&["--pull", "never"]));
+    let never = refused(never, "`--pull never` forbids to pull it", "");
+    assert!(!never.stderr.contains("Pulling"));
+    let other = image.build(&sandbox, &json(&["--platform", "linux/s390x"]));
+    refused(other, "linux/s390x", "leave `--platform` out");
+    image.remove();
+    // A token that the registry does not take.
+    let body = r#"{"authorizationData":[{"authorizationToken":"QVdTOndyb25n","expiresAt":32000000000,"proxyEndpoint":"https://h"}]}"#;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let aws = GoBetween::new("http://127.0.0.1:1", move |_| {
+        Verdict::Answer(answer.clone())
+    });
+    let stranger = Sandbox::with_commands(&["touch ran"]);
+    let wrong = image.build_by(&stranger, &aws.endpoint, &json(&[]));
+    refused(
+        wrong,
+        "unauthorized",
+        "these AWS credentials may use the repository",
+    );
+    // No AWS credentials at all.
+    let stranger = Sandbox::with_commands(&["touch ran"]);
+    let arguments = [&["run", "--image", &image.name], json(&[]).as_slice()].concat();
+    let mut nobody = command(&stranger, &image.endpoint, &arguments);
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+        nobody.env_remove(name);
+    }
+    nobody.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host)));
+    let output = nobody.bounded_output().expect("the program can be started");
+    refused(
+        stranger.finish(&output),
+        "no AWS credentials were found",
+        "set AWS_PROFILE",
+    );
+}
+
+// CTR-12, PHASE-9: a pull ends as a build does, by a signal and by the time limit.
+#[test]
+fn a_build_is_stopped_while_its_image_is_pulled() {
+    let Some(endpoint) = services("a stop while an image is pulled") else {
+        return;
+    };
+    for (arguments, signal, code, status) in [
+        (&[][..], Some(Signal::INT), 130, "STOPPED"),
+        (&[], Some(Signal::TERM), 143, "STOPPED"),
+        (&["--timeout", "3s"], None, 5, "TIMED_OUT"),
+    ] {
+        let registry = GoBetween::new("http://127.0.0.1:1", |_| Verdict::Hold);
+        let image = format!("{}/web:1", registry.endpoint.trim_start_matches("http://"));
+        let sandbox = Sandbox::with_commands(&["touch ran"]);
+        let arguments = [
+            &["run", "--log-format", "json", "--image", &image],
+            arguments,
+        ]
+        .concat();
+        let mut command = command(&sandbox, &endpoint, &arguments);
+        command.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host)));
+        let child = Sandbox::spawn(&mut command);
+        let held = registry.held;
+        if let Some(signal) = signal {
+            wait::within("the pull", move || held.recv().expect("it comes"));
+            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            kill_process(pid.expect("a child has a number"), signal).expect("it can be told");
+        }
+        let ran = sandbox.finish(&wait::output(child)).expect(code);
+        let ran = ran.stdout_has(&format!("\"buildStatus\":\"{status}\""));
+        assert!(!ran.stdout.contains(UNABLE), "{}", ran.stdout);
+        assert!(!sandbox.source().join("ran").exists());
+        assert!(sandbox.leftovers().is_empty(), "{:?}", sandbox.leftovers());
+    }
 }
 
 // CMD-1, ENV-5: the buildspec of AWS's own user guide, as it stands there.

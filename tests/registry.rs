@@ -348,6 +348,24 @@ fn a_login_that_fails_says_why_and_what_to_do() {
         .stderr_has("AWS_PROFILE");
 }
 
+// REG-13: nothing has any, and what is asked last refuses.
+#[test]
+fn a_machine_that_gives_no_credentials_is_said_in_words() {
+    let machine = aws(answer("403 Forbidden", ""));
+    for arguments in [["ecr", "login", HOST], ["ecr", "login", "public.ecr.aws"]] {
+        let sandbox = Sandbox::new();
+        let mut command = sandbox.command(arguments);
+        command
+            .env_remove("AWS_EC2_METADATA_DISABLED")
+            .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", &machine.endpoint);
+        let output = command.bounded_output();
+        let ran = sandbox.finish(&output.expect("the program can be started"));
+        ran.expect(4)
+            .stderr_has(&format!("could not get a token for {}: no AWS credentials were found; this machine's metadata service gives none: ", arguments[2]))
+            .stderr_has("help: set AWS_PROFILE");
+    }
+}
+
 fn run(sandbox: &Sandbox, endpoint: &str, arguments: &[&str]) -> Ran {
     let arguments = [&["run", "--log-format", "codebuild"], arguments].concat();
     let mut command = command(sandbox, endpoint, &arguments);

@@ -650,9 +650,8 @@ fn remedy(error: &exec::Error) -> Option<String> {
             "run without it, with `--no-entrypoint`, or use an image whose entry point runs its arguments"
                 .to_owned(),
         ),
-        exec::Error::FoundDead { help, .. } => help.clone(),
-        exec::Error::Image { .. }
-        | exec::Error::Engine(_)
+        exec::Error::FoundDead { help, .. } | exec::Error::Image { help, .. } => help.clone(),
+        exec::Error::Engine(_)
         | exec::Error::InContainer { .. }
         | exec::Error::UnknownUser { .. }
         | exec::Error::ReadFile { .. }

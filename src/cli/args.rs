@@ -10,8 +10,9 @@ use clap_complete::Shell as CompletionShell;
 use crate::buildspec::model::Shell;
 use crate::diagnostic::Code;
 use crate::diagnostic::format::Format;
+use crate::engine::Platform;
 use crate::exec::Keep;
-use crate::exec::container::{PullPolicy, SourceMount, Ulimit};
+use crate::exec::container::{SourceMount, Ulimit};
 use crate::lint::FileKind;
 use crate::lint::config::Level;
 use crate::plan::{NamespaceType, Packaging, ProjectName};
@@ -241,8 +242,8 @@ pub(super) struct ContainerArgs {
     pub(super) pull: PullArg,
 
     /// Platform of the image, such as linux/arm64
-    #[arg(long, value_name = "PLATFORM", help_heading = "Container")]
-    pub(super) platform: Option<String>,
+    #[arg(long, value_name = "PLATFORM", value_parser = super::transfer::platform, help_heading = "Container")]
+    pub(super) platform: Option<Platform>,
 
     /// Do not run the image's entry point
     #[arg(long, help_heading = "Container")]
@@ -326,16 +327,6 @@ pub(super) enum PullArg {
     Always,
     Missing,
     Never,
-}
-
-impl From<PullArg> for PullPolicy {
-    fn from(pull: PullArg) -> Self {
-        match pull {
-            PullArg::Always => Self::Always,
-            PullArg::Missing => Self::Missing,
-            PullArg::Never => Self::Never,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

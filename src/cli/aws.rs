@@ -47,10 +47,12 @@ pub(super) fn missing_profile(flag: Option<&str>) -> Option<String> {
     (!known && wanted != "default").then_some(wanted)
 }
 
-/// What the environment says of registries and their credentials.
-pub(super) fn registry_settings() -> Settings {
+/// What the environment says of registries and their credentials, with a region and a profile where they were said.
+pub(super) fn registry_settings(region: Option<&str>, profile: Option<&str>) -> Settings {
     let settings = AwsSettings {
-        missing_profile: missing_profile(None),
+        region: region.map(str::to_owned),
+        profile: profile.map(str::to_owned),
+        missing_profile: missing_profile(profile),
         ..AwsSettings::default()
     };
     Settings::new(machine::variables(), settings)

@@ -9,13 +9,11 @@ use tokio::sync::mpsc;
 
 use super::args::{ContainerArgs, ExecutorArg, RequestArgs};
 use super::{aws, complain, engine, machine, mistake};
-use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
 use crate::engine::Endpoint;
 use crate::exec::container::TunnelStream;
 use crate::exec::{ContainerExecutor, container, process};
 use crate::ownership::Owner;
-use crate::registry;
 use crate::tool::{self, Backend, Logins};
 
 /// AWS's own names of build images, and where AWS publishes those images for everybody.
@@ -148,8 +146,8 @@ pub(super) fn executor(
         tools,
         endpoint,
         image,
-        pull: container.pull.into(),
-        platform: container.platform.clone(),
+        unavailable: None,
+        platform: container.platform.as_ref().map(ToString::to_string),
         without_entry_point: container.no_entrypoint,
         privileged: container.privileged,
         engine_socket: container.engine_socket,
@@ -190,13 +188,7 @@ const WAITING_TOOLS: usize = 64;
 /// Serves what tools in the container ask for, for as long as the build lives (TOOL-1).
 fn serve_tools(endpoint: Endpoint, args: &RequestArgs) -> mpsc::Sender<TunnelStream> {
     let (connections, mut next) = mpsc::channel::<TunnelStream>(WAITING_TOOLS);
-    let settings = AwsSettings {
-        region: args.region.clone(),
-        profile: args.profile.clone(),
-        missing_profile: aws::missing_profile(args.profile.as_deref()),
-        ..AwsSettings::default()
-    };
-    let registries = registry::Settings::new(machine::variables(), settings);
+    let registries = aws::registry_settings(args.region.as_deref(), args.profile.as_deref());
     let backend = Backend::new(endpoint, Logins::in_memory(), registries);
     let backend = Arc::new(if args.container.engine_socket {
         backend.with_whole_engine()

@@ -120,7 +120,7 @@ fn from_aws(wanted: &[(String, Registry)]) -> Vec<Result<Option<Credential>, Err
         let ask = |(server, _): &(String, Registry)| from_outside(&socket, server);
         return wanted.iter().map(ask).collect();
     }
-    let credentials = Credentials::new(aws::registry_settings());
+    let credentials = Credentials::new(aws::registry_settings(None, None));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

@@ -40,7 +40,11 @@ pub(super) fn complaint(error: &Error) -> String {
 
 /// A connection to it, for a command that is about the engine itself.
 pub(super) async fn connect() -> Result<Engine, Error> {
-    let endpoint = Endpoint::find(&settings())?;
+    connect_to(Endpoint::find(&settings())?).await
+}
+
+/// A connection to the engine there, which has ten seconds to say something.
+pub(super) async fn connect_to(endpoint: Endpoint) -> Result<Engine, Error> {
     let connected = tokio::time::timeout(CONNECT_LIMIT, Engine::connect(endpoint.clone())).await;
     connected.unwrap_or_else(|_| {
         Err(Error::Connection {

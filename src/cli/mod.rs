@@ -19,6 +19,7 @@ mod lsp;
 mod machine;
 mod plan;
 mod plan_json;
+mod provision;
 mod prune;
 mod pull;
 mod push;

@@ -4,7 +4,7 @@ use clap::Args as ClapArgs;
 
 use super::layers::Layers;
 use super::transfer::{self, Failure, TransferArgs};
-use super::{print, usage};
+use super::{aws, print, usage};
 use crate::build::ExitCode;
 use crate::registry::{self, Pull, Reference};
 
@@ -36,7 +36,7 @@ async fn pull_all(
 ) -> Result<(), Failure> {
     let engine = transfer::connect().await?;
     for (image, written) in images.iter().zip(&args.images) {
-        let auth = transfer::credentials(image).await?;
+        let auth = transfer::credentials_to_pull(image, aws::registry_settings(None, None)).await?;
         let pull = Pull {
             image,
             platform: args.transfer.platform.as_ref(),

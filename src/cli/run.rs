@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::args::{KeepArg, RequestArgs, RunArgs};
 use super::load::{self, Loaded};
+use super::provision::{self, Stops};
 use super::request::DEFAULT_ARTIFACTS;
 use super::{
     aws, buildspec_file, complain, container, machine, mistake, plan, request, terminal, usage,
@@ -150,7 +151,7 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
         shell_on_failure,
     };
     let recorder = Recorder::start(sinks, loaded.secrets());
-    let surroundings = Surroundings {
+    let mut surroundings = Surroundings {
         store: Arc::new(store(&args.request, &loaded)),
         workspace: workspace(&args, &loaded),
         recorder,
@@ -174,7 +175,16 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
                 &build_id,
                 !args.no_tools,
             ) {
-                Ok(executor) => {
+                Ok(mut executor) => {
+                    if loaded.plan.is_ok() {
+                        let deadline = started_at.checked_add(loaded.request.timeout);
+                        let stops = Stops {
+                            heard: &mut surroundings.stop_signals,
+                            back: &signals,
+                        };
+                        let pulled = provision::image(&args, &executor, deadline, stops);
+                        executor.unavailable = Box::pin(pulled).await;
+                    }
                     Box::pin(surroundings.drive(executor, loaded, started_at, wanted)).await
                 }
                 Err(error) => {

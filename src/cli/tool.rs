@@ -79,6 +79,10 @@ async fn here(tool: Tool, arguments: &[OsString], around: Standard) -> u8 {
         }
     };
     // Logins go where the real tool's would: into the configuration that the environment names.
-    let backend = Backend::new(endpoint, Logins::Configuration, aws::registry_settings());
+    let backend = Backend::new(
+        endpoint,
+        Logins::Configuration,
+        aws::registry_settings(None, None),
+    );
     Box::pin(tool::run_here(tool, arguments, &backend, around)).await
 }

@@ -12,7 +12,10 @@ use super::{aws, complain, engine, machine, mistake};
 use crate::build::ExitCode;
 use crate::engine::{Engine, Platform};
 use crate::event::StopReason;
-use crate::registry::{Credentials, Limits, Reference, RegistryAuth, TransferError};
+use crate::registry::ecr::{self, Registry};
+use crate::registry::{
+    self, Credentials, Limits, Reference, RegistryAuth, Settings, TransferError,
+};
 
 /// Exit codes as `--help` shows them.
 pub(super) const EXIT_CODES: &str = "\
@@ -67,7 +70,8 @@ impl TransferArgs {
     }
 }
 
-fn platform(text: &str) -> Result<Platform, String> {
+/// The platform in an argument.
+pub(super) fn platform(text: &str) -> Result<Platform, String> {
     let expected = || "expected OS/ARCHITECTURE, such as linux/amd64 or linux/arm/v7".to_owned();
     Platform::parse(text).ok_or_else(expected)
 }
@@ -105,6 +109,17 @@ impl From<TransferError> for Failure {
             } else {
                 ExitCode::Fault
             },
+        }
+    }
+}
+
+impl From<registry::Error> for Failure {
+    fn from(error: registry::Error) -> Self {
+        let help = error.help.as_ref();
+        let help = help.map_or_else(String::new, |help| format!("help: {help}\n"));
+        Self {
+            complaint: format!("error: {error}\n{help}"),
+            code: ExitCode::Fault,
         }
     }
 }
@@ -167,18 +182,24 @@ pub(super) async fn connect() -> Result<Engine, Failure> {
     })
 }
 
-/// Who pushes and pulls an image.
+/// Who pushes an image.
 pub(super) async fn credentials(image: &Reference) -> Result<Option<RegistryAuth>, Failure> {
-    let known = Credentials::new(aws::registry_settings());
-    let found = known.for_registry(image.server()).await;
-    match found {
-        Ok(credential) => Ok(credential.map(RegistryAuth::from)),
-        Err(error) => Err(Failure {
-            complaint: match &error.help {
-                Some(help) => format!("error: {error}\nhelp: {help}\n"),
-                None => format!("error: {error}\n"),
-            },
-            code: ExitCode::Fault,
-        }),
+    let known = Credentials::new(aws::registry_settings(None, None));
+    let found = known.for_registry(image.server()).await?;
+    Ok(found.map(RegistryAuth::from))
+}
+
+/// Who pulls an image. Everybody may read what is in Amazon ECR's public registry: where there is no token for it, whoever
+/// may not ask for one included, it is read without.
+pub(super) async fn credentials_to_pull(
+    image: &Reference,
+    settings: Settings,
+) -> Result<Option<RegistryAuth>, registry::Error> {
+    let server = image.server();
+    let is_public = || Registry::parse(server).is_some_and(|it| *it.kind() == ecr::Kind::Public);
+    match Credentials::new(settings).for_registry(server).await {
+        Ok(found) => Ok(found.map(RegistryAuth::from)),
+        Err(_) if is_public() => Ok(None),
+        Err(error) => Err(error),
     }
 }

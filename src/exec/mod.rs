@@ -302,6 +302,8 @@ pub enum Error {
         image: String,
         /// Why, in the engine's or the registry's words.
         reason: String,
+        /// What to do about it, where that is known.
+        help: Option<String>,
     },
     /// The buildspec's shell is not in the build image.
     #[error("there is no shell `{shell}` in the image {image}")]

@@ -56,6 +56,8 @@ pub enum TransferErrorKind {
     Certificate,
     /// The registry speaks no TLS.
     NoTls,
+    /// There is no machine of the registry's name.
+    NoHost,
     /// No connection to the registry.
     Unreachable,
     /// The registry, or what is between, failed: 5xx, a broken connection, too many requests.
@@ -266,7 +268,7 @@ pub(super) fn written(image: &Reference) -> String {
 /// number: so words are all there is. The first that fits counts; the more exact ones come first.
 fn classify(message: &str) -> TransferErrorKind {
     use TransferErrorKind as Kind;
-    let table: [(Kind, &[&str]); 12] = [
+    let table: [(Kind, &[&str]); 13] = [
         (Kind::Expired, &["token has expired", "token is expired"]),
         (
             Kind::ImmutableTag,
@@ -303,11 +305,13 @@ fn classify(message: &str) -> TransferErrorKind {
         ),
         (Kind::Certificate, &["x509:"]),
         (Kind::NoTls, &["http response to https client"]),
+        // A name server that knows better; one that fails says so in other words.
+        (Kind::NoHost, &["no such host"]),
         (
             Kind::Unreachable,
             &[
                 "connection refused",
-                "no such host",
+                "temporary failure in name resolution",
                 "dial tcp",
                 "no route to host",
                 "network is unreachable",
@@ -378,6 +382,9 @@ fn remedy(kind: TransferErrorKind, image: &Reference) -> Option<String> {
         ),
         (Kind::NoTls, _) => format!(
             "let the engine speak with it all the same: `\"insecure-registries\": [\"{host}\"]` in /etc/docker/daemon.json"
+        ),
+        (Kind::NoHost, _) => format!(
+            "see whether the name {host} is right; the engine's machine looks it up"
         ),
         (Kind::Unreachable, _) => format!(
             "see whether the engine's machine, which is who connects, can reach {host}"
@@ -458,6 +465,18 @@ mod tests {
             ),
             (
                 "Get \"https://h/v2/\": dial tcp: lookup h: no such host",
+                Kind::NoHost,
+            ),
+            (
+                "Get \"https://h/v2/\": dial tcp: lookup h on 10.0.0.2:53: server misbehaving",
+                Kind::Unreachable,
+            ),
+            (
+                "Get \"https://h/v2/\": dial tcp: lookup h: Temporary failure in name resolution",
+                Kind::Unreachable,
+            ),
+            (
+                "Get \"https://h/v2/\": dial tcp: lookup h on 10.0.0.2:53: read udp 10.0.0.1:9->10.0.0.2:53: i/o timeout",
                 Kind::Unreachable,
             ),
             ("net/http: TLS handshake timeout", Kind::Unreachable),
@@ -487,6 +506,7 @@ mod tests {
         let temporary = [Kind::Unreachable, Kind::Failing, Kind::Silence];
         assert!(temporary.iter().all(|kind| kind.is_temporary()));
         assert!(!Kind::Denied.is_temporary() && !Kind::Unconfirmed.is_temporary());
+        assert!(!Kind::NoHost.is_temporary() && !Kind::NoHost.is_refusal());
         assert!(Kind::Denied.is_refusal() && !Kind::Failing.is_refusal());
     }
 

@@ -12,8 +12,7 @@ use bollard::models::{
     ContainerCreateBody, ExecConfig, HostConfig, Mount as EngineMount, MountType, ResourcesUlimits,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, LogsOptionsBuilder,
-    StartContainerOptions,
+    CreateContainerOptionsBuilder, LogsOptionsBuilder, StartContainerOptions,
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -26,22 +25,16 @@ use super::{ContainerExecutor, PROGRAM, STATE_DIRECTORY, transfer};
 use crate::engine::{self, Endpoint, Engine};
 use crate::exec::{Environment, Error};
 
-/// Longest silence of a registry while an image is pulled.
-const PULL_SILENCE: Duration = Duration::from_mins(2);
-
 /// Most of what an entry point wrote that is shown when it failed, in bytes.
 const SHOWN_LOG: usize = 2000;
 
-/// Whether an image is pulled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PullPolicy {
-    /// Each time.
-    Always,
-    /// If the engine does not have it.
-    #[default]
-    Missing,
-    /// Not at all.
-    Never,
+/// Why an engine does not have the image of a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// Why, in the engine's or the registry's words.
+    pub reason: String,
+    /// What to do about it, where that is known.
+    pub help: Option<String>,
 }
 
 /// How the source gets into the container.
@@ -86,7 +79,6 @@ pub(super) async fn open(
     engine: Engine,
     environment: Environment,
 ) -> Result<ContainerSession, Error> {
-    ensure_image(executor, &engine).await?;
     let bound = match executor.source_mount {
         SourceMount::Copy => false,
         SourceMount::Bind => true,
@@ -99,63 +91,6 @@ pub(super) async fn open(
         let _ = container.remove().await;
     }
     opened
-}
-
-async fn ensure_image(executor: &ContainerExecutor, engine: &Engine) -> Result<(), Error> {
-    let image = &executor.image;
-    let there = match engine.api().inspect_image(image).await {
-        Ok(_) => true,
-        Err(ApiError::DockerResponseServerError {
-            status_code: 404, ..
-        }) => false,
-        Err(error) => {
-            let doing = format!("look for the image {image}");
-            return Err(Error::Engine(engine::Error::api(doing, error)));
-        }
-    };
-    match executor.pull {
-        PullPolicy::Missing if there => Ok(()),
-        PullPolicy::Never if there => Ok(()),
-        PullPolicy::Never => Err(Error::Image {
-            image: image.clone(),
-            reason: "the engine does not have it, and `--pull never` forbids to pull it".to_owned(),
-        }),
-        PullPolicy::Missing | PullPolicy::Always => pull(executor, engine).await,
-    }
-}
-
-async fn pull(executor: &ContainerExecutor, engine: &Engine) -> Result<(), Error> {
-    let image = &executor.image;
-    let failed = |reason: String| Error::Image {
-        image: image.clone(),
-        reason,
-    };
-    let mut options = CreateImageOptionsBuilder::default().from_image(image);
-    if let Some(platform) = &executor.platform {
-        options = options.platform(platform);
-    }
-    let mut records = Box::pin(engine.api().create_image(Some(options.build()), None, None));
-    loop {
-        match tokio::time::timeout(PULL_SILENCE, records.next()).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(Ok(record))) => {
-                if let Some(message) = record.error_detail.and_then(|detail| detail.message) {
-                    return Err(failed(message));
-                }
-            }
-            Ok(Some(Err(error))) => {
-                return Err(match engine::Error::api("pull it", error) {
-                    engine::Error::Refused { message, .. } => failed(message),
-                    other => failed(other.to_string()),
-                });
-            }
-            Err(_) => {
-                return Err(failed(
-                    "the registry said nothing for two minutes".to_owned(),
-                ));
-            }
-        }
-    }
 }
 
 /// Makes the container. Gives whether the source is mounted in it.
@@ -331,6 +266,7 @@ fn not_started(container: &Container, error: ApiError) -> Error {
         return Error::Image {
             image: image.clone(),
             reason: "it is for another processor, and this machine does not emulate it".to_owned(),
+            help: None,
         };
     }
     Error::Engine(error)

@@ -23,7 +23,7 @@ mod tools;
 mod transfer;
 mod wire;
 
-pub use create::{PullPolicy, SourceMount, Ulimit};
+pub use create::{SourceMount, Ulimit, Unavailable};
 pub use enter::enter;
 pub use serve::{hold, look, serve};
 pub use session::ContainerSession;
@@ -81,8 +81,9 @@ pub struct ContainerExecutor {
     pub endpoint: Endpoint,
     /// The image.
     pub image: String,
-    /// Whether the image is pulled.
-    pub pull: PullPolicy,
+    /// Why the engine does not have the image, if that is known: then nothing can be opened. Images come to the engine
+    /// before, for whoever waits for one wants to see it come.
+    pub unavailable: Option<Unavailable>,
     /// What the engine is to run it as, such as `linux/arm64`.
     pub platform: Option<String>,
     /// `--entrypoint` is taken away from the image.
@@ -138,6 +139,13 @@ impl Executor for ContainerExecutor {
 
     async fn open(&self, environment: Environment) -> Result<ContainerSession, Error> {
         let engine = Engine::connect(self.endpoint.clone()).await?;
+        if let Some(Unavailable { reason, help }) = self.unavailable.clone() {
+            return Err(Error::Image {
+                image: self.image.clone(),
+                reason,
+                help,
+            });
+        }
         // Beside the build: what it costs is what the engine takes to list a few containers.
         tokio::spawn(leftovers::sweep(engine.clone(), crate::event::stamp()));
         create::open(self, engine, environment).await

@@ -1,0 +1,118 @@
+//! The image of a build in a container, before the build's first event (CTR-6, CTR-12).
+//!
+//! It comes as with `runner pull`: with the same credentials, retries, progress and refusals. Whether the build can go on
+//! is not decided here: the executor is told why there is no image, and the build ends as it does for any place that
+//! cannot be opened.
+
+use std::time::Instant;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::args::{PullArg, RunArgs};
+use super::layers::Layers;
+use super::{aws, engine, transfer};
+use crate::build::StopSignals;
+use crate::engine::Engine;
+use crate::event::StopReason;
+use crate::exec::ContainerExecutor;
+use crate::exec::container::Unavailable;
+use crate::registry::{self, Limits, Pull, Reference};
+
+/// The wishes for the end that come meanwhile: where they are heard, and where they are put back for the build.
+pub(super) struct Stops<'a> {
+    pub(super) heard: &'a mut StopSignals,
+    pub(super) back: &'a UnboundedSender<StopReason>,
+}
+
+/// Sees to it that the engine has the image, as `--pull` says. Gives why it has not.
+///
+/// A signal and the end of the build's time end it. The build, which has both before anything else, then ends by them.
+pub(super) async fn image(
+    args: &RunArgs,
+    executor: &ContainerExecutor,
+    deadline: Option<Instant>,
+    stops: Stops<'_>,
+) -> Option<Unavailable> {
+    let mut layers = Layers::new(args.request.color, args.quiet);
+    let ended = tokio::select! {
+        biased;
+        Some(reason) = stops.heard.recv() => {
+            let _ = stops.back.send(reason);
+            Err(unavailable("the build was stopped while it was pulled"))
+        }
+        () = at(deadline) => Err(unavailable("the build's time was over before it was there")),
+        ended = ensure(args, executor, &mut layers) => ended,
+    };
+    layers.clear();
+    ended.err()
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn ensure(
+    args: &RunArgs,
+    executor: &ContainerExecutor,
+    layers: &mut Layers,
+) -> Result<(), Unavailable> {
+    // The build meets an engine that is not there itself, and says so.
+    let Ok(engine) = engine::connect_to(executor.endpoint.clone()).await else {
+        return Ok(());
+    };
+    let policy = args.request.container.pull;
+    if policy == PullArg::Always {
+        return pull(args, &executor.image, &engine, layers).await;
+    }
+    let found = engine.inspect(&executor.image).await;
+    match (
+        found.map_err(|error| unavailable(error.to_string()))?,
+        policy,
+    ) {
+        (Some(_), _) => Ok(()),
+        (None, PullArg::Never) => Err(unavailable(
+            "the engine does not have it, and `--pull never` forbids to pull it",
+        )),
+        (None, _) => pull(args, &executor.image, &engine, layers).await,
+    }
+}
+
+async fn pull(
+    args: &RunArgs,
+    image: &str,
+    engine: &Engine,
+    layers: &mut Layers,
+) -> Result<(), Unavailable> {
+    let reference = Reference::parse(image).map_err(|error| unavailable(error.to_string()))?;
+    let request = &args.request;
+    let settings = aws::registry_settings(request.region.as_deref(), request.profile.as_deref());
+    let auth = transfer::credentials_to_pull(&reference, settings).await;
+    let auth = auth.map_err(|error| Unavailable {
+        reason: error.to_string(),
+        help: error.help,
+    })?;
+    let pull = Pull {
+        image: &reference,
+        platform: request.container.platform.as_ref(),
+        auth: auth.as_ref(),
+        limits: Limits::default(),
+    };
+    layers.begin("Pulling", image);
+    let pulled = registry::pull(engine, &pull, &mut |progress| layers.progress(progress)).await;
+    pulled.map_err(|error| Unavailable {
+        reason: error.reason,
+        help: error.remedy,
+    })?;
+    layers.end("Pulled", image);
+    Ok(())
+}
+
+fn unavailable(reason: impl Into<String>) -> Unavailable {
+    Unavailable {
+        reason: reason.into(),
+        help: None,
+    }
+}
