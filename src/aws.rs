@@ -296,7 +296,7 @@ fn credentials_error<'e>(
 /// before it, such as the environment and profiles, had any credentials.
 fn refused_by_machine(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let by_machine = std::iter::successors(Some(error), |error| error.source())
-        .any(|error| error.is::<ImdsError>());
+        .any(|error| error.downcast_ref::<ImdsError>().is_some());
     let last = causes(error).pop().filter(|_| by_machine)?;
     Some(last.trim_end_matches('.').to_owned())
 }
