@@ -329,6 +329,16 @@ pub fn this_program_for_others() -> Option<PathBuf> {
     }
 }
 
+/// The file of this program, if every user of this machine can start it.
+#[must_use]
+pub fn this_program_for_everybody() -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt as _;
+    // What was replaced or removed meanwhile has a name that leads nowhere.
+    let own = std::env::current_exe().ok()?.canonicalize().ok()?;
+    let passes = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o001 != 0);
+    own.ancestors().all(passes).then_some(own)
+}
+
 /// Leaves the terminal and becomes another program: what this program does when it is started as [`SESSION_NAME`].
 /// Returns only if that fails.
 #[must_use]

@@ -367,8 +367,18 @@ fn a_machine_that_gives_no_credentials_is_said_in_words() {
 }
 
 fn run(sandbox: &Sandbox, endpoint: &str, arguments: &[&str]) -> Ran {
+    run_program(Path::new(RUNNER), sandbox, endpoint, arguments)
+}
+
+/// As [`run`], by this name of the program.
+fn run_program(program: &Path, sandbox: &Sandbox, endpoint: &str, arguments: &[&str]) -> Ran {
     let arguments = [&["run", "--log-format", "codebuild"], arguments].concat();
-    let mut command = command(sandbox, endpoint, &arguments);
+    let template = command(sandbox, endpoint, &arguments);
+    let mut command = Command::new(program);
+    command.args(&arguments).current_dir(sandbox.source());
+    command.env_clear().stdin(Stdio::null());
+    let variables = template.get_envs();
+    command.envs(variables.filter_map(|(name, value)| Some((name, value?))));
     if let Some(host) = std::env::var_os("DOCKER_HOST") {
         command.env("DOCKER_HOST", host);
     }
@@ -415,6 +425,87 @@ fn a_build_has_a_docker_configuration_of_its_own() {
             .stdout_has("\n[]\n")
             .stdout_has("\nnone\n");
     }
+}
+
+// REG-13, CMD-17: whoever a command runs as has the helper, the tools and a place for logins, and nobody has another's.
+#[test]
+fn every_user_of_a_build_has_credentials() {
+    if !rustix::process::geteuid().is_root() {
+        skipped(
+            "credentials of several users",
+            "only root runs commands as others",
+        );
+        return;
+    }
+    let aws = aws(token(LATER));
+    let log_in = |password: &str| {
+        format!(
+            "echo '{{\"ServerURL\":\"h.example\",\"Username\":\"me\",\"Secret\":\"{password}\"}}' | docker-credential-runner store"
+        )
+    };
+    let got = "echo h.example | docker-credential-runner get | tr -d '\\n'; echo";
+    let of_ecr = format!("echo {HOST} | docker-credential-runner get | grep -c Secret");
+    // As Docker's own tool does after a login.
+    let rewrite = "cp \"$DOCKER_CONFIG/config.json\" \"$DOCKER_CONFIG/new\" && mv -f \"$DOCKER_CONFIG/new\" \"$DOCKER_CONFIG/config.json\"";
+    let modes = "stat -c 'mode %a %u' \"$DOCKER_CONFIG\"; stat -c '%a %u' \"$DOCKER_CONFIG\"/runner-credentials-*.json";
+    let buildspec = serde_json::json!({
+        "version": 0.2,
+        "run-as": "12345",
+        "phases": {
+            "install": {"run-as": "root", "commands": [log_in("of-root")]},
+            "pre_build": {"commands": [
+                "grep credsStore \"$DOCKER_CONFIG/config.json\"",
+                of_ecr, got, log_in("of-one"), got, rewrite, modes,
+                "tools=$(dirname \"$(command -v docker-credential-runner)\"); \"$tools/docker\" no-such-command 2>&1 | grep -c supported",
+            ]},
+            "build": {"run-as": "12346", "commands": [
+                got, "cat \"$DOCKER_CONFIG\"/runner-credentials-12345.json 2>/dev/null || echo hidden", of_ecr,
+            ]},
+            "post_build": {"run-as": "root", "commands": [got, modes]},
+        },
+    });
+    let sandbox = Sandbox::with_buildspec(&buildspec.to_string());
+    configure(&sandbox, r#"{"auths":{"h.example":{"auth":"bWU6cHc="}}}"#);
+    let open = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    open(&sandbox.path(""), 0o711);
+    open(&sandbox.path("home"), 0o700);
+    let check = |program: &Path| {
+        let ran = run_program(program, &sandbox, &aws.endpoint, &[]).expect(0);
+        let lines: Vec<&str> = ran
+            .stdout
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('['))
+            .collect();
+        let said = lines.join("\n");
+        let secret = |password: &str| {
+            format!("{{\"ServerURL\":\"h.example\",\"Username\":\"me\",\"Secret\":\"{password}\"}}")
+        };
+        assert_eq!(
+            said,
+            format!(
+                "  \"credsStore\": \"runner\"\n1\n{}\n{}\nmode 700 12345\n600 0\n600 12345\n1\n{}\nhidden\n1\n{}\nmode 700 0\n600 0\n600 12345",
+                NOT_FOUND.trim_end(),
+                secret("of-one"),
+                NOT_FOUND.trim_end(),
+                secret("of-root"),
+            ),
+            "{}",
+            ran.stderr
+        );
+        assert!(sandbox.leftovers().is_empty(), "{:?}", sandbox.leftovers());
+    };
+    check(Path::new(RUNNER));
+    // A program that only root can reach.
+    let closed = sandbox.path("closed");
+    fs::create_dir(&closed).expect("a directory can be made");
+    open(&closed, 0o700);
+    let program = closed.join("runner");
+    if fs::hard_link(RUNNER, &program).is_err() {
+        fs::copy(RUNNER, &program).expect("it can be copied");
+    }
+    check(&program);
 }
 
 /// Whether the engine and the registry are there; if not, it is said.

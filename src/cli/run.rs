@@ -1,7 +1,8 @@
 //! `runner run`
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufWriter};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -130,9 +131,10 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
         Err(mistake) => return usage(&mistake),
     };
     // They go away when this function returns: after the build, whatever came of it.
-    let _offered = match &mut loaded.plan {
+    let has_users = has_users(&loaded);
+    let offered = match &mut loaded.plan {
         // What is in a container has none of this machine's files.
-        Ok(plan) if image.is_none() => Some(offer(&args, &mut plan.environment)),
+        Ok(plan) if image.is_none() => Some(offer(&args, &mut plan.environment, has_users)),
         _ => None,
     };
     let shell_on_failure = match shell_on_failure(&args) {
@@ -163,7 +165,7 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
         kept,
     } = match image {
         None => {
-            let host = host(&loaded);
+            let host = host(&loaded, offered.as_ref());
             Box::pin(surroundings.drive(host, loaded, started_at, wanted)).await
         }
         Some(image) => {
@@ -239,16 +241,26 @@ fn sweep(args: &RunArgs, loaded: &Loaded) {
     std::thread::spawn(move || places.iter().for_each(|place| ownership::sweep(place)));
 }
 
-fn host(loaded: &Loaded) -> HostExecutor {
+/// Whether commands of a build are others' than this process's.
+fn has_users(loaded: &Loaded) -> bool {
     let mut phases = loaded.plan.iter().flat_map(|plan| &plan.phases);
-    // What is for one user only has no place for the files of another.
-    let temporary_directory = if phases.any(|phase| phase.user.is_some()) {
+    phases.any(|phase| phase.user.is_some())
+}
+
+/// Where small files of a build go: what is for one user only has no place for the files of another.
+fn place_for(has_users: bool) -> PathBuf {
+    if has_users {
         machine::temporary_directory()
     } else {
         machine::private_directory()
-    };
+    }
+}
+
+fn host(loaded: &Loaded, offered: Option<&Offered>) -> HostExecutor {
+    let docker_config = offered.and_then(|offered| offered.docker_config.as_ref());
     HostExecutor {
-        temporary_directory,
+        temporary_directory: place_for(has_users(loaded)),
+        users_directories: docker_config.map(Isolated::config).into_iter().collect(),
         path: machine::variable("PATH"),
         this_program: process::this_program(),
         has_terminal: process::has_terminal(),
@@ -289,42 +301,73 @@ impl Surroundings {
 
 /// What a build on this machine has of runner's own, beside its state.
 struct Offered {
-    _docker_config: Option<Isolated>,
+    docker_config: Option<Isolated>,
     tools: Option<OwnedDirectory>,
+    /// Where a copy of this program is, for users who cannot reach this one.
+    copy: Option<OwnedDirectory>,
 }
 
 impl Drop for Offered {
     fn drop(&mut self) {
-        if let Some(tools) = self.tools.take() {
-            let _ = std::fs::remove_dir_all(tools.path());
+        for directory in [self.tools.take(), self.copy.take()].into_iter().flatten() {
+            let _ = std::fs::remove_dir_all(directory.path());
         }
     }
 }
 
 /// Makes what a build on this machine is offered, and leads its variables there.
-fn offer(args: &RunArgs, environment: &mut Vec<EnvironmentVariable>) -> Offered {
-    let docker_config = (!args.no_ecr_login)
-        .then(|| docker_config(environment))
-        .flatten();
-    let tools = match &docker_config {
-        _ if args.no_tools => None,
+fn offer(args: &RunArgs, environment: &mut Vec<EnvironmentVariable>, has_users: bool) -> Offered {
+    let place = place_for(has_users);
+    let mut offered = Offered {
+        docker_config: None,
+        tools: None,
+        copy: None,
+    };
+    let wants_config = !args.no_ecr_login && isolated::is_wanted(environment);
+    if !wants_config && args.no_tools {
+        return offered;
+    }
+    let Some(program) = program(&place, has_users, &mut offered.copy) else {
+        return offered;
+    };
+    if wants_config {
+        offered.docker_config = docker_config(environment, &place, &program);
+    }
+    match &offered.docker_config {
+        _ if args.no_tools => {}
         // Its programs are at the end of PATH already.
         Some(isolated) => {
-            link_tools(&isolated.bin());
-            None
+            let _ = tool::link_into(&isolated.bin(), &program);
         }
-        None => tools(environment),
-    };
-    Offered {
-        _docker_config: docker_config,
-        tools,
+        None => offered.tools = tools(environment, &place, &program),
     }
+    offered
+}
+
+/// This program, as what every user of the build can start. Where only this user can, it is a copy.
+fn program(place: &Path, has_users: bool, copy: &mut Option<OwnedDirectory>) -> Option<PathBuf> {
+    if !has_users {
+        return process::this_program_for_others();
+    }
+    // What is running is shown to its own user only (`/proc/PID/exe`), so that others need the file.
+    process::this_program_for_everybody().or_else(|| {
+        let directory = copy.insert(OwnedDirectory::make_passable_in(place).ok()?);
+        let path = directory.path().join("runner");
+        std::fs::copy(process::this_program()?, &path).ok()?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).ok()?;
+        Some(path)
+    })
 }
 
 /// Puts our own `aws` and `docker` at the end of PATH (TOOL-1). A build that has them already misses nothing without.
-fn tools(environment: &mut [EnvironmentVariable]) -> Option<OwnedDirectory> {
-    let directory = OwnedDirectory::make_in(&machine::private_directory()).ok()?;
-    link_tools(directory.path());
+fn tools(
+    environment: &mut [EnvironmentVariable],
+    place: &Path,
+    program: &Path,
+) -> Option<OwnedDirectory> {
+    let directory = OwnedDirectory::make_passable_in(place).ok()?;
+    // As far as it can be done.
+    let _ = tool::link_into(directory.path(), program);
     for variable in environment
         .iter_mut()
         .filter(|variable| variable.name == "PATH")
@@ -335,26 +378,15 @@ fn tools(environment: &mut [EnvironmentVariable]) -> Option<OwnedDirectory> {
     Some(directory)
 }
 
-/// Makes our tools in a directory, as far as that can be done.
-fn link_tools(directory: &Path) {
-    if let Some(program) = process::this_program_for_others() {
-        let _ = tool::link_into(directory, &program);
-    }
-}
-
-/// Gives a build a Docker configuration of its own, in which this program has the credentials (REG-10), unless somebody has
-/// said which configuration it is to use. Without one the build runs as well, and logs in by itself.
-fn docker_config(environment: &mut Vec<EnvironmentVariable>) -> Option<Isolated> {
-    if !isolated::is_wanted(environment) {
-        return None;
-    }
+/// Gives a build a Docker configuration of its own, in which this program has the credentials (REG-10). Without one the
+/// build runs as well, and logs in by itself.
+fn docker_config(
+    environment: &mut Vec<EnvironmentVariable>,
+    place: &Path,
+    program: &Path,
+) -> Option<Isolated> {
     let user = Settings::new(machine::variables(), AwsSettings::default()).docker_config;
-    let made = Isolated::make(
-        &machine::private_directory(),
-        user.as_deref(),
-        &process::this_program_for_others()?,
-    );
-    match made {
+    match Isolated::make(place, user.as_deref(), program) {
         Ok(isolated) => {
             isolated.add_to(environment);
             Some(isolated)

@@ -9,6 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown,
+    lchown,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub struct HostExecutor {
     pub this_program: Option<PathBuf>,
     /// Whether there is a terminal that commands must not have (CMD-10).
     pub has_terminal: bool,
+    /// Directories of the build's own, outside of its state, that belong to the user of the command that runs (CMD-17).
+    pub users_directories: Vec<PathBuf>,
 }
 
 /// One build on this machine.
@@ -65,6 +68,7 @@ pub struct HostSession {
     program: PathBuf,
     this_program: Option<PathBuf>,
     has_terminal: bool,
+    users_directories: Vec<PathBuf>,
     state: OwnedDirectory,
     /// Whom the last command ran as, if not as this process: what is in the state is that user's.
     user: Option<User>,
@@ -102,6 +106,7 @@ impl Executor for HostExecutor {
             program,
             this_program: self.this_program.clone(),
             has_terminal: self.has_terminal,
+            users_directories: self.users_directories.clone(),
             user: None,
             script: file(shell::script_name(&environment.shell)),
             env: file("env.sh"),
@@ -445,7 +450,30 @@ impl HostSession {
         self.next_env = place.join("env.sh.next");
         self.next_dir = place.join("dir.txt.next");
         self.expanded = place.join("expanded");
+        self.hand_over_directories()?;
         self.lay_out()
+    }
+
+    /// Gives the directories that go from user to user to the one whose command is next. What is in them stays whose it is.
+    fn hand_over_directories(&self) -> Result<(), Error> {
+        let owner = self.user.as_ref().map_or_else(
+            || {
+                let own = rustix::process::geteuid().as_raw();
+                (own, rustix::process::getegid().as_raw())
+            },
+            |user| (user.uid, user.gid),
+        );
+        for path in &self.users_directories {
+            // A command may have removed it, or put a link in its place.
+            match lchown(path, Some(owner.0), Some(owner.1)) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    let path = path.clone();
+                    return Err(Error::WriteState { path, source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn clear(&self, removed: io::Result<()>) -> Result<(), Error> {

@@ -3,10 +3,10 @@
 //! The lock is the kernel's (`flock`), on the directory itself: it ends with the process however that ends, and it holds
 //! across PID namespaces. Where a file system has no locks nothing is ever taken for abandoned.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -27,6 +27,15 @@ impl OwnedDirectory {
     /// Makes one with a name of its own in `parent`, which only this user can look into.
     pub fn make_in(parent: &Path) -> io::Result<Self> {
         Self::make(parent.join(name()))
+    }
+
+    /// As [`OwnedDirectory::make_in`], but others can get at what they know the name of. It is for the user to see to what
+    /// is in it.
+    pub fn make_passable_in(parent: &Path) -> io::Result<Self> {
+        let made = Self::make_in(parent)?;
+        // Not by the way it is made: a umask would take that away.
+        fs::set_permissions(made.path(), Permissions::from_mode(0o711))?;
+        Ok(made)
     }
 
     /// Makes one with a hidden name of its own in `parent`, with the permissions that directories have by default.

@@ -205,7 +205,7 @@ impl Credentials {
             && stored.len() < DEEPEST
             && let Some(made_from) = isolated::made_from(directory)
         {
-            stored.push(Stored::new(directory.join(isolated::STORED)));
+            stored.push(Stored::new(isolated::stored(directory)));
             user = made_from.user;
         }
         if stored.is_empty() {
@@ -233,6 +233,10 @@ impl Credentials {
     pub(super) fn user_config(&self) -> Result<DockerConfig, Error> {
         match &self.user {
             None => Ok(DockerConfig::default()),
+            // What whoever started the build keeps from a user of the build is none of that user's (REG-13).
+            Some(directory) if self.is_of_a_build() && is_closed(directory) => {
+                Ok(DockerConfig::default())
+            }
             Some(directory) => DockerConfig::read(directory, self.settings.path.as_deref()),
         }
     }
@@ -413,6 +417,12 @@ impl Credentials {
     pub fn path(&self) -> Option<&OsStr> {
         self.settings.path.as_deref()
     }
+}
+
+/// Whether this process's user is kept from a configuration.
+fn is_closed(directory: &Path) -> bool {
+    let opened = std::fs::File::open(directory.join("config.json"));
+    opened.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// A token as a credential.

@@ -6,10 +6,14 @@
 //! - `config`, for `DOCKER_CONFIG`: `config.json` is the user's without credentials, and with `credsStore: runner`; contexts,
 //!   plug-ins and all else are links to the user's own, for `DOCKER_CONFIG` is where Docker looks for those too.
 //! - `bin`, for the end of PATH: `docker-credential-runner`, a link to this program.
+//!
+//! Whom a command runs as may change from phase to phase (REG-13). So the way in is open to those who know it, `config`
+//! belongs to the user of the command and is closed to all others, and within it each user has a file of logins.
 
 use std::ffi::OsStr;
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -26,11 +30,17 @@ pub const VARIABLE: &str = "DOCKER_CONFIG";
 /// Name under which this program is a credential helper.
 pub const HELPER_NAME: &str = "docker-credential-runner";
 
+/// Docker's file.
+const CONFIG: &str = "config.json";
+
 /// File that says whose configuration this one was made from.
 const ORIGIN: &str = "runner.json";
 
-/// File with what `docker login` said.
-pub(super) const STORED: &str = "runner-credentials.json";
+/// Permissions of what can be read by: whoever gets into the directory.
+const READABLE: u32 = 0o644;
+
+/// Permissions of a directory that others pass through.
+const PASSABLE: u32 = 0o711;
 
 /// Keys of the user's `config.json` that are the helper's business from now on.
 const OF_CREDENTIALS: &[&str] = &["auths", "credsStore", "credHelpers"];
@@ -42,7 +52,7 @@ pub struct Isolated {
 }
 
 impl Isolated {
-    /// Makes one, in a directory in `place` that is closed to others; `user` is the user's own configuration, if there can
+    /// Makes one, in a directory in `place`; `user` is the user's own configuration, if there can
     /// be one; `program` is this program.
     pub fn make(place: &Path, user: Option<&Path>, program: &Path) -> Result<Self, Error> {
         let config = match user {
@@ -51,8 +61,8 @@ impl Isolated {
         };
         let doing = "make a Docker configuration for this build in";
         // From here on, whatever happens, it is removed.
-        let directory =
-            OwnedDirectory::make_in(place).map_err(|error| Error::file(doing, place, error))?;
+        let directory = OwnedDirectory::make_passable_in(place)
+            .map_err(|error| Error::file(doing, place, error))?;
         let isolated = Self { directory };
         isolated
             .fill(&config, user, program)
@@ -65,18 +75,25 @@ impl Isolated {
         for directory in [&own, &bin] {
             private::directory(directory)?;
         }
+        fs::set_permissions(&bin, Permissions::from_mode(PASSABLE))?;
         symlink(program, bin.join(HELPER_NAME))?;
         if let Some(user) = user {
             link_all(user, &own)?;
         }
         // This process: after a crash, whoever clears up can tell that nobody needs this any more.
         let origin = json!({"user-directory": user, "pid": std::process::id()});
-        private::write(&own.join(ORIGIN), origin.to_string().as_bytes())?;
         let text = serde_json::to_vec_pretty(&without_credentials(config.json()))?;
-        private::write(&own.join("config.json"), &text)
+        for (name, content) in [
+            (ORIGIN, origin.to_string().as_bytes()),
+            (CONFIG, text.as_slice()),
+        ] {
+            private::write(&own.join(name), content)?;
+            fs::set_permissions(own.join(name), Permissions::from_mode(READABLE))?;
+        }
+        Ok(())
     }
 
-    /// For `DOCKER_CONFIG`.
+    /// For `DOCKER_CONFIG`. It has to belong to whoever uses it, and nobody else can look into it.
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.directory.path().join("config")
@@ -116,7 +133,7 @@ impl Isolated {
 impl Drop for Isolated {
     fn drop(&mut self) {
         // Links go, not what they lead to.
-        let _ = std::fs::remove_dir_all(self.directory.path());
+        let _ = fs::remove_dir_all(self.directory.path());
     }
 }
 
@@ -135,9 +152,15 @@ pub(super) struct MadeFrom {
     pub(super) user: Option<PathBuf>,
 }
 
+/// File with what `docker login` said to this process's user, in a build's configuration in this directory.
+pub(super) fn stored(directory: &Path) -> PathBuf {
+    let user = rustix::process::geteuid().as_raw();
+    directory.join(format!("runner-credentials-{user}.json"))
+}
+
 /// What the configuration in this directory was made from, if it is one of a build.
 pub(super) fn made_from(directory: &Path) -> Option<MadeFrom> {
-    let text = std::fs::read(directory.join(ORIGIN)).ok()?;
+    let text = fs::read(directory.join(ORIGIN)).ok()?;
     let origin: Value = serde_json::from_slice(&text).ok()?;
     let user = origin.get("user-directory")?.as_str().map(PathBuf::from);
     Some(MadeFrom { user })
@@ -152,7 +175,7 @@ fn without_credentials(user: &Map<String, Value>) -> Map<String, Value> {
 
 /// Links to everything in the user's directory but what is about credentials.
 fn link_all(user: &Path, own: &Path) -> io::Result<()> {
-    let entries = match std::fs::read_dir(user) {
+    let entries = match fs::read_dir(user) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
@@ -187,15 +210,15 @@ mod tests {
     fn a_build_has_all_of_the_users_configuration_but_the_credentials() {
         let place = tempfile::tempdir().unwrap();
         let user = place.path().join("user");
-        std::fs::create_dir_all(user.join("contexts/meta")).unwrap();
-        std::fs::write(user.join("cli-plugins"), "").unwrap();
+        fs::create_dir_all(user.join("contexts/meta")).unwrap();
+        fs::write(user.join("cli-plugins"), "").unwrap();
         let text = r#"{"proxies": {}, "auths": {"h": {"auth": "c2VjcmV0"}}, "currentContext": "c", "credsStore": "desktop", "credHelpers": {"x": "y"}}"#;
-        std::fs::write(user.join("config.json"), text).unwrap();
+        fs::write(user.join("config.json"), text).unwrap();
         let program = Path::new("/bin/sh");
         let isolated = Isolated::make(place.path(), Some(&user), program).unwrap();
         let directory = isolated.directory.path().to_owned();
         let own: Value =
-            serde_json::from_slice(&std::fs::read(isolated.config().join("config.json")).unwrap())
+            serde_json::from_slice(&fs::read(isolated.config().join("config.json")).unwrap())
                 .unwrap();
         assert_eq!(
             own,
@@ -204,7 +227,7 @@ mod tests {
         assert!(isolated.config().join("contexts/meta").is_dir());
         assert!(isolated.config().join("cli-plugins").is_file());
         assert_eq!(
-            std::fs::read_link(isolated.bin().join(HELPER_NAME)).unwrap(),
+            fs::read_link(isolated.bin().join(HELPER_NAME)).unwrap(),
             program
         );
         assert_eq!(
@@ -216,10 +239,7 @@ mod tests {
         drop(isolated);
         assert!(!directory.exists());
         assert!(user.join("contexts/meta").is_dir());
-        assert_eq!(
-            std::fs::read_to_string(user.join("config.json")).unwrap(),
-            text
-        );
+        assert_eq!(fs::read_to_string(user.join("config.json")).unwrap(), text);
         assert_eq!(made_from(&user), None);
     }
 
@@ -232,10 +252,10 @@ mod tests {
             assert_eq!(made_from(&isolated.config()), Some(MadeFrom { user }));
         }
         let broken = place.path().join("broken");
-        std::fs::create_dir(&broken).unwrap();
-        std::fs::write(broken.join("config.json"), "{").unwrap();
+        fs::create_dir(&broken).unwrap();
+        fs::write(broken.join("config.json"), "{").unwrap();
         assert!(Isolated::make(place.path(), Some(&broken), Path::new("/bin/sh")).is_err());
-        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
     }
 
     #[test]

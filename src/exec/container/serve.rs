@@ -227,6 +227,7 @@ impl Server {
             temporary_directory: PathBuf::from(STATE_DIRECTORY),
             path: path.map(|(_, value)| value.clone()),
             this_program: crate::process::this_program(),
+            users_directories: Vec::new(),
             has_terminal: false,
         };
         self.session = Some(executor.open(environment).await?);
