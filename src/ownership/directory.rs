@@ -1,7 +1,7 @@
 //! Directories that are locked as long as their owner lives.
 //!
 //! The lock is the kernel's (`flock`), on the directory itself: it ends with the process however that ends, and it holds
-//! across PID namespaces. Where a file system has no locks nothing is ever taken for abandoned.
+//! across PID namespaces. Where a file system has no locks a directory has a name that is never taken for abandoned.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -15,6 +15,9 @@ use rustix::fs::{FlockOperation, Mode, OFlags, fstat, open};
 /// What names of private directories begin with; 32 hexadecimal digits follow.
 const PREFIX: &str = "runner-";
 
+/// What names of directories begin with that could not be locked: nobody looks for those.
+const UNLOCKED_PREFIX: &str = "runner-unlocked-";
+
 /// A private directory of this process. It does not go away by itself.
 #[derive(Debug)]
 pub struct OwnedDirectory {
@@ -26,7 +29,7 @@ pub struct OwnedDirectory {
 impl OwnedDirectory {
     /// Makes one with a name of its own in `parent`, which only this user can look into.
     pub fn make_in(parent: &Path) -> io::Result<Self> {
-        Self::make(parent.join(name()))
+        Self::make_named(parent, "", 0o700, lock)
     }
 
     /// As [`OwnedDirectory::make_in`], but others can get at what they know the name of. It is for the user to see to what
@@ -40,18 +43,38 @@ impl OwnedDirectory {
 
     /// Makes one with a hidden name of its own in `parent`, with the permissions that directories have by default.
     pub fn make_hidden_in(parent: &Path) -> io::Result<Self> {
-        Self::make_with(parent.join(format!(".{}", name())), 0o777)
+        Self::make_named(parent, ".", 0o777, lock)
     }
 
-    /// Makes one here, which only this user can look into.
+    /// Makes one here, in place of one that was lost and which only this user can look into.
     pub fn make(path: PathBuf) -> io::Result<Self> {
-        Self::make_with(path, 0o700)
+        if is_unlocked(&path) {
+            return Self::without_lock(path, 0o700);
+        }
+        Self::make_with(path, 0o700, lock)
     }
 
-    fn make_with(path: PathBuf, mode: u32) -> io::Result<Self> {
+    /// Makes one with a name of its own behind a prefix. Where there are no locks the name is one that nobody looks for:
+    /// in this process's hands it must not be somebody else's to clear away.
+    fn make_named(parent: &Path, prefix: &str, mode: u32, take: Take) -> io::Result<Self> {
+        match Self::make_with(parent.join(format!("{prefix}{}", name(PREFIX))), mode, take) {
+            Err(error) if has_no_locks(&error) => {
+                let name = format!("{prefix}{}", name(UNLOCKED_PREFIX));
+                Self::without_lock(parent.join(name), mode)
+            }
+            made => made,
+        }
+    }
+
+    fn without_lock(path: PathBuf, mode: u32) -> io::Result<Self> {
+        DirBuilder::new().mode(mode).create(&path)?;
+        Ok(Self { path, _lock: None })
+    }
+
+    fn make_with(path: PathBuf, mode: u32, take: Take) -> io::Result<Self> {
         loop {
             DirBuilder::new().mode(mode).create(&path)?;
-            match lock(&path, FlockOperation::LockExclusive) {
+            match take(&path, FlockOperation::LockExclusive) {
                 Ok(lock) if is_at(&lock, &path) => {
                     return Ok(Self {
                         path,
@@ -61,7 +84,10 @@ impl OwnedDirectory {
                 // Before it was locked somebody who clears up has taken it for abandoned.
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(_) => return Ok(Self { path, _lock: None }),
+                Err(error) => {
+                    let _ = fs::remove_dir(&path);
+                    return Err(error);
+                }
             }
         }
     }
@@ -73,8 +99,24 @@ impl OwnedDirectory {
     }
 }
 
-fn name() -> String {
-    format!("{PREFIX}{}", uuid::Uuid::new_v4().simple())
+/// What takes the lock of a directory.
+type Take = fn(&Path, FlockOperation) -> io::Result<OwnedFd>;
+
+fn name(prefix: &str) -> String {
+    format!("{prefix}{}", uuid::Uuid::new_v4().simple())
+}
+
+/// Whether a directory has the name of one that could not be locked.
+fn is_unlocked(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.trim_start_matches('.').starts_with(UNLOCKED_PREFIX))
+}
+
+/// Whether it is the file system that has no locks, or none now: not this process that has no more files to open, say.
+fn has_no_locks(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let without = [Errno::NOLCK, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL];
+    Errno::from_io_error(error).is_some_and(|error| without.contains(&error))
 }
 
 fn is_ours(name: &str) -> bool {
@@ -90,7 +132,7 @@ fn is_ours(name: &str) -> bool {
 fn lock(path: &Path, how: FlockOperation) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
     let directory = open(path, flags, Mode::empty())?;
-    rustix::fs::flock(&directory, how)?;
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&directory, how))?;
     Ok(directory)
 }
 
@@ -158,7 +200,7 @@ mod tests {
 
     #[test]
     fn names_are_told_from_others() {
-        assert!(is_ours(&name()) && is_ours(&format!(".{}", name())));
+        assert!(is_ours(&name(PREFIX)) && is_ours(&format!(".{}", name(PREFIX))));
         let digits = "0".repeat(32);
         for other in [
             format!("runner-{digits}0"),
@@ -166,6 +208,7 @@ mod tests {
             format!("other-{digits}"),
             "runner-".to_owned(),
             "runner-tests".to_owned(),
+            name(UNLOCKED_PREFIX),
         ] {
             assert!(!is_ours(&other), "{other}");
         }
@@ -182,7 +225,7 @@ mod tests {
         drop(dropped);
         let other = place.path().join("runner-tests");
         fs::create_dir(&other).unwrap();
-        let link = place.path().join(name());
+        let link = place.path().join(name(PREFIX));
         std::os::unix::fs::symlink(&other, &link).unwrap();
         let found = abandoned(place.path());
         assert_eq!(found.len(), 1);
@@ -220,6 +263,41 @@ mod tests {
             }
             over.store(true, Ordering::Relaxed);
         });
+    }
+
+    // CTR-22
+    #[test]
+    fn what_cannot_be_locked_is_never_swept() {
+        let place = tempfile::tempdir().unwrap();
+        for prefix in ["", "."] {
+            let made = OwnedDirectory::make_named(place.path(), prefix, 0o700, |_, _| {
+                Err(rustix::io::Errno::NOLCK.into())
+            });
+            let path = made.unwrap().path().to_owned();
+            // A lock that there is later says nothing of the one who had none.
+            sweep(place.path());
+            assert!(path.is_dir());
+            fs::remove_dir(&path).unwrap();
+            let again = OwnedDirectory::make(path.clone()).unwrap();
+            sweep(place.path());
+            assert!(again.path().is_dir());
+            fs::remove_dir(&path).unwrap();
+        }
+    }
+
+    // CTR-22
+    #[test]
+    fn a_lock_that_is_not_had_is_an_error_and_leaves_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let made = OwnedDirectory::make_named(place.path(), "", 0o700, |_, _| {
+            Err(rustix::io::Errno::MFILE.into())
+        });
+        let error = made.unwrap_err();
+        assert_eq!(
+            error.raw_os_error(),
+            Some(rustix::io::Errno::MFILE.raw_os_error())
+        );
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
     }
 
     #[test]
