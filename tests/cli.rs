@@ -8,7 +8,7 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -1459,4 +1459,99 @@ fn run_as_somebody_else_is_said_where_it_cannot_be() {
         assert_eq!(refused.len(), warnings);
         assert_eq!(diagnostic::has_error(&refused), warnings > 0);
     }
+}
+
+// CTR-24: what was asked for and could not be done is no success, and nobody says more than was looked at.
+#[test]
+fn prune_without_an_engine_says_what_it_did_not_do() {
+    let sandbox = Sandbox::new();
+    let prune = |host: Option<&str>, arguments: &[&str]| {
+        let mut command = sandbox.command([&["prune"], arguments].concat());
+        command.envs(host.map(|host| ("DOCKER_HOST", host)));
+        let output = command.bounded_output();
+        sandbox.finish(&output.expect("the program can be started"))
+    };
+    let named = Some("unix:///nowhere/docker.sock");
+    let ran = prune(named, &[]).expect(4);
+    let ran = ran.stderr_has("containers were not looked for");
+    assert!(!ran.stderr.contains("nothing is left"), "{}", ran.stderr);
+    prune(named, &["--json"])
+        .expect(4)
+        .stdout_has("\"containers_looked_for\": false");
+    prune(Some("ssh://host"), &[])
+        .expect(4)
+        .stderr_has("containers were not looked for");
+    let usual = ["/var/run/docker.sock", "/run/podman/podman.sock"];
+    if usual.iter().any(|socket| Path::new(socket).exists()) {
+        skipped("runner prune without an engine", "there is one");
+        return;
+    }
+    let ran = prune(None, &[]).expect(0);
+    let ran = ran.stderr_has("containers were not looked for");
+    assert!(!ran.stderr.contains("nothing is left"), "{}", ran.stderr);
+}
+
+// CTR-7: a volume over what the build needs itself is a mistake, before anything is asked of an engine.
+#[test]
+fn volumes_hide_nothing_of_the_builds_own() {
+    let sandbox = Sandbox::with_commands(&["true"]);
+    for target in [
+        "/",
+        "/codebuild",
+        "/codebuild/",
+        "/codebuild/runner",
+        "//codebuild/./output/x",
+        "/tmp/../codebuild/runner/state:ro",
+    ] {
+        let volume = format!("/tmp:{target}");
+        let path = target.trim_end_matches(":ro");
+        sandbox
+            .run(["run", "--image", "x", "--volume", &volume])
+            .expect(2)
+            .stderr_has(&format!("`{path}` would hide"));
+    }
+    for target in ["/codebuild/image", "/codebuilder", "/cache:ro"] {
+        let volume = format!("/tmp:{target}");
+        sandbox
+            .run(["plan", "--image", "x", "--volume", &volume])
+            .expect(0);
+    }
+    for image in ["", " ", "a b"] {
+        sandbox
+            .run(["run", "--image", image])
+            .expect(2)
+            .stderr_has("the name of an image");
+    }
+}
+
+// IMG-5: an engine that takes a connection and never answers, and one that answers with nothing, are told with a reason.
+#[test]
+fn every_engine_that_is_not_reached_has_a_reason() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let empty = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = |listener: &std::net::TcpListener| {
+        let address = listener.local_addr().expect("it listens");
+        format!("tcp://{address}")
+    };
+    let (silent_host, empty_host) = (port(&silent), port(&empty));
+    thread::spawn(move || {
+        for stream in empty.incoming().flatten() {
+            let mut stream = stream;
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let sandbox = Sandbox::with_commands(&["true"]);
+    for (host, reason) in [
+        (&silent_host, "it did not answer within 10 s"),
+        (&empty_host, "HTTP status 502 without a reason"),
+    ] {
+        let mut command = sandbox.command(["prune"]);
+        let output = command.env("DOCKER_HOST", host).bounded_output();
+        sandbox
+            .finish(&output.expect("the program can be started"))
+            .expect(4)
+            .stderr_has(reason);
+    }
+    drop(silent);
 }

@@ -220,9 +220,9 @@ fn only_directories_without_an_owner_go() {
         .expect("it can be started");
     sandbox
         .finish(&pruned)
-        .expect(0)
+        .expect(4)
         .stderr_has("containers were not looked for")
-        .stderr_has("nothing is left of any build");
+        .stderr_has("no directory is left of any build");
     assert_eq!(sandbox.leftovers().len(), 2);
     kill(goes_on);
 }

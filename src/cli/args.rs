@@ -225,7 +225,7 @@ pub(super) struct ContainerArgs {
     pub(super) executor: Option<ExecutorArg>,
 
     /// Build image: run the commands in a container of it
-    #[arg(long, value_name = "IMAGE", help_heading = "Container")]
+    #[arg(long, value_name = "IMAGE", value_parser = super::container::image_name, help_heading = "Container")]
     pub(super) image: Option<String>,
 
     /// Use another image wherever this one is asked for
@@ -266,7 +266,7 @@ pub(super) struct ContainerArgs {
     pub(super) add_host: Vec<String>,
 
     /// A directory or a volume in the container
-    #[arg(long, value_name = "SOURCE:TARGET[:OPTIONS]", value_parser = volume, help_heading = "Container")]
+    #[arg(long, value_name = "SOURCE:TARGET[:OPTIONS]", value_parser = super::container::volume, help_heading = "Container")]
     pub(super) volume: Vec<String>,
 
     /// Most memory, such as 4g
@@ -457,7 +457,7 @@ pub(super) struct DoctorArgs {
     pub(super) directory: Option<PathBuf>,
 
     /// Build image to look at
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, value_name = "IMAGE", value_parser = super::container::image_name)]
     pub(super) image: Option<String>,
 
     /// Where artifacts are to go: a directory, or s3://BUCKET/PREFIX
@@ -745,15 +745,6 @@ fn host_pair(text: &str) -> Result<String, String> {
     match text.split_once(':') {
         Some((name, address)) if !name.is_empty() && !address.is_empty() => Ok(text.to_owned()),
         _ => Err("expected NAME:ADDRESS".to_owned()),
-    }
-}
-
-fn volume(text: &str) -> Result<String, String> {
-    match text.split_once(':') {
-        Some((source, target)) if !source.is_empty() && target.starts_with('/') => {
-            Ok(text.to_owned())
-        }
-        _ => Err("expected SOURCE:TARGET, the target absolute".to_owned()),
     }
 }
 

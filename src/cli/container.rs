@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -55,6 +55,52 @@ pub(super) fn image(args: &ContainerArgs) -> Result<Option<String>, clap::Error>
             None => Ok(None),
         },
     }
+}
+
+/// The name of an image, as far as it can be told without the engine.
+pub(super) fn image_name(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("it is empty: expected the name of an image".to_owned());
+    }
+    if text.contains(char::is_whitespace) {
+        return Err("expected the name of an image, which has no blanks".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// `SOURCE:TARGET[:OPTIONS]`, with a target that hides nothing that the build needs itself (CTR-7).
+pub(super) fn volume(text: &str) -> Result<String, String> {
+    let expected = || "expected SOURCE:TARGET, the target absolute".to_owned();
+    let (source, rest) = text.split_once(':').ok_or_else(expected)?;
+    let target = rest.split(':').next().unwrap_or_default();
+    if source.is_empty() || !target.starts_with('/') {
+        return Err(expected());
+    }
+    let place = plain(target);
+    let own = container::OWN_DIRECTORIES.iter().map(Path::new);
+    let mut hidden = own.filter(|own| own.starts_with(&place) || place.starts_with(own));
+    match hidden.next() {
+        None => Ok(text.to_owned()),
+        Some(own) => Err(format!(
+            "`{target}` would hide or change {}, which is the build's own: name another place in the container",
+            own.display()
+        )),
+    }
+}
+
+/// A path without `.` and `..`, as the engine reads it.
+fn plain(path: &str) -> PathBuf {
+    let mut plain = PathBuf::from("/");
+    for part in Path::new(path).components() {
+        match part {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::Normal(name) => plain.push(name),
+            Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
+        }
+    }
+    plain
 }
 
 /// A flag that means something in containers only, if there is one.

@@ -40,16 +40,26 @@ pub(super) fn complaint(error: &Error) -> String {
 
 /// A connection to it, for a command that is about the engine itself.
 pub(super) async fn connect() -> Result<Engine, Error> {
-    connect_to(Endpoint::find(&settings())?).await
+    let settings = settings();
+    let endpoint = Endpoint::find(&settings)?;
+    in_time(&endpoint, Engine::find(&settings)).await
 }
 
-/// A connection to the engine there, which has ten seconds to say something.
-pub(super) async fn connect_to(endpoint: Endpoint) -> Result<Engine, Error> {
-    let connected = tokio::time::timeout(CONNECT_LIMIT, Engine::connect(endpoint.clone())).await;
+/// A connection to the engine there.
+pub(super) async fn connect_to(endpoint: &Endpoint) -> Result<Engine, Error> {
+    in_time(endpoint, Engine::connect(endpoint.clone())).await
+}
+
+/// An engine has ten seconds to say something.
+async fn in_time(
+    endpoint: &Endpoint,
+    connecting: impl Future<Output = Result<Engine, Error>>,
+) -> Result<Engine, Error> {
+    let connected = tokio::time::timeout(CONNECT_LIMIT, connecting).await;
     connected.unwrap_or_else(|_| {
         Err(Error::Connection {
             doing: format!("reach the container engine at {endpoint}"),
-            reason: "it did not answer in time".to_owned(),
+            reason: format!("it did not answer within {} s", CONNECT_LIMIT.as_secs()),
         })
     })
 }

@@ -60,7 +60,7 @@ async fn ensure(
     layers: &mut Layers,
 ) -> Result<(), Unavailable> {
     // The build meets an engine that is not there itself, and says so.
-    let Ok(engine) = engine::connect_to(executor.endpoint.clone()).await else {
+    let Ok(engine) = engine::connect_to(&executor.endpoint).await else {
         return Ok(());
     };
     let policy = args.request.container.pull;

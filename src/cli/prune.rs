@@ -76,17 +76,24 @@ async fn prune_all(args: &PruneArgs) -> ExitCode {
     }
     let rows = remove(found, args.dry_run).await;
     let failed = rows.iter().any(|row| row.error.is_some());
-    let shown = show(&rows, args);
-    // Directories can be cleared away without an engine; that there may be containers has to be said all the same.
-    if let Some(error) = &unreachable {
-        complain(&format!("{error}\ncontainers were not looked for\n"));
-    }
+    let shown = show(&rows, args, unreachable.is_none());
+    let missed = unreachable.is_some_and(|error| not_looked(&error, args));
     match shown {
-        ExitCode::Succeeded if failed || (unreachable.is_some() && !args.builds.is_empty()) => {
-            ExitCode::Fault
-        }
+        ExitCode::Succeeded if failed || missed => ExitCode::Fault,
         shown => shown,
     }
+}
+
+/// Says that there may be containers all the same: directories can be cleared away without an engine. Gives whether that
+/// is a failure, as it is unless there is simply no engine.
+fn not_looked(error: &Error, args: &PruneArgs) -> bool {
+    if error.is_absence() && args.builds.is_empty() {
+        complain(&format!("note: {error}\ncontainers were not looked for\n"));
+        return false;
+    }
+    complain(&engine::complaint(error));
+    complain("containers were not looked for\n");
+    true
 }
 
 async fn containers(now: SystemTime) -> Result<(Engine, Vec<BuildContainer>), Error> {
@@ -198,7 +205,7 @@ fn text(row: &Row) -> String {
     )
 }
 
-fn show(rows: &[Row], args: &PruneArgs) -> ExitCode {
+fn show(rows: &[Row], args: &PruneArgs, has_engine: bool) -> ExitCode {
     if args.json {
         let rows: Vec<_> = rows
             .iter()
@@ -213,10 +220,20 @@ fn show(rows: &[Row], args: &PruneArgs) -> ExitCode {
                 })
             })
             .collect();
-        return print(format!("{:#}\n", json!({ "format": 1, "found": rows })).as_bytes());
+        return print(
+            format!(
+                "{:#}\n",
+                json!({ "format": 1, "containers_looked_for": has_engine, "found": rows })
+            )
+            .as_bytes(),
+        );
     }
     if rows.is_empty() {
-        complain("nothing is left of any build\n");
+        complain(if has_engine {
+            "nothing is left of any build\n"
+        } else {
+            "no directory is left of any build\n"
+        });
         return ExitCode::Succeeded;
     }
     let code = print(rows.iter().map(text).collect::<String>().as_bytes());

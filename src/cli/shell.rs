@@ -79,10 +79,14 @@ fn table(kept: &[BuildContainer], now: SystemTime) -> String {
     kept.iter().map(row).collect()
 }
 
-/// How old something is, to the second.
+/// How old something is, in whole seconds and larger units.
 pub(super) fn age(created: SystemTime, now: SystemTime) -> String {
     let age = now.duration_since(created).unwrap_or_default();
-    render_duration(std::time::Duration::from_secs(age.as_secs()))
+    match age.as_secs() {
+        0 => "less than a second".to_owned(),
+        seconds @ 1..60 => format!("{seconds}s"),
+        seconds => render_duration(std::time::Duration::from_secs(seconds)),
+    }
 }
 
 /// The one build that a person means.
@@ -139,5 +143,32 @@ fn code(exit: Exit) -> ExitCode {
         Exit::Exited(code) => ExitCode::Shell(u8::try_from(code).unwrap_or(255)),
         Exit::Signalled(signal) => ExitCode::Signal(signal),
         Exit::Unknown => ExitCode::Fault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    // CTR-24
+    #[test]
+    fn ages_are_whole_seconds_and_more() {
+        let now = stamp();
+        for (milliseconds, expected) in [
+            (0, "less than a second"),
+            (999, "less than a second"),
+            (1999, "1s"),
+            (59_000, "59s"),
+            (61_000, "1m01s"),
+        ] {
+            assert_eq!(
+                age(now - Duration::from_millis(milliseconds), now),
+                expected
+            );
+        }
+        // A clock that was put back.
+        assert_eq!(age(now + Duration::from_mins(1), now), "less than a second");
     }
 }

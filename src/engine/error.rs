@@ -72,7 +72,11 @@ impl Error {
             } => Self::Refused {
                 doing,
                 status: status_code,
-                message: message.trim().to_owned(),
+                message: match message.trim() {
+                    // What stands between may answer in the engine's place, and say no more.
+                    "" => format!("HTTP status {status_code} without a reason"),
+                    said => said.to_owned(),
+                },
             },
             bollard::errors::Error::RequestTimeoutError => Self::Connection {
                 doing,
@@ -124,6 +128,12 @@ impl Error {
         }
     }
 
+    /// Whether nobody answers at a place where engines usually listen, and nobody said that one does: there is none.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Unreachable { origin: Some(origin), .. } if **origin == Origin::Usual)
+    }
+
     /// HTTP status of a refusal.
     #[must_use]
     pub const fn status(&self) -> Option<u16> {
@@ -153,4 +163,37 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // IMG-5
+    #[test]
+    fn an_answer_without_a_reason_is_said_to_be_one() {
+        let refused = |message: &str| bollard::errors::Error::DockerResponseServerError {
+            status_code: 502,
+            message: message.to_owned(),
+        };
+        let said = |message: &str| Error::api("pull x", refused(message)).to_string();
+        assert_eq!(
+            said(" "),
+            "could not pull x: HTTP status 502 without a reason"
+        );
+        assert_eq!(said("no\n"), "could not pull x: no");
+    }
+
+    // CTR-24
+    #[test]
+    fn there_is_no_engine_only_where_nobody_named_one() {
+        let endpoint = Endpoint::Unix("/x.sock".into());
+        let unreachable = |by| {
+            let error = bollard::errors::Error::RequestTimeoutError;
+            Error::unreachable(&endpoint, error).by(by)
+        };
+        assert!(unreachable(Origin::Usual).is_absence());
+        assert!(!unreachable(Origin::Host).is_absence());
+        assert!(!unreachable(Origin::Context("prod".to_owned())).is_absence());
+    }
 }

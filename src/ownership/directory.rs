@@ -62,7 +62,7 @@ impl OwnedDirectory {
                 let name = format!("{prefix}{}", name(UNLOCKED_PREFIX));
                 Self::without_lock(parent.join(name), mode)
             }
-            made => made,
+            other => other,
         }
     }
 

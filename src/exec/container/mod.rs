@@ -40,6 +40,10 @@ use crate::engine::{Endpoint, Engine};
 /// one what [`hold`] does. Some images' entry points pass on one argument only.
 pub const CONTAINER_NAME: &str = "runner-container";
 
+/// Directories of a container that are the build's own: what the session keeps, and the source. Nothing of the caller's can
+/// be mounted over them or in them.
+pub const OWN_DIRECTORIES: [&str; 2] = ["/codebuild/runner", "/codebuild/output"];
+
 /// This program, in a container.
 const PROGRAM: &str = "/codebuild/runner/bin/runner-container";
 
