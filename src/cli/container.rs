@@ -12,8 +12,9 @@ use super::{aws, complain, engine, machine, mistake};
 use crate::build::ExitCode;
 use crate::engine::Endpoint;
 use crate::exec::container::TunnelStream;
-use crate::exec::{ContainerExecutor, container, process};
+use crate::exec::{ContainerExecutor, container};
 use crate::ownership::Owner;
+use crate::process;
 use crate::tool::{self, Backend, Logins};
 
 /// AWS's own names of build images, and where AWS publishes those images for everybody.

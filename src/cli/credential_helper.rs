@@ -9,12 +9,13 @@ use std::io::{self, Read as _};
 use super::{aws, complain, machine, print};
 use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
+use crate::exec::container::TOOL_VARIABLE;
 use crate::process;
 use crate::registry::credentials::Known;
 use crate::registry::ecr::{Registry, USER};
 use crate::registry::helper::{self, Verb};
 use crate::registry::{Credential, Credentials, Error, ErrorKind, Settings};
-use crate::tool::{self, SOCKET_VARIABLE};
+use crate::tool;
 
 /// Most bytes that are read from standard input: an address, or a credential.
 const MOST: u64 = 1024 * 1024;
@@ -82,10 +83,7 @@ fn told(error: &Error) -> String {
 }
 
 fn get(credentials: &Credentials, server: &str) -> Result<Option<Credential>, Error> {
-    match (
-        credentials.known(server)?,
-        machine::variable(SOCKET_VARIABLE),
-    ) {
+    match (credentials.known(server)?, machine::variable(TOOL_VARIABLE)) {
         (Known::Credential(credential), _) => Ok(Some(credential)),
         (Known::Nothing | Known::AskAws(_), Some(socket)) => from_outside(&socket, server),
         (Known::Nothing, None) => Ok(None),
@@ -116,7 +114,7 @@ fn from_outside(socket: &OsStr, server: &str) -> Result<Option<Credential>, Erro
 
 /// Asks AWS for all of them at once.
 fn from_aws(wanted: &[(String, Registry)]) -> Vec<Result<Option<Credential>, Error>> {
-    if let Some(socket) = machine::variable(SOCKET_VARIABLE) {
+    if let Some(socket) = machine::variable(TOOL_VARIABLE) {
         let ask = |(server, _): &(String, Registry)| from_outside(&socket, server);
         return wanted.iter().map(ask).collect();
     }

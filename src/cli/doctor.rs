@@ -18,7 +18,7 @@ use crate::build::ExitCode;
 use crate::engine::chain;
 use crate::engine::{Endpoint, Engine};
 use crate::exec::container::leftovers;
-use crate::exec::process;
+use crate::process;
 use crate::sink::PrettyStyle;
 use crate::store::{S3Settings, S3Store};
 use crate::units::render_size;

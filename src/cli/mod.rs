@@ -43,7 +43,7 @@ use self::args::{Args, Command, EcrArgs};
 use crate::build::ExitCode;
 use crate::buildspec::{schema, yaml};
 use crate::exec::container::CONTAINER_NAME;
-use crate::exec::process;
+use crate::process;
 use crate::registry::isolated;
 use crate::tool::Tool;
 

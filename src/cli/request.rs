@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use super::args::RequestArgs;
 use super::{aws, container, machine, mistake};
 use crate::env;
-use crate::exec::process;
 use crate::plan::{
     ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, Runtimes, Source, Users,
 };
+use crate::process;
 
 /// How long git may take to say which commit is checked out.
 const GIT_LIMIT: Duration = Duration::from_secs(10);

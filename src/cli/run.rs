@@ -22,9 +22,10 @@ use crate::aws::Settings as AwsSettings;
 use crate::build::{ExitCode, Finished, Prepared, StopSignals, World, drive};
 use crate::env::EnvironmentVariable;
 use crate::event::BuildStarted;
-use crate::exec::{Executor, HostExecutor, Keep, Terminal, process};
+use crate::exec::{Executor, HostExecutor, Keep, Terminal};
 use crate::ownership::{self, OwnedDirectory};
 use crate::plan::ArtifactLocation;
+use crate::process;
 use crate::registry::Settings;
 use crate::registry::isolated::{self, Isolated};
 use crate::sink::{

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::args::ShellcheckArg;
 use super::{complain, machine};
 use crate::build::ExitCode;
-use crate::exec::process;
+use crate::process;
 
 /// The program, or that it is not asked. Without one, `auto` says so once, and `on` cannot go on.
 pub(super) fn find(asked: ShellcheckArg) -> Result<Option<PathBuf>, ExitCode> {

@@ -7,7 +7,8 @@ use tokio::runtime;
 
 use super::{aws, complain, engine, machine};
 use crate::engine::Endpoint;
-use crate::tool::{self, Backend, Environment, Logins, SOCKET_VARIABLE, Surroundings, Tool};
+use crate::exec::container::TOOL_VARIABLE;
+use crate::tool::{self, Backend, Environment, Logins, Surroundings, Tool};
 
 /// Runs a tool; `arguments` are those behind its name. Gives the exit code.
 pub(super) fn run(tool: Tool, arguments: &[OsString]) -> u8 {
@@ -24,7 +25,7 @@ pub(super) fn run(tool: Tool, arguments: &[OsString]) -> u8 {
     };
     let code = runtime.block_on(async {
         match around() {
-            Ok(around) => match machine::variable(SOCKET_VARIABLE) {
+            Ok(around) => match machine::variable(TOOL_VARIABLE) {
                 Some(socket) => through(tool, arguments, PathBuf::from(socket), around).await,
                 None => Box::pin(here(tool, arguments, around)).await,
             },

@@ -19,7 +19,6 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 use super::look::{self, EndState};
-use super::process::{self, Process, Start};
 use super::shell::{self, StateFiles};
 use super::{
     Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount,
@@ -28,6 +27,7 @@ use super::{
 use crate::buildspec::model::Shell;
 use crate::event::Exit;
 use crate::ownership::OwnedDirectory;
+use crate::process::{self, Process, Start};
 use crate::user::{self, User};
 
 /// Largest variable that Linux passes to a process, with name and `=`, in bytes.

@@ -8,9 +8,9 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::process::{self, Interactive};
 use super::shell;
 use crate::buildspec::model::{Shell, Version};
+use crate::process::{self, Interactive};
 
 /// The state that a build's last command left, and the shell that shows it.
 #[derive(Clone, Debug)]

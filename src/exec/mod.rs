@@ -19,8 +19,6 @@ pub mod scripted;
 pub mod shell;
 mod terminal;
 
-/// Processes are below, because registries need some too: Docker's credential helpers.
-pub use crate::process;
 pub use container::{ContainerExecutor, ContainerSession};
 pub use host::{HostExecutor, HostSession};
 pub use terminal::Terminal;

@@ -15,7 +15,7 @@ use super::balance;
 use super::{Item, Subject};
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::env;
-use crate::exec::process;
+use crate::process;
 use crate::source::Span;
 
 /// Time for one file. ShellCheck needs well under a second for most; the limit is for what nobody foresaw.

@@ -50,9 +50,6 @@ pub use credential::credential;
 pub use front::{Environment, Surroundings, run};
 pub use link::link_into;
 
-/// Variable with the path of the socket that leads to the back, in a container.
-pub const SOCKET_VARIABLE: &str = "RUNNER_TOOL_SOCKET";
-
 /// Bytes that wait between two ends in one process.
 const BETWEEN: usize = 256 * 1024;
 

@@ -18,8 +18,8 @@ use crate::cli::config::Configuration;
 use crate::cli::machine;
 use crate::diagnostic::format::whole_message;
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::exec::process;
 use crate::lint::{self, FileKind, Settings, Shellcheck, SourceTree};
+use crate::process;
 use crate::source::SourceText;
 
 /// The other side of an editor.
