@@ -12,6 +12,7 @@ use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
+use super::session::PULSE;
 use super::wire::{self, Answer, Opener, Request, Streams, TunnelStream, WireError, WireExit};
 use super::{KEPT_DIRECTORY, READY_FILE, STATE_DIRECTORY, tools};
 use crate::buildspec::model::{Shell, Version};
@@ -23,6 +24,9 @@ use crate::user::User;
 
 /// Chunks of output that wait for the way out.
 const OUTPUT_CHUNKS: usize = 16;
+
+/// From this size on, in bytes, a part of a list is sent.
+const LIST_PART: usize = 64 * 1024;
 
 /// Longest wait for the image's entry point to run what it was given. Those of AWS's images start a Docker daemon first.
 const ENTRY_POINT_LIMIT: Duration = Duration::from_mins(2);
@@ -186,9 +190,17 @@ impl Server {
             },
             Request::Drain => self.drain().await,
             Request::HandOver => {
-                let handed = hand_over(&self.source_directory, self.owner);
+                let (directory, owner) = (self.source_directory.clone(), self.owner);
+                let handed = self.at_it(move |_| hand_over(&directory, owner)).await;
                 handed.map(|()| Answer::Done).map_err(|error| {
                     WireError::Other(format!("could not give files back to their owner: {error}"))
+                })
+            }
+            Request::List => {
+                let directory = self.source_directory.clone();
+                let listed = self.at_it(move |paths| list(&directory, paths)).await;
+                listed.map(|()| Answer::Done).map_err(|error| {
+                    WireError::Other(format!("could not read the source: {error}"))
                 })
             }
             Request::SaveState => self.save_state().map(|()| Answer::Done),
@@ -218,7 +230,13 @@ impl Server {
     }
 
     async fn open(&mut self, environment: Environment) -> Result<Answer, WireError> {
-        await_entry_point().await?;
+        let (output, chunks) = mpsc::channel(OUTPUT_CHUNKS);
+        passing_on(
+            alive(await_entry_point(), output),
+            chunks,
+            &mut self.answers,
+        )
+        .await?;
         let path = environment
             .variables
             .iter()
@@ -322,6 +340,18 @@ impl Server {
         Ok(Answer::Done)
     }
 
+    /// Does something with files that may take long, and passes on what it writes. Whoever asked sees that it goes on.
+    async fn at_it(
+        &mut self,
+        work: impl FnOnce(&mpsc::Sender<Vec<u8>>) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let (output, chunks) = mpsc::channel(OUTPUT_CHUNKS);
+        let written = output.clone();
+        let working = tokio::task::spawn_blocking(move || work(&written));
+        let ended = passing_on(alive(working, output), chunks, &mut self.answers);
+        ended.await.map_err(io::Error::other)?
+    }
+
     fn save_state(&self) -> Result<(), WireError> {
         let session = self.session.as_ref().ok_or_else(not_open)?;
         let saved = session.end_state().save(Path::new(KEPT_DIRECTORY));
@@ -384,6 +414,17 @@ async fn passing_on<T>(
     result
 }
 
+/// Gives a sign of life now and then while something is done: output of no bytes.
+async fn alive<T>(work: impl Future<Output = T>, output: mpsc::Sender<Vec<u8>>) -> T {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(PULSE) => drop(output.try_send(Vec::new())),
+        }
+    }
+}
+
 fn not_open() -> WireError {
     WireError::Other("no build is open".to_owned())
 }
@@ -416,6 +457,32 @@ fn owner_in_here(directory: &Path, owner: (u32, u32)) -> (u32, u32) {
 /// Gives every file of the source to its owner.
 fn hand_over(directory: &Path, owner: (u32, u32)) -> io::Result<()> {
     for_each_below(directory, |path, found| own(path, found, owner))
+}
+
+/// Writes the paths of what is below a directory, relative to it, in parts. What no copy of it has is left out: pipes,
+/// sockets and devices.
+fn list(directory: &Path, paths: &mpsc::Sender<Vec<u8>>) -> io::Result<()> {
+    // It may be something else by now, and has nothing below it then.
+    if !fs::symlink_metadata(directory)?.is_dir() {
+        return Ok(());
+    }
+    let mut part = Vec::new();
+    for_each_below(directory, |path, found| {
+        let relative = path.strip_prefix(directory).unwrap_or(path);
+        let is_copied = found.is_dir() || found.is_file() || found.is_symlink();
+        if is_copied && !relative.as_os_str().is_empty() {
+            part.extend_from_slice(&wire::join([relative.as_os_str()]));
+        }
+        if part.len() < LIST_PART {
+            return Ok(());
+        }
+        send_part(paths, std::mem::take(&mut part))
+    })?;
+    send_part(paths, part)
+}
+
+fn send_part(paths: &mpsc::Sender<Vec<u8>>, part: Vec<u8>) -> io::Result<()> {
+    paths.blocking_send(part).map_err(io::Error::other)
 }
 
 /// Lets a user read the source and run what can be run in it: gives them what their rights do not reach. Others keep their

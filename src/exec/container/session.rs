@@ -10,7 +10,7 @@ use bollard::query_parameters::{KillContainerOptions, RenameContainerOptionsBuil
 use tokio::io::WriteHalf;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::wire::{self, Answer, Request, Streams, TunnelStream};
 use super::{KEPT_NAME, leftovers, transfer};
@@ -27,6 +27,17 @@ const AFTER_KILL: Duration = Duration::from_secs(8);
 
 /// How long an engine may take to say what became of a container, or to remove it.
 const ENGINE_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long an engine may take to remove a container where nobody believes that it will.
+const LAST_RESORT: Duration = Duration::from_secs(5);
+
+/// Longest silence of an engine that is to pass something on, and of a session that has something else to do than to run
+/// what a build wants: that says every few seconds that it is still at it ([`PULSE`]). As long as that of services over the
+/// network, which may be between this program and the engine.
+pub(super) const SILENCE: Duration = Duration::from_mins(1);
+
+/// Time between two signs of life of a session that has a lot to do: several within any limit.
+pub(super) const PULSE: Duration = Duration::from_secs(2);
 
 /// What is kept of what this program in the container says when it breaks down, in bytes.
 const MAX_LAST_WORDS: usize = 4096;
@@ -51,6 +62,10 @@ pub struct ContainerSession {
     keep: bool,
     kept: bool,
     closed: bool,
+    /// How urgently the build is asked to end, as whoever ran something last told.
+    cancel: Cancel,
+    /// Whether the engine was silent for too long: it is asked for nothing any more but to remove the container.
+    silent: bool,
 }
 
 /// Where the source is on both sides.
@@ -110,6 +125,12 @@ impl Container {
         leftovers::remove(&self.engine, &self.id).await
     }
 
+    /// Removes the container; an engine that was silent already is not waited for long.
+    async fn remove_soon(&self, silent: bool) {
+        let limit = if silent { LAST_RESORT } else { ENGINE_LIMIT };
+        let _ = timeout(limit, self.remove()).await;
+    }
+
     /// Gives the container the name of one that is kept: from then on no sweep takes it for abandoned.
     async fn mark_kept(&self) -> bool {
         let uuid = self.build.rsplit(':').next().unwrap_or_default();
@@ -134,7 +155,7 @@ impl Container {
             if state.running != Some(true) {
                 break;
             }
-            tokio::time::sleep(BETWEEN_LOOKS).await;
+            sleep(BETWEEN_LOOKS).await;
             state = self.inspect().await?.state.unwrap_or_default();
         }
         Ok(state)
@@ -193,6 +214,8 @@ impl ContainerSession {
             keep: false,
             kept: false,
             closed: false,
+            cancel: tokio::sync::watch::channel(Escalation::None).1,
+            silent: false,
         };
         let request = Request::Open {
             source_directory: environment.source_directory,
@@ -214,24 +237,46 @@ impl ContainerSession {
         Err(error)
     }
 
-    /// Asks something that writes no output and is not stopped.
+    /// Asks something that writes no output and is not stopped, but may not be silent either.
     async fn ask(&mut self, request: &Request, tail: &[u8]) -> Result<(Answer, Vec<u8>), Error> {
         let (output, mut nowhere) = mpsc::channel(1);
         tokio::spawn(async move { while nowhere.recv().await.is_some() {} });
-        let mut never = tokio::sync::watch::channel(Escalation::None).1;
-        self.exchange(request, tail, &output, &mut never).await
+        self.ask_aloud(request, tail, &output).await
     }
 
-    /// Asks, passes output on until the answer comes, and carries on whatever is to be ended meanwhile.
+    /// Asks something that is not stopped, but may not be silent either.
+    async fn ask_aloud(
+        &mut self,
+        request: &Request,
+        tail: &[u8],
+        output: &Output,
+    ) -> Result<(Answer, Vec<u8>), Error> {
+        let mut never = tokio::sync::watch::channel(Escalation::None).1;
+        let limit = Some(self.cancel.clone());
+        self.exchange(request, tail, output, &mut never, limit)
+            .await
+    }
+
+    /// Asks, passes output on until the answer comes, and carries on whatever is to be ended meanwhile. What is not said to
+    /// be `hurried` may be silent: commands have the build's time limit.
     async fn exchange(
         &mut self,
         request: &Request,
         tail: &[u8],
         output: &Output,
         cancel: &mut Cancel,
+        mut hurried: Option<Cancel>,
     ) -> Result<(Answer, Vec<u8>), Error> {
-        if wire::send(&mut self.requests, request, tail).await.is_err() {
-            return Err(self.found_dead().await);
+        if self.silent {
+            return Err(silent());
+        }
+        match timeout(SILENCE, wire::send(&mut self.requests, request, tail)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(self.found_dead().await),
+            Err(_) => {
+                self.silent = true;
+                return Err(silent());
+            }
         }
         let mut chunk: Option<Vec<u8>> = None;
         let mut asked = Escalation::None;
@@ -261,6 +306,10 @@ impl ContainerSession {
                     Some(answer) => return Ok(answer),
                     None => return Err(self.found_dead().await),
                 },
+                () = maybe_silence(&mut hurried), if chunk.is_none() => {
+                    self.silent = true;
+                    return Err(silent());
+                }
                 () = sleep_until(patience_over.unwrap_or_else(Instant::now)), if patience_over.is_some() => {
                     self.container.kill().await;
                     return Err(Error::InContainer {
@@ -297,13 +346,57 @@ impl ContainerSession {
                 (other, _) => return Err(self.unexpected(other)),
             }
         } else {
-            let SourcePlace {
-                inside, outside, ..
-            } = &self.source;
-            transfer::replace(&self.container, inside, outside).await?;
+            self.copy_source_back().await?;
         }
         self.is_back = true;
         Ok(())
+    }
+
+    /// Makes the directory outside what the one inside is. Nothing is removed unless the session inside says what is there:
+    /// what an engine sends can be less.
+    async fn copy_source_back(&mut self) -> Result<(), Error> {
+        let before = self.list_source().await;
+        let outside = self.source.outside.clone();
+        let inside = &self.source.inside;
+        let mut cancel = self.cancel.clone();
+        // Also where the session is gone: what the build made is worth having.
+        let fetched = transfer::fetch(&self.container, inside, &outside, &mut cancel).await?;
+        let (before, Some(arrived)) = (before?, fetched) else {
+            return Ok(());
+        };
+        let is_whole = transfer::left_out(&outside, &arrived, &before)
+            .next()
+            .is_none();
+        let after = if is_whole {
+            Vec::new()
+        } else {
+            self.list_source().await?
+        };
+        transfer::mirror(&outside, &arrived, &before, &after).map_err(|source| Error::System {
+            doing: "bring the source back from the container",
+            source,
+        })
+    }
+
+    /// What there is in the source, as the session inside sees it.
+    async fn list_source(&mut self) -> Result<Vec<PathBuf>, Error> {
+        let (output, mut parts) = mpsc::channel::<Vec<u8>>(1);
+        let collecting = tokio::spawn(async move {
+            let mut paths = Vec::new();
+            while let Some(part) = parts.recv().await {
+                paths.extend(wire::split(&part).into_iter().map(PathBuf::from));
+            }
+            paths
+        });
+        let answer = self.ask_aloud(&Request::List, &[], &output).await;
+        drop(output);
+        match answer? {
+            (Answer::Done, _) => collecting.await.map_err(|error| Error::System {
+                doing: "read what there is in the source",
+                source: std::io::Error::other(error),
+            }),
+            (other, _) => Err(self.unexpected(other)),
+        }
     }
 
     /// Copies what a build left outside of its source. What is not there will not be found there either.
@@ -331,9 +424,37 @@ impl ContainerSession {
             .insert(elsewhere)
             .path()
             .join(relative);
-        transfer::fetch(&self.container, inside, &outside).await?;
+        let mut cancel = self.cancel.clone();
+        transfer::fetch(&self.container, inside, &outside, &mut cancel).await?;
         Ok(())
     }
+}
+
+/// Ends when an engine has been silent for too long; after the build was to be ended by force, that is soon.
+pub(super) async fn silence(cancel: &mut Cancel) {
+    let hurried = async {
+        match cancel.wait_for(|asked| *asked == Escalation::Kill).await {
+            Ok(_) => {}
+            // Nobody is there to hurry anybody.
+            Err(_) => std::future::pending().await,
+        }
+        sleep(AFTER_KILL).await;
+    };
+    let _ = timeout(SILENCE, hurried).await;
+}
+
+/// [`silence`], where there is a limit.
+async fn maybe_silence(hurried: &mut Option<Cancel>) {
+    match hurried {
+        Some(cancel) => silence(cancel).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn silent() -> Error {
+    let why = "the container engine is connected and passes nothing on any more";
+    let help = "see whether it answers, with `docker version` and `docker ps`; it may have to be started again, and `runner prune` removes what is left of the build";
+    dead(why, Some(help.to_owned()))
 }
 
 /// Hands on every answer until the connection ends.
@@ -404,12 +525,13 @@ impl Session for ContainerSession {
         cancel: &mut Cancel,
     ) -> Result<CommandEnd, Error> {
         self.is_back = false;
+        self.cancel = cancel.clone();
         let request = Request::Run {
             succeeding: command.succeeding,
             user: command.user.map(str::to_owned),
         };
         let answer = self
-            .exchange(&request, command.text.as_bytes(), output, cancel)
+            .exchange(&request, command.text.as_bytes(), output, cancel, None)
             .await?;
         match answer.0 {
             Answer::Ended {
@@ -445,7 +567,7 @@ impl Session for ContainerSession {
     ) -> Result<Result<Vec<OsString>, ExpandFailure>, Error> {
         let tail = wire::join(texts.iter().map(OsStr::new));
         match self
-            .exchange(&Request::Expand, &tail, output, cancel)
+            .exchange(&Request::Expand, &tail, output, cancel, None)
             .await?
         {
             (Answer::Expanded, texts) => Ok(Ok(wire::split(&texts))),
@@ -489,13 +611,11 @@ impl Session for ContainerSession {
     }
 
     async fn drain_background(&mut self, output: &Output) {
-        let mut never = tokio::sync::watch::channel(Escalation::None).1;
-        let _ = self
-            .exchange(&Request::Drain, &[], output, &mut never)
-            .await;
+        let _ = self.ask_aloud(&Request::Drain, &[], output).await;
     }
 
     async fn enter(&mut self, terminal: &Terminal, cancel: &mut Cancel) -> Result<Exit, Error> {
+        self.cancel = cancel.clone();
         match self.ask(&Request::SaveState, &[]).await? {
             (Answer::Done, _) => {}
             (other, _) => return Err(self.unexpected(other)),
@@ -516,21 +636,22 @@ impl Session for ContainerSession {
         if self.closed {
             return 0;
         }
+        self.cancel = cancel.clone();
         let limit = self.grace.saturating_add(AFTER_KILL).min(ENGINE_LIMIT);
         let request = Request::Close { keep: self.keep };
-        let answer = timeout(limit, self.exchange(&request, &[], output, cancel));
+        let answer = timeout(limit, self.exchange(&request, &[], output, cancel, None));
         let (ended, is_sound) = match answer.await {
             Ok(Ok((Answer::Closed(ended), _))) => (ended, true),
             _ => (0, false),
         };
         // Also after a failure or a stop. Mounted files were given back by the session inside.
-        if !self.source.bound {
+        if !self.source.bound && !self.silent {
             let _ = self.bring_source_back().await;
         }
         // A container whose session is gone cannot be entered.
         self.kept = self.keep && is_sound && self.container.mark_kept().await;
         if !self.kept {
-            let _ = self.container.remove().await;
+            self.container.remove_soon(self.silent).await;
         }
         self.source.clear();
         self.closed = true;
@@ -553,7 +674,7 @@ impl Drop for ContainerSession {
                 .enable_all()
                 .build();
             if let Ok(runtime) = runtime {
-                let limit = Duration::from_secs(5);
+                let limit = LAST_RESORT;
                 let _ = runtime.block_on(async { timeout(limit, container.remove()).await });
             }
         });

@@ -6,23 +6,37 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use bollard::query_parameters::{
     DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::session::Container;
+use super::session::{Container, SILENCE, silence};
 use crate::engine;
-use crate::exec::Error;
+use crate::exec::{Cancel, Error};
 
 /// Chunks on their way; each has up to [`CHUNK`] bytes.
 const CHUNKS: usize = 8;
 
 /// Bytes of a chunk that is sent.
 const CHUNK: usize = 256 * 1024;
+
+/// Longest time for a source to get into a container. What moves is given all the time it needs; what does not is given
+/// up after a silence.
+const UPLOAD_LIMIT: Duration = Duration::from_hours(24);
+
+/// Size of what an archive consists of, in bytes.
+const BLOCK: u64 = 512;
+
+/// What stands at the end of an archive, in bytes: two blocks of zeros.
+const END_MARKER: u64 = 2 * BLOCK;
+
+/// Under this name beside its own a file is until all of it has come.
+const INCOMING: &str = ".runner-incoming";
 
 /// Copies a directory, and files of bytes, into a container that was not started yet or runs.
 pub(super) async fn send(
@@ -31,18 +45,24 @@ pub(super) async fn send(
     files: Vec<(PathBuf, PathBuf)>,
 ) -> Result<(), Error> {
     let (writer, chunks) = mpsc::channel(CHUNKS);
+    let (progress, mut moved) = watch::channel(());
     let directory = directory.map(|(outside, inside)| (outside.to_owned(), inside.to_owned()));
     let packing = tokio::task::spawn_blocking(move || pack(writer, directory, files));
-    let stream = futures_util::stream::unfold(chunks, |mut chunks| async move {
+    let stream = futures_util::stream::unfold((chunks, progress), |(mut chunks, progress)| async {
         let chunk: Bytes = chunks.recv().await?;
-        Some((chunk, chunks))
+        progress.send_replace(());
+        Some((chunk, (chunks, progress)))
     });
     let options = UploadToContainerOptionsBuilder::default().path("/").build();
-    let sent = container
-        .engine
-        .api()
-        .upload_to_container(&container.id, Some(options), bollard::body_stream(stream))
-        .await;
+    // The answer comes when everything is there, which may take as long as it moves.
+    let api = container.engine.api().clone().with_timeout(UPLOAD_LIMIT);
+    let sending =
+        api.upload_to_container(&container.id, Some(options), bollard::body_stream(stream));
+    let Some(sent) = while_it_moves(sending, &mut moved).await else {
+        // Whoever packs sees that nobody takes anything any more.
+        let doing = "copy the source into the container";
+        return Err(Error::Engine(silent(doing.to_owned())));
+    };
     let packed = packing
         .await
         .map_err(io::Error::other)
@@ -57,6 +77,29 @@ pub(super) async fn send(
         doing: "read the source",
         source,
     })
+}
+
+/// Waits for work for as long as something moves; `None` after a silence.
+async fn while_it_moves<T>(
+    work: impl Future<Output = T>,
+    moved: &mut watch::Receiver<()>,
+) -> Option<T> {
+    tokio::pin!(work);
+    let mut moving = true;
+    loop {
+        tokio::select! {
+            done = &mut work => return Some(done),
+            still = moved.changed(), if moving => moving = still.is_ok(),
+            () = tokio::time::sleep(SILENCE) => return None,
+        }
+    }
+}
+
+fn silent(doing: String) -> engine::Error {
+    engine::Error::Connection {
+        doing,
+        reason: "the engine is connected and says nothing any more".to_owned(),
+    }
 }
 
 fn pack(
@@ -122,36 +165,46 @@ fn append<W: Write>(
     Ok(())
 }
 
-/// Copies a file or a directory out of a container. False if there is none.
+/// Removes what did not come from inside and is not in there either.
+///
+/// `before` and `after` are what the session inside saw in its source before `arrived` was sent, and since: relative
+/// paths. What it saw at both times has to have come. An engine leaves out what it cannot read, and says so in its own
+/// log only.
+pub(super) fn mirror(
+    outside: &Path,
+    arrived: &HashSet<PathBuf>,
+    before: &[PathBuf],
+    after: &[PathBuf],
+) -> io::Result<()> {
+    let since: HashSet<&PathBuf> = after.iter().collect();
+    let mut missing = left_out(outside, arrived, before).filter(|path| since.contains(path));
+    if let Some(path) = missing.next() {
+        let path = path.display();
+        return Err(io::Error::other(format!(
+            "the engine left out {path}, which is there in the container; nothing was removed from the source"
+        )));
+    }
+    remove_others(outside, arrived)
+}
+
+/// What the session inside saw and did not come.
+pub(super) fn left_out<'l>(
+    outside: &Path,
+    arrived: &HashSet<PathBuf>,
+    listed: &'l [PathBuf],
+) -> impl Iterator<Item = &'l PathBuf> {
+    listed
+        .iter()
+        .filter(move |path| !arrived.contains(&outside.join(path)))
+}
+
+/// Copies a file or a directory out of a container: new files come, changed ones change, none goes. Gives every path that
+/// came; `None` if there is nothing inside.
 pub(super) async fn fetch(
     container: &Container,
     inside: &Path,
     outside: &Path,
-) -> Result<bool, Error> {
-    unpack_into(container, inside, outside)
-        .await
-        .map(|kept| kept.is_some())
-}
-
-/// Makes a directory outside what one inside is: new files come, changed ones change, removed ones go.
-pub(super) async fn replace(
-    container: &Container,
-    inside: &Path,
-    outside: &Path,
-) -> Result<(), Error> {
-    let Some(kept) = unpack_into(container, inside, outside).await? else {
-        return Ok(());
-    };
-    remove_others(outside, &kept).map_err(|source| Error::System {
-        doing: "bring the source back from the container",
-        source,
-    })
-}
-
-async fn unpack_into(
-    container: &Container,
-    inside: &Path,
-    outside: &Path,
+    cancel: &mut Cancel,
 ) -> Result<Option<HashSet<PathBuf>>, Error> {
     let options = DownloadFromContainerOptionsBuilder::default()
         .path(&inside.to_string_lossy())
@@ -166,22 +219,24 @@ async fn unpack_into(
     let destination = outside.to_owned();
     let unpacking = tokio::task::spawn_blocking(move || unpack(chunks, &destination));
     let mut broken = None;
-    while let Some(chunk) = stream.next().await {
-        match chunk {
-            Ok(chunk) => {
-                if to.send(Ok(chunk)).await.is_err() {
-                    break;
+    let doing = || format!("copy {} out of the container", inside.display());
+    loop {
+        let error = tokio::select! {
+            chunk = stream.next() => match chunk {
+                Some(Ok(chunk)) => {
+                    if to.send(Ok(chunk)).await.is_err() {
+                        break;
+                    }
+                    continue;
                 }
-            }
-            Err(error) => {
-                broken = Some(engine::Error::api(
-                    format!("copy {} out of the container", inside.display()),
-                    error,
-                ));
-                let _ = to.send(Err(io::Error::other("broken off"))).await;
-                break;
-            }
-        }
+                Some(Err(error)) => engine::Error::api(doing(), error),
+                None => break,
+            },
+            () = silence(cancel) => silent(doing()),
+        };
+        broken = Some(error);
+        let _ = to.send(Err(io::Error::other("broken off"))).await;
+        break;
     }
     drop(to);
     let unpacked = unpacking
@@ -204,14 +259,13 @@ fn unpack(
     chunks: mpsc::Receiver<io::Result<Bytes>>,
     destination: &Path,
 ) -> io::Result<HashSet<PathBuf>> {
-    let mut archive = tar::Archive::new(FromChunks {
-        chunks,
-        rest: Bytes::new(),
-    });
+    let mut archive = tar::Archive::new(FromChunks::new(chunks));
     let mut kept = HashSet::new();
     let mut modes: Vec<(PathBuf, u32)> = Vec::new();
+    let mut end = 0;
     for entry in archive.entries()? {
         let mut entry = entry?;
+        end = entry.raw_file_position() + entry.size().next_multiple_of(BLOCK);
         let kind = entry.header().entry_type();
         let path = entry.path()?.into_owned();
         let Some(path) = below(&path, destination) else {
@@ -232,7 +286,9 @@ fn unpack(
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
-        make_way(&path, kind)?;
+        if !kind.is_file() {
+            make_way(&path, kind)?;
+        }
         let mode = entry.header().mode()? & 0o777;
         match kind {
             tar::EntryType::Link => link(&entry, &path, destination)?,
@@ -242,20 +298,33 @@ fn unpack(
                 fs::set_permissions(&path, fs::Permissions::from_mode(mode | 0o700))?;
                 modes.push((path, mode));
             }
-            _ => {
-                entry.set_preserve_permissions(false);
-                entry.set_preserve_mtime(true);
-                entry.unpack(&path)?;
-                if kind.is_file() {
-                    fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
-                }
-            }
+            tar::EntryType::Symlink => drop(entry.unpack(&path)?),
+            _ => unpack_file(&mut entry, &path, mode)?,
         }
     }
     for (path, mode) in modes.into_iter().rev() {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
+    archive.into_inner().expect_end(end)?;
     Ok(kept)
+}
+
+/// Puts a file in its place when all of it has come: what is cut off half-way leaves the one that was there.
+fn unpack_file<R: Read>(entry: &mut tar::Entry<'_, R>, path: &Path, mode: u32) -> io::Result<()> {
+    let incoming = path.with_file_name(INCOMING);
+    entry.set_preserve_permissions(false);
+    entry.set_preserve_mtime(true);
+    let unpacked = entry.unpack(&incoming).and_then(|_| {
+        fs::set_permissions(&incoming, fs::Permissions::from_mode(mode))?;
+        if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+            remove_tree(path)?;
+        }
+        fs::rename(&incoming, path)
+    });
+    if unpacked.is_err() {
+        let _ = fs::remove_file(&incoming);
+    }
+    unpacked
 }
 
 fn leads_outside() -> io::Error {
@@ -368,6 +437,33 @@ impl Write for ToChunks {
 struct FromChunks {
     chunks: mpsc::Receiver<io::Result<Bytes>>,
     rest: Bytes,
+    /// How much was read.
+    position: u64,
+    /// How much was read when a byte other than zero was.
+    content: u64,
+}
+
+impl FromChunks {
+    fn new(chunks: mpsc::Receiver<io::Result<Bytes>>) -> Self {
+        Self {
+            chunks,
+            rest: Bytes::new(),
+            position: 0,
+            content: 0,
+        }
+    }
+
+    /// Reads to the end, which has to be that of an archive whose last entry ended there: an engine that breaks off ends
+    /// its answer as it ends one that is whole.
+    fn expect_end(mut self, entries: u64) -> io::Result<()> {
+        io::copy(&mut self, &mut io::sink())?;
+        if self.content > entries || self.position < entries.saturating_add(END_MARKER) {
+            return Err(io::Error::other(
+                "the engine broke off in the middle of the files",
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Read for FromChunks {
@@ -379,7 +475,108 @@ impl Read for FromChunks {
             }
         }
         let length = buffer.len().min(self.rest.len());
-        buffer[..length].copy_from_slice(&self.rest.split_to(length));
+        let read = self.rest.split_to(length);
+        if let Some(last) = read.iter().rposition(|byte| *byte != 0) {
+            self.content = self.position + last as u64 + 1;
+        }
+        self.position += read.len() as u64;
+        buffer[..length].copy_from_slice(&read);
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An archive as an engine sends one, and where its entries begin and end.
+    fn archive() -> (Vec<u8>, Vec<usize>) {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut borders = vec![0];
+        let files: [(&str, &[u8]); 4] = [
+            ("src/changed", b"new"),
+            ("src/zeros", &[0; 4096]),
+            ("src/more/below", b"deep"),
+            ("src/last", &[0; 1024]),
+        ];
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_mode(0o755);
+        header.set_size(0);
+        archive
+            .append_data(&mut header, "src", io::empty())
+            .unwrap();
+        borders.push(archive.get_ref().len());
+        for (name, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_size(content.len() as u64);
+            archive.append_data(&mut header, name, content).unwrap();
+            borders.push(archive.get_ref().len());
+        }
+        (archive.into_inner().unwrap(), borders)
+    }
+
+    fn unpack_bytes(bytes: &[u8], destination: &Path) -> io::Result<HashSet<PathBuf>> {
+        let (to, chunks) = mpsc::channel(bytes.len() / 100 + 1);
+        for chunk in bytes.chunks(100) {
+            to.try_send(Ok(Bytes::copy_from_slice(chunk))).unwrap();
+        }
+        drop(to);
+        unpack(chunks, destination)
+    }
+
+    fn source() -> tempfile::TempDir {
+        let source = tempfile::tempdir().unwrap();
+        for name in ["changed", "last", "removed"] {
+            fs::write(source.path().join(name), "old").unwrap();
+        }
+        source
+    }
+
+    /// CTR-13: wherever the stream is cut, at a border or not, that is an error, and no file is lost or half a file.
+    #[test]
+    fn a_stream_that_is_cut_is_no_archive() {
+        let (whole, borders) = archive();
+        let one_block = whole.len() - 512;
+        let within = borders.iter().map(|border| border + 700);
+        let cuts = borders.iter().copied().chain(within).chain([one_block]);
+        for cut in cuts.filter(|cut| *cut < whole.len()) {
+            let source = source();
+            let read = |name: &str| fs::read(source.path().join(name)).unwrap();
+            let error = unpack_bytes(&whole[..cut], source.path());
+            assert!(error.is_err(), "cut at {cut} of {}", whole.len());
+            assert_eq!(read("removed"), b"old", "cut at {cut}");
+            assert!(
+                [&b"old"[..], b"new"].contains(&&*read("changed")),
+                "cut at {cut}"
+            );
+            assert!(
+                [&b"old"[..], &[0; 1024]].contains(&&*read("last")),
+                "cut at {cut}"
+            );
+            assert!(!source.path().join(INCOMING).exists(), "cut at {cut}");
+        }
+        let source = source();
+        let arrived = unpack_bytes(&whole, source.path()).unwrap();
+        assert_eq!(arrived.len(), 5);
+        assert_eq!(fs::read(source.path().join("last")).unwrap(), [0; 1024]);
+    }
+
+    /// CTR-13: what the engine leaves out of an archive that is whole in itself is not taken for removed.
+    #[test]
+    fn only_what_is_gone_inside_too_goes() {
+        let paths = |names: &[&str]| -> Vec<PathBuf> { names.iter().map(PathBuf::from).collect() };
+        let source = source();
+        let arrived: HashSet<PathBuf> = ["changed"].map(|name| source.path().join(name)).into();
+        let before = paths(&["changed", "last"]);
+        let error = mirror(source.path(), &arrived, &before, &before).unwrap_err();
+        assert!(error.to_string().contains("left out last"), "{error}");
+        assert!(source.path().join("removed").exists());
+        // It went away in there while files were copied.
+        mirror(source.path(), &arrived, &before, &paths(&["changed"])).unwrap();
+        assert!(!source.path().join("removed").exists());
+        assert!(!source.path().join("last").exists());
+        assert!(source.path().join("changed").exists());
     }
 }

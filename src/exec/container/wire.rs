@@ -73,6 +73,9 @@ pub(super) enum Request {
     Drain,
     /// Give the files of the source back to their owner.
     HandOver,
+    /// List what there is in the source: directories, files and links, as far as they are on its own file system. The paths
+    /// come as output, relative, each ended by NUL, in parts.
+    List,
     /// Write down what the last command left, for a shell.
     SaveState,
     /// End everything.
