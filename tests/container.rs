@@ -460,6 +460,45 @@ fn an_engine_elsewhere_gets_a_copy() {
     assert!(sandbox.source().join("made").is_file());
 }
 
+/// CTR-15: an engine on a socket of this machine that sees another directory under the path of the source gets a copy, and
+/// the other directory stays as it is; one that sees the same gets a mount.
+#[test]
+fn only_the_same_directory_is_mounted() {
+    let Some(image) = busybox("container") else {
+        return;
+    };
+    let sandbox = Sandbox::with_commands(&["mount | grep -c $CODEBUILD_SRC_DIR; echo made > made"]);
+    let ran = run(&sandbox, &image, &["--quiet"]).expect(0);
+    assert_eq!(ran.stdout, "1\n");
+    fs::remove_file(sandbox.source().join("made")).expect("it was made");
+    let other = sandbox.source().join("other");
+    fs::write(&other, "of the engine's directory").expect("it can be written");
+    std::os::unix::fs::chown(&other, Some(65534), None).expect("tests run as root");
+
+    // Only the program sees this file system of its own.
+    let own = r#"mount -t tmpfs tmpfs "$PWD" && cd "$PWD" && printf '%s' "$BUILDSPEC" > buildspec.yml && "$@" && cat made"#;
+    let inner = command(&sandbox, &image, &["--quiet"]);
+    let mut outer = Command::new("unshare");
+    outer
+        .args(["-m", "sh", "-c", own, "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .current_dir(sandbox.source())
+        .env_clear();
+    for (name, value) in inner.get_envs() {
+        outer.envs(value.map(|value| (name, value)));
+    }
+    let text = fs::read_to_string(sandbox.source().join("buildspec.yml"));
+    outer.env("BUILDSPEC", text.expect("it is there"));
+    let output = outer.bounded_output().expect("unshare can be started");
+    let ran = sandbox.finish(&output).expect(0);
+    assert_eq!(ran.stdout, "0\nmade\n");
+    assert!(!sandbox.source().join("made").exists());
+    let found = fs::metadata(&other).expect("it is there");
+    assert_eq!(found.uid(), 65534, "given to somebody else");
+    assert_eq!(containers(&sandbox), Vec::<String>::new());
+}
+
 /// CTR-6: no image, no shell, another processor, and never a fallback to the host.
 #[test]
 fn what_is_wrong_with_an_image_is_said() {

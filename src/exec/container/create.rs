@@ -84,10 +84,27 @@ pub(super) async fn open(
         SourceMount::Bind => true,
         SourceMount::Auto => matches!(engine.endpoint(), Endpoint::Unix(_)),
     };
-    let (container, bound) = create(executor, &engine, &environment, bound).await?;
+    if let Some(session) = attempt(executor, &engine, environment.clone(), bound).await? {
+        return Ok(session);
+    }
+    // The path of the source leads to something else where the engine is: its socket is forwarded, or it has mounts of its
+    // own.
+    let session = attempt(executor, &engine, environment, false).await?;
+    session.ok_or_else(|| Error::InContainer {
+        message: "the session in the container did not find its copy of the source".to_owned(),
+    })
+}
+
+/// Makes a container and opens a session in it, or leaves nothing behind. `None` if what the engine mounted is not the source.
+async fn attempt(
+    executor: &ContainerExecutor,
+    engine: &Engine,
+    environment: Environment,
+    bound: bool,
+) -> Result<Option<ContainerSession>, Error> {
+    let (container, bound) = create(executor, engine, &environment, bound).await?;
     let opened = start(executor, &container, environment, bound).await;
-    if opened.is_err() {
-        // `open` either gives a session or leaves nothing behind.
+    if !matches!(opened, Ok(Some(_))) {
         let _ = container.remove().await;
     }
     opened
@@ -217,7 +234,7 @@ async fn start(
     container: &Container,
     environment: Environment,
     bound: bool,
-) -> Result<ContainerSession, Error> {
+) -> Result<Option<ContainerSession>, Error> {
     if !bound {
         let program = (executor.program.clone(), PathBuf::from(PROGRAM));
         let source = (&*executor.source_directory, &*environment.source_directory);
@@ -235,6 +252,8 @@ async fn start(
         inside: environment.source_directory.clone(),
         outside: executor.source_directory.clone(),
         bound,
+        // Whoever asks for a mount knows what is there; some engines show it with other numbers.
+        to_be_seen: bound && executor.source_mount == SourceMount::Auto,
         temporary_directory: executor.temporary_directory.clone(),
         elsewhere: None,
     };

@@ -13,7 +13,9 @@ use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
 use super::session::PULSE;
-use super::wire::{self, Answer, Opener, Request, Streams, TunnelStream, WireError, WireExit};
+use super::wire::{
+    self, Answer, DirectoryFacts, Opener, Request, Streams, TunnelStream, WireError, WireExit,
+};
 use super::{KEPT_DIRECTORY, READY_FILE, STATE_DIRECTORY, tools};
 use crate::buildspec::model::{Shell, Version};
 use crate::exec::host::find_user;
@@ -160,7 +162,12 @@ impl Server {
                 grace_milliseconds,
                 owner,
                 has_tools,
+                same,
             } => {
+                // Before anything is done to it: at the end its files are given to the caller.
+                if same.is_some() && DirectoryFacts::of(&source_directory) != same {
+                    return (Answer::Elsewhere, Vec::new());
+                }
                 let mut environment = Environment {
                     source_directory,
                     shell: Shell::parse(&shell).unwrap_or_default(),

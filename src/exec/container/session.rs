@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::wire::{self, Answer, Request, Streams, TunnelStream};
+use super::wire::{self, Answer, DirectoryFacts, Request, Streams, TunnelStream};
 use super::{KEPT_NAME, leftovers, transfer};
 use crate::engine::Engine;
 use crate::event::Exit;
@@ -77,6 +77,8 @@ pub(super) struct SourcePlace {
     pub(super) outside: PathBuf,
     /// Whether both are one. Else what is inside is a copy, and has to come back.
     pub(super) bound: bool,
+    /// Whether that is to be seen by the session inside before it does anything.
+    pub(super) to_be_seen: bool,
     /// Where the directory for files from elsewhere in the container is made.
     pub(super) temporary_directory: PathBuf,
     /// That directory, once there are such files.
@@ -178,6 +180,7 @@ impl Container {
 }
 
 impl ContainerSession {
+    /// Opens the build's session; `None` if the engine mounted another directory than the source.
     pub(super) async fn start(
         container: Container,
         mut streams: Streams,
@@ -186,7 +189,7 @@ impl ContainerSession {
         source: SourcePlace,
         owner: (u32, u32),
         tools: Option<mpsc::Sender<TunnelStream>>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Option<Self>, Error> {
         let Some(conversation) = streams.opener().open().await else {
             return Err(found_dead(&container, &last_words).await);
         };
@@ -217,24 +220,48 @@ impl ContainerSession {
             cancel: tokio::sync::watch::channel(Escalation::None).1,
             silent: false,
         };
-        let request = Request::Open {
-            source_directory: environment.source_directory,
-            shell: environment.shell.name().to_owned(),
-            version: environment.version.as_str().to_owned(),
-            grace_milliseconds: u64::try_from(environment.grace.as_millis()).unwrap_or(u64::MAX),
-            owner,
-            has_tools,
-        };
-        let variables: Vec<OsString> = environment.variables.iter().map(wire::assignment).collect();
-        let variables = wire::join(variables.iter().map(OsString::as_os_str));
-        let error = match session.ask(&request, &variables).await {
-            Ok((Answer::Opened, _)) => return Ok(session),
-            Ok((other, _)) => session.unexpected(other),
-            Err(error) => error,
-        };
+        let opened = session.open(&environment, owner, has_tools).await;
+        if let Ok(true) = opened {
+            return Ok(Some(session));
+        }
         // Whoever made the container has to look at it before it goes.
         session.closed = true;
-        Err(error)
+        opened.map(|_| None)
+    }
+
+    /// Makes the session inside ready. False if its source directory is not the one outside, though it should be.
+    async fn open(
+        &mut self,
+        environment: &Environment,
+        owner: (u32, u32),
+        has_tools: bool,
+    ) -> Result<bool, Error> {
+        let variables: Vec<OsString> = environment.variables.iter().map(wire::assignment).collect();
+        let variables = wire::join(variables.iter().map(OsString::as_os_str));
+        for _ in 0..LOOKS {
+            let outside = &self.source.outside;
+            let seen = self.source.to_be_seen.then(|| DirectoryFacts::of(outside));
+            let same = seen.flatten();
+            let request = Request::Open {
+                source_directory: environment.source_directory.clone(),
+                shell: environment.shell.name().to_owned(),
+                version: environment.version.as_str().to_owned(),
+                grace_milliseconds: u64::try_from(environment.grace.as_millis())
+                    .unwrap_or(u64::MAX),
+                owner,
+                has_tools,
+                same: same.clone(),
+            };
+            match self.ask(&request, &variables).await? {
+                (Answer::Opened, _) => return Ok(true),
+                // Somebody changed it meanwhile: what was compared was older than what was found.
+                (Answer::Elsewhere, _) if DirectoryFacts::of(&self.source.outside) != same => {}
+                (Answer::Elsewhere, _) => return Ok(false),
+                (other, _) => return Err(self.unexpected(other)),
+            }
+        }
+        // Nobody can tell.
+        Ok(false)
     }
 
     /// Asks something that writes no output and is not stopped, but may not be silent either.
@@ -360,7 +387,13 @@ impl ContainerSession {
         let inside = &self.source.inside;
         let mut cancel = self.cancel.clone();
         // Also where the session is gone: what the build made is worth having.
-        let fetched = transfer::fetch(&self.container, inside, &outside, &mut cancel).await?;
+        let fetched = transfer::fetch(&self.container, inside, &outside, &mut cancel).await;
+        // It is not tried again while the build is closed.
+        self.silent |= matches!(
+            fetched,
+            Err(Error::Engine(crate::engine::Error::Connection { .. }))
+        );
+        let fetched = fetched?;
         let (before, Some(arrived)) = (before?, fetched) else {
             return Ok(());
         };

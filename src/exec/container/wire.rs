@@ -12,7 +12,8 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,8 @@ pub(super) enum Request {
         owner: (u32, u32),
         /// Whether tools have an outside to turn to.
         has_tools: bool,
+        /// What the source directory is outside, where it has to be the same inside.
+        same: Option<DirectoryFacts>,
     },
     /// Run a command. Tail: its text.
     Run {
@@ -87,6 +90,29 @@ pub(super) enum Request {
     Escalate(u8),
 }
 
+/// By what one and the same directory is known on both sides of a mount. Not by its device: some file systems have one of
+/// their own in each place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DirectoryFacts {
+    inode: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    /// When the directory itself was changed last, in seconds and nanoseconds: nobody can set it.
+    changed: (i64, i64),
+}
+
+impl DirectoryFacts {
+    /// Those of a directory; `None` if it cannot be looked at.
+    pub(super) fn of(directory: &Path) -> Option<Self> {
+        let found = std::fs::metadata(directory).ok()?;
+        Some(Self {
+            inode: found.ino(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+}
+
 /// What the session inside answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
@@ -94,6 +120,8 @@ pub(super) enum Answer {
     Output,
     /// Ready for the first command.
     Opened,
+    /// The source directory is not the one that it has to be. Nothing was done to it.
+    Elsewhere,
     /// A command is over.
     Ended {
         exit: WireExit,
@@ -459,6 +487,26 @@ mod tests {
         }
         let pair = (OsString::from("A"), OsString::from("b=c"));
         assert_eq!(variable(&assignment(&pair)), pair);
+    }
+
+    /// CTR-15: one directory is the same by any way to it; another one is not, though it has the same in it.
+    #[test]
+    fn a_directory_is_known_by_its_facts() {
+        let place = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| place.path().join(name));
+        for directory in [&one, &other] {
+            std::fs::create_dir(directory).unwrap();
+            std::fs::write(directory.join("file"), "").unwrap();
+        }
+        let facts = DirectoryFacts::of(&one).unwrap();
+        assert_eq!(Some(&facts), DirectoryFacts::of(&one.join(".")).as_ref());
+        assert_ne!(Some(&facts), DirectoryFacts::of(&other).as_ref());
+        let newer = DirectoryFacts {
+            changed: (facts.changed.0 + 1, 0),
+            ..facts.clone()
+        };
+        assert_ne!(facts, newer);
+        assert_eq!(None, DirectoryFacts::of(&place.path().join("none")));
     }
 
     #[tokio::test]
