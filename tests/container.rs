@@ -499,6 +499,84 @@ fn only_the_same_directory_is_mounted() {
     assert_eq!(containers(&sandbox), Vec::<String>::new());
 }
 
+/// CTR-14: an engine that hangs, whose connections stay open: when the session is opened, and when files come back.
+#[test]
+fn an_engine_that_hangs_is_a_fault() {
+    let Some(image) = busybox("container") else {
+        return;
+    };
+    let cases = [
+        (
+            "POST /v",
+            "/start HTTP",
+            "bind",
+            "passes nothing on any more",
+        ),
+        ("GET /v", "/archive?path=", "copy", "says nothing any more"),
+    ];
+    let builds = cases.map(|(method, path, how, message)| {
+        let image = image.clone();
+        thread::spawn(move || {
+            let sandbox = Sandbox::with_commands(&["echo made > made"]).file("kept", "mine");
+            let socket = sandbox.path("engine.sock");
+            hanging_engine(&socket, move |request| {
+                request.starts_with(method)
+                    && request.contains(path)
+                    && (how == "copy" || request.contains("/exec/"))
+            });
+            let mut command = command(&sandbox, &image, &["--mount-source", how]);
+            command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
+            let output = command.bounded_output().expect("it starts");
+            sandbox.finish(&output).expect(4).stderr_has(message);
+            let kept = fs::read_to_string(sandbox.source().join("kept"));
+            assert_eq!(kept.expect("it is there"), "mine");
+            // It could not be asked to remove the container.
+            for id in containers(&sandbox) {
+                docker(&["rm", "--force", &id]);
+            }
+        })
+    });
+    for build in builds {
+        build.join().expect("the build ends with a fault");
+    }
+}
+
+/// An engine on a socket which passes everything on until a request is the one: then the beginning of its answer, and from
+/// there on nothing to anybody, though every connection stays open.
+fn hanging_engine(socket: &Path, is_the_one: impl Fn(&str) -> bool + Send + Sync + 'static) {
+    let listener = std::os::unix::net::UnixListener::bind(socket).expect("a fresh place");
+    let hangs = Arc::new(AtomicBool::new(false));
+    let is_the_one = Arc::new(is_the_one);
+    thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let (hangs, is_the_one) = (Arc::clone(&hangs), Arc::clone(&is_the_one));
+            thread::spawn(move || {
+                let mut engine = UnixStream::connect(engine_socket()).expect("the engine is there");
+                let mut request = vec![0; 64 * 1024];
+                let read = client.read(&mut request).unwrap_or(0);
+                if is_the_one(&String::from_utf8_lossy(&request[..read])) {
+                    hangs.store(true, Ordering::SeqCst);
+                    let _ = engine.write_all(&request[..read]);
+                    let mut head = [0; 1];
+                    let mut seen = Vec::new();
+                    while !seen.ends_with(b"\r\n\r\n") && engine.read_exact(&mut head).is_ok() {
+                        seen.extend(head);
+                    }
+                    let _ = client.write_all(&seen);
+                } else if !hangs.load(Ordering::SeqCst) {
+                    let _ = engine.write_all(&request[..read]);
+                    let clone = |one: &UnixStream| one.try_clone().expect("a socket can be cloned");
+                    let (from, to) = (clone(&client), clone(&engine));
+                    thread::spawn(move || pass(from, to, |to| to.shutdown(Shutdown::Write)));
+                    return pass(engine, client, |to| to.shutdown(Shutdown::Write));
+                }
+                // Until the program gives up.
+                let _ = io::copy(&mut client, &mut io::sink());
+            });
+        }
+    });
+}
+
 /// CTR-6: no image, no shell, another processor, and never a fallback to the host.
 #[test]
 fn what_is_wrong_with_an_image_is_said() {

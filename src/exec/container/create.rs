@@ -133,6 +133,7 @@ async fn create(
                 id: made.id,
                 image: executor.image.clone(),
                 build: executor.build().to_owned(),
+                silent: Arc::default(),
             };
             Ok((container, bound))
         }
@@ -351,8 +352,8 @@ fn only_output(
 
 /// If the container ended before the build began, its image is the reason, not what this program met with.
 async fn explain(container: &Container, error: Error) -> Error {
-    // Something else than an end, such as a shell that is not there.
-    if !matches!(error, Error::FoundDead { .. } | Error::Engine(_)) {
+    // Something else than an end, such as a shell that is not there, or nobody to ask.
+    if container.is_silent() || !matches!(error, Error::FoundDead { .. } | Error::Engine(_)) {
         return error;
     }
     let Ok(state) = container.settled().await else {

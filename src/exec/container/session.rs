@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,8 +65,6 @@ pub struct ContainerSession {
     closed: bool,
     /// How urgently the build is asked to end, as whoever ran something last told.
     cancel: Cancel,
-    /// Whether the engine was silent for too long: it is asked for nothing any more but to remove the container.
-    silent: bool,
 }
 
 /// Where the source is on both sides.
@@ -93,6 +92,8 @@ pub(super) struct Container {
     pub(super) image: String,
     /// The build's id.
     pub(super) build: String,
+    /// Whether the engine was silent for too long: it is asked for nothing any more but to remove the container.
+    pub(super) silent: Arc<AtomicBool>,
 }
 
 /// What this program in the container wrote to its standard error.
@@ -122,15 +123,23 @@ impl SourcePlace {
 }
 
 impl Container {
-    /// Removes the container with all that is in it.
+    /// Removes the container with all that is in it. An engine that was silent already is not waited for long.
     pub(super) async fn remove(&self) -> Result<(), crate::engine::Error> {
-        leftovers::remove(&self.engine, &self.id).await
+        let removed = leftovers::remove(&self.engine, &self.id);
+        if !self.is_silent() {
+            return removed.await;
+        }
+        timeout(LAST_RESORT, removed)
+            .await
+            .unwrap_or_else(|_| Err(no_answer("remove the build's container")))
     }
 
-    /// Removes the container; an engine that was silent already is not waited for long.
-    async fn remove_soon(&self, silent: bool) {
-        let limit = if silent { LAST_RESORT } else { ENGINE_LIMIT };
-        let _ = timeout(limit, self.remove()).await;
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn fall_silent(&self) {
+        self.silent.store(true, Ordering::Relaxed);
     }
 
     /// Gives the container the name of one that is kept: from then on no sweep takes it for abandoned.
@@ -171,10 +180,7 @@ impl Container {
         );
         match timeout(ENGINE_LIMIT, inspected).await {
             Ok(answer) => answer.map_err(|error| crate::engine::Error::api(doing, error)),
-            Err(_) => Err(crate::engine::Error::Connection {
-                doing: doing.to_owned(),
-                reason: "the engine did not answer in time".to_owned(),
-            }),
+            Err(_) => Err(no_answer(doing)),
         }
     }
 }
@@ -218,7 +224,6 @@ impl ContainerSession {
             kept: false,
             closed: false,
             cancel: tokio::sync::watch::channel(Escalation::None).1,
-            silent: false,
         };
         let opened = session.open(&environment, owner, has_tools).await;
         if let Ok(true) = opened {
@@ -294,14 +299,14 @@ impl ContainerSession {
         cancel: &mut Cancel,
         mut hurried: Option<Cancel>,
     ) -> Result<(Answer, Vec<u8>), Error> {
-        if self.silent {
+        if self.container.is_silent() {
             return Err(silent());
         }
         match timeout(SILENCE, wire::send(&mut self.requests, request, tail)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(self.found_dead().await),
             Err(_) => {
-                self.silent = true;
+                self.container.fall_silent();
                 return Err(silent());
             }
         }
@@ -334,7 +339,7 @@ impl ContainerSession {
                     None => return Err(self.found_dead().await),
                 },
                 () = maybe_silence(&mut hurried), if chunk.is_none() => {
-                    self.silent = true;
+                    self.container.fall_silent();
                     return Err(silent());
                 }
                 () = sleep_until(patience_over.unwrap_or_else(Instant::now)), if patience_over.is_some() => {
@@ -389,10 +394,9 @@ impl ContainerSession {
         // Also where the session is gone: what the build made is worth having.
         let fetched = transfer::fetch(&self.container, inside, &outside, &mut cancel).await;
         // It is not tried again while the build is closed.
-        self.silent |= matches!(
-            fetched,
-            Err(Error::Engine(crate::engine::Error::Connection { .. }))
-        );
+        if let Err(Error::Engine(crate::engine::Error::Connection { .. })) = fetched {
+            self.container.fall_silent();
+        }
         let fetched = fetched?;
         let (before, Some(arrived)) = (before?, fetched) else {
             return Ok(());
@@ -481,6 +485,13 @@ async fn maybe_silence(hurried: &mut Option<Cancel>) {
     match hurried {
         Some(cancel) => silence(cancel).await,
         None => std::future::pending().await,
+    }
+}
+
+fn no_answer(doing: &str) -> crate::engine::Error {
+    crate::engine::Error::Connection {
+        doing: doing.to_owned(),
+        reason: "the engine did not answer in time".to_owned(),
     }
 }
 
@@ -678,13 +689,13 @@ impl Session for ContainerSession {
             _ => (0, false),
         };
         // Also after a failure or a stop. Mounted files were given back by the session inside.
-        if !self.source.bound && !self.silent {
+        if !self.source.bound && !self.container.is_silent() {
             let _ = self.bring_source_back().await;
         }
         // A container whose session is gone cannot be entered.
         self.kept = self.keep && is_sound && self.container.mark_kept().await;
         if !self.kept {
-            self.container.remove_soon(self.silent).await;
+            let _ = self.container.remove().await;
         }
         self.source.clear();
         self.closed = true;
