@@ -324,7 +324,7 @@ artifacts:
     }
 }
 
-/// CTR-3: a source that is copied comes back as the build left it, whether the build succeeds or fails.
+/// CTR-3, CTR-13: a source that is copied comes back as the build left it, whether the build succeeds or fails.
 #[test]
 fn a_copied_source_comes_back() {
     let Some(image) = busybox("container") else {
@@ -499,7 +499,7 @@ fn only_the_same_directory_is_mounted() {
     assert_eq!(containers(&sandbox), Vec::<String>::new());
 }
 
-/// CTR-14: an engine that hangs, whose connections stay open: when the session is opened, and when files come back.
+/// CTR-13, CTR-14: an engine that hangs, whose connections stay open: when the session is opened, and when files come back.
 #[test]
 fn an_engine_that_hangs_is_a_fault() {
     let Some(image) = busybox("container") else {
