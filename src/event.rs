@@ -173,6 +173,8 @@ pub struct BuildspecRead {
     pub runtimes: RuntimesNamed,
     /// Whether there are cache paths.
     pub has_cache: bool,
+    /// Whether values come from the Parameter Store.
+    pub has_parameters: bool,
 }
 
 /// Whether a buildspec has `runtime-versions`.

@@ -37,6 +37,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("process", 2),
     ("redact", 2),
     ("registry", 2),
+    ("secret", 2),
     ("sink", 2),
     ("store", 2),
     ("artifact", 3),
@@ -48,7 +49,7 @@ const LAYERS: &[(&str, u8)] = &[
 ];
 
 /// Modules of one layer that do not know one another: each is a way out into the world of its own.
-const STRANGERS: &[&str] = &["exec", "registry", "sink", "store"];
+const STRANGERS: &[&str] = &["exec", "registry", "secret", "sink", "store"];
 
 static ID: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b([A-Z]{3,5}-[0-9]+)\b"));
 static STATEMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?m)^\*\*`([A-Z]+-[0-9]+)` — "));

@@ -427,7 +427,7 @@ fn a_build_has_a_docker_configuration_of_its_own() {
     }
 }
 
-// REG-13, CMD-17: whoever a command runs as has the helper, the tools and a place for logins, and nobody has another's.
+// REG-14, CMD-17: whoever a command runs as has the helper, the tools and a place for logins, and nobody has another's.
 #[test]
 fn every_user_of_a_build_has_credentials() {
     if !rustix::process::geteuid().is_root() {

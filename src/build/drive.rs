@@ -15,6 +15,7 @@ use super::machine::{Action, Input, Machine};
 use super::outcome::Outcome;
 use crate::artifact::Workspace;
 use crate::artifact::upload::Report;
+use crate::env::SecretReference;
 use crate::event::{
     BuildStarted, BuildspecRead, CommandStarted, EventKind, Exit, RuntimesNamed, StopReason,
     Warning,
@@ -25,6 +26,7 @@ use crate::phase::{
     UNABLE_TO_PULL_IMAGE,
 };
 use crate::plan::{CommandList, CommandPlan, Plan, RuntimeSource};
+use crate::secret::SecretSource;
 use crate::sink::{Recorder, SinkFailure};
 use crate::store::{Stop, Store};
 
@@ -70,6 +72,8 @@ pub struct Prepared {
 pub struct World<E> {
     /// Where commands run.
     pub executor: E,
+    /// Where values come from that the buildspec only names.
+    pub secrets: SecretSource,
     /// Where artifacts go.
     pub store: Arc<Store>,
     /// Where artifacts come from.
@@ -106,7 +110,9 @@ pub async fn drive<E: Executor>(
         signals,
     );
     let mut session = None;
-    let finished = driver.build(prepared, &world.executor, &mut session).await;
+    let finished = driver
+        .build(prepared, (&world.executor, &world.secrets), &mut session)
+        .await;
     // Dropping a session that was not closed ends its processes by force.
     drop(session);
     if finished.is_none() {
@@ -201,7 +207,7 @@ impl Driver {
     async fn build<E: Executor>(
         &mut self,
         prepared: Prepared,
-        executor: &E,
+        (executor, secrets): (&E, &SecretSource),
         session: &mut Option<E::Session>,
     ) -> Left<()> {
         let Prepared {
@@ -227,10 +233,15 @@ impl Driver {
         }
         let (plan, mut input) = match plan {
             Err(context) => (None, Input::NotReady(Status::Failed, context)),
-            Ok(plan) => {
+            Ok(mut plan) => {
                 self.record(EventKind::BuildspecRead(describe(&plan)));
-                let opened = self.attend(executor.open(environment(&plan))).await?;
-                let mut input = self.opened(&plan, opened, session);
+                let mut input = match self.fetch_secrets(secrets, &mut plan).await? {
+                    Some(input) => input,
+                    None => {
+                        let opened = self.attend(executor.open(environment(&plan))).await?;
+                        self.opened(&plan, opened, session)
+                    }
+                };
                 if let (Input::Ready, Some(session)) = (&input, session.as_mut()) {
                     input = self.install_runtimes(session, &plan).await?;
                 }
@@ -581,6 +592,10 @@ fn describe(plan: &Plan) -> BuildspecRead {
             RuntimeSource::Image { .. } => RuntimesNamed::OfImage,
         },
         has_cache: plan.has_cache,
+        has_parameters: plan
+            .secrets
+            .iter()
+            .any(|secret| matches!(secret.reference, SecretReference::Parameter { .. })),
     }
 }
 

@@ -7,6 +7,7 @@ mod drive;
 mod machine;
 mod outcome;
 mod runtimes;
+mod secrets;
 mod upload;
 
 pub use drive::{Finished, Prepared, StopSignals, World, drive};

@@ -150,6 +150,10 @@ pub(super) struct RequestArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Environment")]
     pub(super) env_file: Vec<PathBuf>,
 
+    /// Read values of `parameter-store` and `secrets-manager` variables from a file of NAME=value lines instead of asking AWS; they are hidden in the log
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Environment")]
+    pub(super) secrets_file: Vec<PathBuf>,
+
     /// Shell that runs the commands, instead of the buildspec's
     #[arg(long, value_name = "SHELL", value_parser = shell, help_heading = "Environment")]
     pub(super) shell: Option<Shell>,

@@ -86,7 +86,7 @@ pub(super) async fn request(
         source,
         buildspec_location: String::new(),
         environment,
-        project_variables: project_variables(&args.env_file)?,
+        project_variables: dotenv_variables(&args.env_file)?,
         start_build_variables: start_build_variables(&args.env)?,
         users: if in_container {
             Users::Any
@@ -162,7 +162,8 @@ fn has_scheme(text: &str) -> bool {
         .is_some_and(|(scheme, _)| letters(scheme))
 }
 
-fn project_variables(files: &[PathBuf]) -> Result<Vec<(String, String)>, clap::Error> {
+/// Variables of files of NAME=value lines, in their order.
+pub(super) fn dotenv_variables(files: &[PathBuf]) -> Result<Vec<(String, String)>, clap::Error> {
     let mut variables = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(file)

@@ -28,6 +28,7 @@ use crate::plan::ArtifactLocation;
 use crate::process;
 use crate::registry::Settings;
 use crate::registry::isolated::{self, Isolated};
+use crate::secret::{Fetched, SecretSource};
 use crate::sink::{
     CodebuildLog, Console, ConsoleFormat, JsonLines, Pretty, Recorder, Sink, SinkFailure,
 };
@@ -147,6 +148,10 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
             "`--keep` keeps containers, and this build has none: run it in one with `--image IMAGE`",
         ));
     }
+    let secrets = match secrets(&args.request, &loaded) {
+        Ok(secrets) => secrets,
+        Err(mistake) => return usage(&mistake),
+    };
     sweep(&args, &loaded);
     let kept_build = loaded.request.build_uuid.clone();
     let wanted = Wanted {
@@ -155,6 +160,7 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
     };
     let recorder = Recorder::start(sinks, loaded.secrets());
     let mut surroundings = Surroundings {
+        secrets,
         store: Arc::new(store(&args.request, &loaded)),
         workspace: workspace(&args, &loaded),
         recorder,
@@ -270,6 +276,7 @@ fn host(loaded: &Loaded, offered: Option<&Offered>) -> HostExecutor {
 
 /// Everything a build touches besides the place where its commands run.
 struct Surroundings {
+    secrets: SecretSource,
     store: Arc<Store>,
     workspace: Workspace,
     recorder: Recorder,
@@ -286,6 +293,7 @@ impl Surroundings {
     ) -> Finished {
         let world = World {
             executor,
+            secrets: self.secrets,
             store: self.store,
             workspace: self.workspace,
             temporary_directory: machine::temporary_directory(),
@@ -461,6 +469,23 @@ async fn finish(code: ExitCode, failures: &[SinkFailure]) -> ExitCode {
     } else {
         code
     }
+}
+
+/// Where values come from that a buildspec only names.
+fn secrets(args: &RequestArgs, loaded: &Loaded) -> Result<SecretSource, clap::Error> {
+    let given = request::dotenv_variables(&args.secrets_file)?;
+    Ok(SecretSource {
+        given: given
+            .into_iter()
+            .map(|(name, value)| Fetched { name, value })
+            .collect(),
+        aws: AwsSettings {
+            region: loaded.request.region.clone(),
+            profile: args.profile.clone(),
+            missing_profile: aws::missing_profile(args.profile.as_deref()),
+            ..AwsSettings::default()
+        },
+    })
 }
 
 fn store(args: &RequestArgs, loaded: &Loaded) -> Store {

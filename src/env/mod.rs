@@ -3,8 +3,10 @@
 //! Pure: the variables of the machine are handed in by whoever looked at them.
 
 mod dotenv;
+mod reference;
 
 pub use dotenv::{DotenvError, parse as parse_dotenv};
+pub use reference::{SecretReference, expand};
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -126,6 +128,20 @@ impl EnvironmentBuilder {
     pub fn finish(mut self) -> Vec<EnvironmentVariable> {
         self.variables.sort_by(|a, b| a.name.cmp(&b.name));
         self.variables
+    }
+}
+
+/// Gives a variable of the buildspec its value, which was not known when the others were collected. `variables` are sorted by
+/// name and stay so; whoever calls has seen to it that nothing above the buildspec has this name.
+pub fn set_late(variables: &mut Vec<EnvironmentVariable>, name: &str, value: OsString) {
+    let variable = EnvironmentVariable {
+        name: name.into(),
+        value,
+        origin: Origin::Buildspec,
+    };
+    match variables.binary_search_by(|known| known.name.as_os_str().cmp(OsStr::new(name))) {
+        Ok(place) => variables[place] = variable,
+        Err(place) => variables.insert(place, variable),
     }
 }
 

@@ -1,13 +1,15 @@
 //! The variables of a build's first command.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::time::UNIX_EPOCH;
 
 use super::make::build_id;
 use super::request::BuildRequest;
+use super::types::SecretPlan;
 use crate::buildspec::Buildspec;
 use crate::buildspec::model::Variable;
-use crate::env::{EnvironmentBuilder, EnvironmentVariable, Origin};
+use crate::env::{EnvironmentBuilder, EnvironmentVariable, Origin, SecretReference, expand};
+use crate::source::SourceText;
 
 /// All variables of the first command (ENV-1 to ENV-8).
 #[must_use]
@@ -34,6 +36,43 @@ pub fn plan_environment(buildspec: &Buildspec, request: &BuildRequest) -> Vec<En
         environment.set(Origin::Runner, name, value);
     }
     environment.finish()
+}
+
+/// What has to be fetched: of one name the secret rather than the parameter (ENV-6), and nothing that a project, a start or
+/// the runner says otherwise (ENV-5). References are expanded with the variables that are known (ENV-22).
+pub(super) fn plan_secrets(
+    source: &SourceText,
+    buildspec: &Buildspec,
+    environment: &[EnvironmentVariable],
+) -> Vec<SecretPlan> {
+    let known = |name: &str| {
+        let found = environment.binary_search_by(|v| v.name.as_os_str().cmp(OsStr::new(name)));
+        found.ok().map(|place| &environment[place])
+    };
+    let value = |name: &str| Some(known(name)?.value.to_string_lossy().into_owned());
+    let parameters = buildspec.parameter_store.iter().filter(|parameter| {
+        let mut secrets = buildspec.secrets_manager.iter();
+        !secrets.any(|secret| secret.name.value == parameter.name.value)
+    });
+    let parameters = parameters.map(|variable| {
+        let name = expand(&variable.value.value, value);
+        (variable, SecretReference::Parameter { name })
+    });
+    let secrets = buildspec.secrets_manager.iter().map(|variable| {
+        let text = expand(&variable.value.value, value);
+        (variable, SecretReference::secret(&text))
+    });
+    parameters
+        .chain(secrets)
+        .filter(|(variable, _)| {
+            known(&variable.name.value).is_none_or(|known| known.origin <= Origin::Buildspec)
+        })
+        .map(|(Variable { name, .. }, reference)| SecretPlan {
+            name: name.value.clone(),
+            reference,
+            place: source.start_of(name.span),
+        })
+        .collect()
 }
 
 /// CodeBuild's account in names when nobody has said which it is; its local agent uses the same (ENV-2).

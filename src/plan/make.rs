@@ -1,6 +1,6 @@
 //! Making the plan.
 
-use super::environment::plan_environment;
+use super::environment::{plan_environment, plan_secrets};
 use super::request::{BuildRequest, NamespaceType, Runtimes, Users};
 use super::types::{
     ArtifactName, ArtifactPlan, CommandPlan, Expandable, PhasePlan, Plan, RuntimePlan,
@@ -37,6 +37,7 @@ pub fn plan(
     let runtimes = install
         .and_then(|phase| phase.runtime_versions.as_ref())
         .map(|runtimes| &runtimes.value);
+    let environment = plan_environment(buildspec, request);
     let plan = Plan {
         build_id: build_id(request),
         build_uuid: request.build_uuid.clone(),
@@ -46,7 +47,8 @@ pub fn plan(
         buildspec_location: request.buildspec_location.clone(),
         version: buildspec.version,
         shell: shell.unwrap_or_default(),
-        environment: plan_environment(buildspec, request),
+        secrets: plan_secrets(source, buildspec, &environment),
+        environment,
         phases: CommandPhase::ALL.map(|name| plan_phase(source, buildspec, request, name)),
         runtime_versions: runtimes
             .into_iter()

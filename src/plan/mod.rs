@@ -17,5 +17,5 @@ pub use request::{
 };
 pub use types::{
     ArtifactName, ArtifactPlan, CommandList, CommandPlan, Expandable, PhasePlan, Plan, RuntimePlan,
-    RuntimeSource,
+    RuntimeSource, SecretPlan,
 };

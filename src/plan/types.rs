@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::request::{ArtifactLocation, NamespaceType, Packaging, ProjectName};
 use crate::buildspec::model::{ArtifactIdentifier, Shell, Unrecognized, Version};
-use crate::env::EnvironmentVariable;
+use crate::env::{EnvironmentVariable, SecretReference};
 use crate::phase::{CommandPhase, OnFailure};
 use crate::source::LineColumn;
 
@@ -28,8 +28,10 @@ pub struct Plan {
     pub version: Version,
     /// What runs the commands.
     pub shell: Shell,
-    /// Every variable of the first command, sorted by name.
+    /// Every variable of the first command whose value is known, sorted by name.
     pub environment: Vec<EnvironmentVariable>,
+    /// Variables whose values lie with AWS; they win over those of the same name in `environment`.
+    pub secrets: Vec<SecretPlan>,
     /// All four phases, in order, also those that are not in the file (PHASE-2).
     pub phases: [PhasePlan; 4],
     /// `runtime-versions`.
@@ -52,6 +54,17 @@ pub struct Plan {
     pub timeout: Duration,
     /// Time between the request to end and the end by force.
     pub grace: Duration,
+}
+
+/// A variable whose value lies with AWS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretPlan {
+    /// Name of the variable.
+    pub name: String,
+    /// Where its value lies: nothing is left to expand.
+    pub reference: SecretReference,
+    /// Where it stands in the buildspec.
+    pub place: LineColumn,
 }
 
 /// One of `runtime-versions`.

@@ -15,15 +15,6 @@ pub(super) struct Given<'r> {
 }
 
 impl Given<'_> {
-    /// Whether a variable of the project or of this start has this name.
-    fn has_variable(self, name: &str) -> bool {
-        self.request.is_some_and(|request| {
-            let project = request.project_variables.iter().map(|(known, _)| known);
-            let start = request.start_build_variables.iter().map(|(known, _)| known);
-            project.chain(start).any(|known| known == name)
-        })
-    }
-
     /// Whether commands can run as this user.
     fn can_be(self, user: &str) -> bool {
         self.request.is_some_and(|request| match &request.users {
@@ -46,7 +37,6 @@ pub(super) fn check(buildspec: &Buildspec, given: Given<'_>, diagnostics: &mut V
         diagnostics,
     };
     report.batch(buildspec);
-    report.secrets(buildspec, given);
     report.phases(buildspec);
     report.runtimes(buildspec, given);
     report.users(buildspec, given);
@@ -99,27 +89,6 @@ impl Report<'_> {
             let diagnostic = Diagnostic::new(Code::PhasesMissing, batch, "this file only declares a batch: one build has nothing to run")
                 .with_help("run the buildspec of one of its builds with `--file`; batch builds are not supported yet");
             self.diagnostics.push(diagnostic);
-        }
-    }
-
-    /// A variable of the project or of this start replaces a secret of the same name (ENV-5), so it needs no fetching.
-    fn secrets(&mut self, buildspec: &Buildspec, given: Given<'_>) {
-        let maps = [
-            ("parameter-store", &buildspec.parameter_store),
-            ("secrets-manager", &buildspec.secrets_manager),
-        ];
-        for (map, variables) in maps {
-            for variable in variables
-                .iter()
-                .filter(|variable| !given.has_variable(&variable.name.value))
-            {
-                let name = &variable.name.value;
-                self.refuse(
-                    variable.name.span,
-                    format!("`{name}` comes from `{map}`, which this version does not read"),
-                    format!("give the value to this build: export {name} and pass `--env {name}`, or use `--env-file`"),
-                );
-            }
         }
     }
 

@@ -233,7 +233,7 @@ impl Credentials {
     pub(super) fn user_config(&self) -> Result<DockerConfig, Error> {
         match &self.user {
             None => Ok(DockerConfig::default()),
-            // What whoever started the build keeps from a user of the build is none of that user's (REG-13).
+            // What whoever started the build keeps from a user of the build is none of that user's (REG-14).
             Some(directory) if self.is_of_a_build() && is_closed(directory) => {
                 Ok(DockerConfig::default())
             }

@@ -7,7 +7,7 @@
 //!   plug-ins and all else are links to the user's own, for `DOCKER_CONFIG` is where Docker looks for those too.
 //! - `bin`, for the end of PATH: `docker-credential-runner`, a link to this program.
 //!
-//! Whom a command runs as may change from phase to phase (REG-13). So the way in is open to those who know it, `config`
+//! Whom a command runs as may change from phase to phase (REG-14). So the way in is open to those who know it, `config`
 //! belongs to the user of the command and is closed to all others, and within it each user has a file of logins.
 
 use std::ffi::OsStr;

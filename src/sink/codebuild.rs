@@ -82,6 +82,9 @@ impl<W: Write + Send> CodebuildLog<W> {
             }
         }
         self.line(time, "Processing environment variables")?;
+        if read.has_parameters {
+            self.line(time, "Decrypting parameter store environment variables")?;
+        }
         match read.runtimes {
             RuntimesNamed::None => self.line(time, "No runtime version selected in buildspec."),
             RuntimesNamed::OfMachine => self.line(time, NO_RUNTIMES),

@@ -95,6 +95,17 @@ impl Recorder {
         }
     }
 
+    /// Hides more values from now on, in output as in texts.
+    pub fn hide<T: Into<Vec<u8>>>(&mut self, values: impl IntoIterator<Item = T>) {
+        let mut held = std::mem::take(&mut self.half);
+        held.extend(self.output.flush());
+        self.secrets = self.secrets.and(values);
+        self.output = Redactor::new(self.secrets.clone());
+        if !held.is_empty() {
+            self.push(EventKind::Output { bytes: held });
+        }
+    }
+
     /// Becomes true when whoever read the output has gone away.
     #[must_use]
     pub fn closed(&self) -> watch::Receiver<bool> {

@@ -18,6 +18,7 @@ use buildspec_runner::exec::{
 use buildspec_runner::phase::{CommandPhase, OnFailure, Phase, Status};
 use buildspec_runner::plan::plan;
 use buildspec_runner::redact::Secrets;
+use buildspec_runner::secret::SecretSource;
 use buildspec_runner::sink::{Collected, Recorder, event_json};
 use buildspec_runner::source::SourceText;
 use buildspec_runner::store::{DirectoryStore, Store};
@@ -210,6 +211,7 @@ fn run(build: &Build, reason: StopReason, timeout: Duration) -> Told {
                     wishes,
                     succeeding: Arc::clone(&succeeding),
                 },
+                secrets: SecretSource::default(),
                 store: Arc::new(Store::Directory(DirectoryStore::new(path("artifacts")))),
                 workspace: Workspace {
                     source_directory: path("source"),

@@ -1,0 +1,96 @@
+//! The Parameter Store of Systems Manager (ENV-23).
+
+use std::collections::HashMap;
+
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::types::Parameter;
+
+use super::error::{PARAMETERS, Problem, refused};
+
+/// How many parameters one question may be about.
+const AT_ONCE: usize = 10;
+
+/// Reads parameters, decrypted. What is not in the result is among the problems. The batches are asked for one after the other:
+/// the service allows few questions a second, and few builds have more than one.
+pub(super) async fn read(
+    client: &Client,
+    names: &[&str],
+    missing_profile: Option<&str>,
+) -> (HashMap<String, String>, Vec<Problem>) {
+    let mut values = HashMap::new();
+    let mut problems = Vec::new();
+    for batch in names.chunks(AT_ONCE) {
+        let asked = client
+            .get_parameters()
+            .set_names(Some(batch.iter().map(|&name| name.to_owned()).collect()))
+            .with_decryption(true)
+            .send()
+            .await;
+        let answer = match asked {
+            Ok(answer) => answer,
+            Err(error) => {
+                let names = batch.join(", ");
+                problems.push(refused(PARAMETERS, &error, missing_profile, &names));
+                continue;
+            }
+        };
+        for &name in batch {
+            let found = answer.parameters().iter().find(|found| is(found, name));
+            match found.and_then(Parameter::value) {
+                Some(value) => {
+                    values.insert(name.to_owned(), value.to_owned());
+                }
+                None => problems.push(missing(name)),
+            }
+        }
+    }
+    (values, problems)
+}
+
+/// Whether this is the parameter that was asked for by this name: by name or ARN, with or without a version or a label.
+fn is(parameter: &Parameter, asked: &str) -> bool {
+    let asked = parameter
+        .selector()
+        .and_then(|selector| asked.strip_suffix(selector))
+        .unwrap_or(asked);
+    let bare = |name: &str| name.trim_start_matches('/').to_owned();
+    parameter.name().map(bare) == Some(bare(asked)) || parameter.arn() == Some(asked)
+}
+
+fn missing(name: &str) -> Problem {
+    Problem {
+        status_code: PARAMETERS,
+        message: format!("parameter does not exist: {name}"),
+        help: format!(
+            "create the parameter in this account and region, correct its name, or allow ssm:GetParameters on it: to AWS {name} is not there for who may not read it"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_known_by_what_it_was_asked_by() {
+        let arn = "arn:aws:ssm:us-east-1:123456789012:parameter/a/b";
+        let table = [
+            ("/a/b", None, "/a/b", true),
+            ("/a/b", Some(":3"), "/a/b:3", true),
+            ("/a/b", Some(":live"), "/a/b:live", true),
+            ("/a/b", None, arn, true),
+            ("/a/b", Some(":3"), &format!("{arn}:3"), true),
+            ("b", None, "/b", true),
+            ("/a/b", None, "/a", false),
+            ("/a/b", Some(":3"), "/a/c:3", false),
+        ];
+        for (name, selector, asked, expected) in table {
+            let found = Parameter::builder()
+                .name(name)
+                .set_selector(selector.map(str::to_owned))
+                .arn(arn)
+                .build();
+            assert_eq!(is(&found, asked), expected, "{asked}");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Values that lie with AWS, over real HTTP, against a server that `tests/run` starts.
+
+mod support;
+
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aws_sdk_secretsmanager::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_ssm::types::ParameterType;
+use support::aws::{GoBetween, REGION, Verdict, command, endpoint};
+use support::sandbox::{Ran, Sandbox};
+use support::wait::Bounded as _;
+use tokio::runtime::Runtime;
+
+/// The two stores as an administrator has them.
+struct Stores {
+    runtime: Runtime,
+    parameters: aws_sdk_ssm::Client,
+    secrets: aws_sdk_secretsmanager::Client,
+}
+
+impl Stores {
+    fn new(endpoint: &str) -> Self {
+        let http = aws_smithy_http_client::Builder::new().build_http();
+        let keys = Credentials::new("test", "test", None, None, "tests");
+        let parameters = aws_sdk_ssm::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(http.clone())
+            .credentials_provider(keys.clone())
+            .region(Region::new(REGION))
+            .endpoint_url(endpoint)
+            .build();
+        let secrets = aws_sdk_secretsmanager::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(http)
+            .credentials_provider(keys)
+            .region(Region::new(REGION))
+            .endpoint_url(endpoint)
+            .build();
+        Self {
+            runtime: Runtime::new().expect("a runtime can be made"),
+            parameters: aws_sdk_ssm::Client::from_conf(parameters),
+            secrets: aws_sdk_secretsmanager::Client::from_conf(secrets),
+        }
+    }
+
+    fn parameter(&self, name: &str, kind: ParameterType, value: &str) {
+        let put = self.parameters.put_parameter().name(name).r#type(kind);
+        let put = put.value(value).overwrite(true).send();
+        self.runtime.block_on(put).expect("a parameter can be put");
+    }
+
+    /// Makes a secret, or a new version of it; gives back the ARN and the version.
+    fn secret(&self, name: &str, text: &str) -> (String, String) {
+        let make = self.secrets.create_secret().name(name).secret_string(text);
+        if let Ok(made) = self.runtime.block_on(make.send()) {
+            let text = |text: Option<&str>| text.expect("it is in the answer").to_owned();
+            return (text(made.arn()), text(made.version_id()));
+        }
+        let put = self.secrets.put_secret_value().secret_id(name);
+        let put = self.runtime.block_on(put.secret_string(text).send());
+        let put = put.expect("a secret can be put");
+        let text = |text: Option<&str>| text.expect("it is in the answer").to_owned();
+        (text(put.arn()), text(put.version_id()))
+    }
+}
+
+fn run(sandbox: &Sandbox, endpoint: &str, arguments: &[&str]) -> Ran {
+    let arguments = [&["run", "--log-format", "codebuild"], arguments].concat();
+    let output = command(sandbox, endpoint, &arguments).bounded_output();
+    sandbox.finish(&output.expect("the program can be started"))
+}
+
+/// A buildspec that writes its variables to a file, where nothing is hidden, and to the log.
+fn buildspec(env: &str, names: &[&str]) -> Sandbox {
+    let lines: Vec<String> = names
+        .iter()
+        .map(|name| format!("      - printf '%s=%s\\n' {name} \"${name}\" | tee -a values.txt\n"))
+        .collect();
+    let lines = lines.concat();
+    Sandbox::with_buildspec(&format!(
+        "version: 0.2\nenv:\n{env}phases:\n  build:\n    commands:\n{lines}"
+    ))
+}
+
+fn values(sandbox: &Sandbox) -> String {
+    fs::read_to_string(sandbox.source().join("values.txt")).expect("the build wrote it")
+}
+
+// ENV-20 ENV-22 ENV-23 ENV-24 ENV-28
+#[test]
+fn values_come_from_both_stores_and_are_hidden() {
+    let Some(endpoint) = endpoint("values_come_from_both_stores_and_are_hidden") else {
+        return;
+    };
+    let stores = Stores::new(&endpoint);
+    let parameter = |name: &str, value: &str| {
+        stores.parameter(name, ParameterType::SecureString, value);
+    };
+    parameter("/both/test/password", "old-secret");
+    parameter("/both/test/password", "sesame-open");
+    parameter("plain", "plain-value");
+    stores.parameter("/both/list", ParameterType::StringList, "one,two,three");
+    // More than one question's worth.
+    let many: Vec<String> = (0..12).map(|n| format!("/both/many/{n}")).collect();
+    for (n, name) in many.iter().enumerate() {
+        parameter(name, &format!("value-number-{n}"));
+    }
+    let json = r#"{"user":"admin-user","port":54321,"deep":{"a":[1]}}"#;
+    let (_, first) = stores.secret("both/db", json);
+    stores.secret("both/db", r#"{"user":"newer-user"}"#);
+    let (arn, _) = stores.secret("both/text", "whole-text");
+    let mut env = format!(
+        "  variables:\n    STAGE: test\n  parameter-store:\n    A: /both/${{STAGE}}/password\n    OLD: /both/$STAGE/password:1\n    PLAIN: plain\n    LIST: /both/list\n    AGAIN: plain\n  secrets-manager:\n    NEW: both/db:user\n    PREVIOUS: both/db:port:AWSPREVIOUS\n    FIRST: both/db:deep::{first}\n    WHOLE: {arn}\n    BOTH: both/text\n"
+    );
+    let mut names = vec!["A", "OLD", "PLAIN", "LIST", "AGAIN"];
+    names.extend(["NEW", "PREVIOUS", "FIRST", "WHOLE", "BOTH"]);
+    let numbered: Vec<String> = (0..12).map(|n| format!("M{n}")).collect();
+    let lines: Vec<String> = numbered
+        .iter()
+        .zip(&many)
+        .map(|(name, parameter)| format!("    {name}: {parameter}\n"))
+        .collect();
+    env = env.replace(
+        "  secrets-manager:",
+        &format!("{}  secrets-manager:", lines.concat()),
+    );
+    names.extend(numbered.iter().map(String::as_str));
+    let sandbox = buildspec(&env, &names);
+    let ran = run(&sandbox, &endpoint, &[])
+        .expect(0)
+        .stdout_has("Decrypting parameter store environment variables\n")
+        .stdout_has("\nA=***\n")
+        .stdout_has("\nM11=***\n");
+    let values = values(&sandbox);
+    let expected = "A=sesame-open\nOLD=old-secret\nPLAIN=plain-value\nLIST=one,two,three\nAGAIN=plain-value\nNEW=newer-user\nPREVIOUS=54321\nFIRST={\"a\":[1]}\nWHOLE=whole-text\nBOTH=whole-text\nM0=value-number-0\n";
+    assert!(values.starts_with(expected), "{values}");
+    for line in values.lines() {
+        let (_, value) = line.split_once('=').expect("a line of NAME=value");
+        assert!(!ran.stdout.contains(value), "{value} is in {}", ran.stdout);
+        assert!(!ran.stderr.contains(value), "{value} is in {}", ran.stderr);
+    }
+}
+
+// ENV-21 ENV-23 ENV-24 ENV-25
+#[test]
+fn what_cannot_be_had_ends_the_build_before_any_command() {
+    let Some(endpoint) = endpoint("what_cannot_be_had_ends_the_build_before_any_command") else {
+        return;
+    };
+    let stores = Stores::new(&endpoint);
+    stores.secret("missing/json", r#"{"user":"never-shown","b":"c"}"#);
+    stores.secret("missing/text", "never-shown");
+    let table = [
+        (
+            "parameter-store",
+            "/missing/parameter",
+            "DOWNLOAD_SOURCE: Decrypted Variables Error Message: parameter does not exist: /missing/parameter",
+            "allow ssm:GetParameters",
+        ),
+        (
+            "secrets-manager",
+            "missing/json:User",
+            "Secrets Manager Error Message: the secret missing/json has no key User",
+            "keys are user, b",
+        ),
+        (
+            "secrets-manager",
+            "missing/text:user",
+            "Secrets Manager Error Message: the secret missing/text is no JSON object, so it has no key user",
+            "store the secret as JSON",
+        ),
+        (
+            "secrets-manager",
+            "missing/secret",
+            "Secrets Manager Error Message: ResourceNotFoundException: ",
+            "missing/secret: check the name",
+        ),
+    ];
+    for (map, reference, message, help) in table {
+        let sandbox = buildspec(&format!("  {map}:\n    A: {reference}\n"), &["A"]);
+        let ran = run(&sandbox, &endpoint, &[])
+            .expect(4)
+            .stdout_has(message)
+            .stderr_has(help);
+        assert!(!sandbox.source().join("values.txt").exists(), "{reference}");
+        for text in [&ran.stdout, &ran.stderr] {
+            assert!(!text.contains("never-shown"), "{text}");
+        }
+    }
+    // All at once.
+    let env = "  parameter-store:\n    A: /missing/a\n    B: /missing/b\n  secrets-manager:\n    C: missing/c\n";
+    run(&buildspec(env, &["A"]), &endpoint, &[])
+        .expect(4)
+        .stdout_has("parameter does not exist: /missing/a\n")
+        .stderr_has("also: parameter does not exist: /missing/b")
+        .stderr_has("also: ResourceNotFoundException");
+}
+
+// ENV-20
+#[test]
+fn what_a_start_says_is_not_asked_for() {
+    let Some(endpoint) = endpoint("what_a_start_says_is_not_asked_for") else {
+        return;
+    };
+    let env = "  parameter-store:\n    A: /nowhere/a\n  secrets-manager:\n    B: nowhere/b\n";
+    let sandbox = buildspec(env, &["A", "B"]).file("project.env", "B=project\n");
+    let flags = ["--env", "A=start", "--env-file", "project.env"];
+    run(&sandbox, &endpoint, &flags).expect(0);
+    assert_eq!(values(&sandbox), "A=start\nB=project\n");
+}
+
+// ENV-25
+#[test]
+fn a_service_that_is_busy_is_asked_again_and_one_that_refuses_is_quoted() {
+    let Some(endpoint) =
+        endpoint("a_service_that_is_busy_is_asked_again_and_one_that_refuses_is_quoted")
+    else {
+        return;
+    };
+    let stores = Stores::new(&endpoint);
+    stores.parameter("/busy/a", ParameterType::String, "patience");
+    let sandbox = buildspec("  parameter-store:\n    A: /busy/a\n", &["A"]);
+    let refusal = |status: &str, kind: &str, message: &str| {
+        let body = format!(r#"{{"__type":"{kind}","message":"{message}"}}"#);
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.1\r\nx-amzn-requestid: 1234\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let busy = refusal("400 Bad Request", "ThrottlingException", "Rate exceeded");
+    let asked = AtomicUsize::new(0);
+    let between = GoBetween::new(&endpoint, move |_| {
+        let number = asked.fetch_add(1, Ordering::SeqCst);
+        Verdict::when(number < 2, Verdict::Answer(busy.clone()))
+    });
+    run(&sandbox, &between.endpoint, &[]).expect(0);
+    assert_eq!(between.count("POST"), 3);
+    assert_eq!(values(&sandbox), "A=patience\n");
+    let said =
+        "User: arn:aws:iam::123456789012:user/x is not authorized to perform: ssm:GetParameters";
+    let denied = refusal("400 Bad Request", "AccessDeniedException", said);
+    let between = GoBetween::new(&endpoint, move |_| Verdict::Answer(denied.clone()));
+    run(&sandbox, &between.endpoint, &[])
+        .expect(4)
+        .stdout_has(&format!(
+            "Decrypted Variables Error Message: AccessDeniedException: {said}\nstatus code: 400, request id: 1234"
+        ));
+    // Nobody there at all.
+    run(&sandbox, "http://127.0.0.1:9", &[])
+        .expect(4)
+        .stdout_has("Decrypted Variables Error Message: could not get /busy/a: ");
+}
