@@ -53,7 +53,7 @@ fn encodings(text: &[u8]) -> Vec<Vec<u8>> {
     }
     if let Ok(text) = std::str::from_utf8(text) {
         let json = serde_json::Value::from(text).to_string();
-        forms.push(json[1..json.len() - 1].as_bytes().to_vec());
+        forms.push(json.as_bytes()[1..json.len() - 1].to_vec());
     }
     forms.extend(shell(text));
     forms
@@ -370,7 +370,8 @@ mod tests {
             .filter(|text| hidden(value, text) != MASK)
             .collect();
         assert!(shown.is_empty(), "{shown:?}");
-        let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let pairs: Vec<String> = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = pairs.concat();
         assert_eq!(hidden(value, &hex), MASK);
         assert_eq!(hidden(value, &hex.to_uppercase()), MASK);
     }
