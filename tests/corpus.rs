@@ -204,12 +204,7 @@ impl Read {
                 value.as_str().is_some_and(|text| text.starts_with("RETRY"))
             });
         let only_a_batch = self.witness.at(&["phases"]).is_null();
-        only_a_batch
-            || retries
-            || filled(&["env", "parameter-store"])
-            || filled(&["env", "secrets-manager"])
-            || filled(&["environment_variables", "parameter-store"])
-            || filled(&["artifacts", "secondary-artifacts"])
+        only_a_batch || retries || filled(&["artifacts", "secondary-artifacts"])
     }
 
     fn plan(&self, buildspec: &Buildspec) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {

@@ -155,7 +155,7 @@ fn what_cannot_be_had_ends_the_build_before_any_command() {
         (
             "parameter-store",
             "/missing/parameter",
-            "DOWNLOAD_SOURCE: Decrypted Variables Error Message: parameter does not exist: /missing/parameter",
+            "Decrypted Variables Error Message: parameter does not exist: /missing/parameter",
             "allow ssm:GetParameters",
         ),
         (

@@ -35,7 +35,7 @@ pub(super) async fn read(
             }
         };
         for &name in batch {
-            let found = answer.parameters().iter().find(|found| is(found, name));
+            let found = find(answer.parameters(), name);
             match found.and_then(Parameter::value) {
                 Some(value) => {
                     values.insert(name.to_owned(), value.to_owned());
@@ -47,14 +47,37 @@ pub(super) async fn read(
     (values, problems)
 }
 
-/// Whether this is the parameter that was asked for by this name: by name or ARN, with or without a version or a label.
+/// The parameter that was asked for by this name among those of an answer.
+fn find<'a>(found: &'a [Parameter], asked: &str) -> Option<&'a Parameter> {
+    // A version that somebody else asked for by number may be in the same answer, and need not say so: the plain name is the
+    // newest.
+    found
+        .iter()
+        .filter(|parameter| is(parameter, asked))
+        .max_by_key(|parameter| parameter.version())
+}
+
+/// Whether this may be what was asked for: by name or ARN, with or without a version or a label.
 fn is(parameter: &Parameter, asked: &str) -> bool {
-    let asked = parameter
-        .selector()
-        .and_then(|selector| asked.strip_suffix(selector))
-        .unwrap_or(asked);
+    let (asked, wanted) = split_selector(asked);
+    let version = parameter.version().to_string();
+    let chosen = match (wanted, parameter.selector()) {
+        (Some(wanted), Some(selector)) => selector.trim_start_matches(':') == wanted,
+        (Some(wanted), None) => version == wanted,
+        (None, selector) => selector.is_none(),
+    };
     let bare = |name: &str| name.trim_start_matches('/').to_owned();
-    parameter.name().map(bare) == Some(bare(asked)) || parameter.arn() == Some(asked)
+    chosen && (parameter.name().map(bare) == Some(bare(asked)) || parameter.arn() == Some(asked))
+}
+
+/// The name or ARN, and the version or label behind it.
+fn split_selector(asked: &str) -> (&str, Option<&str>) {
+    // arn:aws:ssm:<region>:<account>:parameter/<name>
+    let colons = if asked.starts_with("arn:") { 5 } else { 0 };
+    match asked.match_indices(':').nth(colons) {
+        Some((colon, _)) => (&asked[..colon], Some(&asked[colon + 1..])),
+        None => (asked, None),
+    }
 }
 
 fn missing(name: &str) -> Problem {
@@ -82,6 +105,9 @@ mod tests {
             ("/a/b", Some(":3"), &format!("{arn}:3"), true),
             ("b", None, "/b", true),
             ("/a/b", None, "/a", false),
+            ("/a/b", None, "/a/b:7", true),
+            ("/a/b", None, "/a/b:3", false),
+            ("/a/b", Some(":3"), "/a/b", false),
             ("/a/b", Some(":3"), "/a/c:3", false),
         ];
         for (name, selector, asked, expected) in table {
@@ -89,6 +115,7 @@ mod tests {
                 .name(name)
                 .set_selector(selector.map(str::to_owned))
                 .arn(arn)
+                .version(7)
                 .build();
             assert_eq!(is(&found, asked), expected, "{asked}");
         }
