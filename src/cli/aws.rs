@@ -47,27 +47,26 @@ pub(super) fn missing_profile(flag: Option<&str>) -> Option<String> {
     (!known && wanted != "default").then_some(wanted)
 }
 
-/// What the environment says of registries and their credentials, with a region and a profile where they were said.
-pub(super) fn registry_settings(region: Option<&str>, profile: Option<&str>) -> Settings {
-    let settings = AwsSettings {
+/// How AWS is reached: a region and a profile where they were said, and what this machine has where they were not.
+pub(super) fn settings(region: Option<&str>, profile: Option<&str>) -> AwsSettings {
+    AwsSettings {
         region: region.map(str::to_owned),
         profile: profile.map(str::to_owned),
         missing_profile: missing_profile(profile),
         ..AwsSettings::default()
-    };
-    Settings::new(machine::variables(), settings)
+    }
+}
+
+/// What the environment says of registries and their credentials.
+pub(super) fn registry_settings(aws: AwsSettings) -> Settings {
+    Settings::new(machine::variables(), aws)
 }
 
 /// How often a request of a check is tried.
 const ATTEMPTS: u32 = 2;
 
 /// Settings for short questions to AWS.
-pub(super) async fn configuration(region: Option<String>, profile: Option<String>) -> SdkConfig {
-    let settings = AwsSettings {
-        region,
-        profile,
-        ..AwsSettings::default()
-    };
+pub(super) async fn configuration(settings: &AwsSettings) -> SdkConfig {
     settings
         .loader()
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))

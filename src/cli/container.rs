@@ -235,7 +235,8 @@ const WAITING_TOOLS: usize = 64;
 /// Serves what tools in the container ask for, for as long as the build lives (TOOL-1).
 fn serve_tools(endpoint: Endpoint, args: &RequestArgs) -> mpsc::Sender<TunnelStream> {
     let (connections, mut next) = mpsc::channel::<TunnelStream>(WAITING_TOOLS);
-    let registries = aws::registry_settings(args.region.as_deref(), args.profile.as_deref());
+    let settings = aws::settings(args.region.as_deref(), args.profile.as_deref());
+    let registries = aws::registry_settings(settings);
     let backend = Backend::new(endpoint, Logins::in_memory(), registries);
     let backend = Arc::new(if args.container.engine_socket {
         backend.with_whole_engine()

@@ -14,7 +14,7 @@ use crate::process;
 use crate::registry::credentials::Known;
 use crate::registry::ecr::{Registry, USER};
 use crate::registry::helper::{self, Verb};
-use crate::registry::{Credential, Credentials, Error, ErrorKind, Settings};
+use crate::registry::{Credential, Credentials, Error, ErrorKind};
 use crate::tool;
 
 /// Most bytes that are read from standard input: an address, or a credential.
@@ -48,7 +48,7 @@ pub(super) fn serve(arguments: &[OsString]) -> ExitCode {
 }
 
 fn answer(verb: Verb) -> Result<String, String> {
-    let credentials = Credentials::new(Settings::new(machine::variables(), AwsSettings::default()));
+    let credentials = Credentials::new(aws::registry_settings(AwsSettings::default()));
     match verb {
         Verb::List => list(&credentials),
         Verb::Get => {
@@ -118,7 +118,7 @@ fn from_aws(wanted: &[(String, Registry)]) -> Vec<Result<Option<Credential>, Err
         let ask = |(server, _): &(String, Registry)| from_outside(&socket, server);
         return wanted.iter().map(ask).collect();
     }
-    let credentials = Credentials::new(aws::registry_settings(None, None));
+    let credentials = Credentials::new(aws::registry_settings(aws::settings(None, None)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

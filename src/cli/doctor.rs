@@ -301,10 +301,14 @@ async fn engine_disk(engine: &Engine) -> Option<Check> {
 
 // ── AWS ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+fn settings(args: &DoctorArgs, region: Option<&str>) -> crate::aws::Settings {
+    aws::settings(region, args.profile.as_deref())
+}
+
 async fn credentials_check(args: &DoctorArgs, needed: bool) -> (SdkConfig, Check, Check) {
     let region = aws::region(args.region.as_deref(), args.profile.as_deref()).await;
     let named = machine::variable("AWS_PROFILE").is_some() || args.profile.is_some();
-    let config = aws::configuration(region.clone(), args.profile.clone()).await;
+    let config = aws::configuration(&settings(args, region.as_deref())).await;
     let region = match region {
         Some(region) => Check::good("AWS region", region),
         None => Check::missing(
@@ -376,9 +380,7 @@ async fn bucket_check(args: &DoctorArgs, bucket: &str, prefix: &str) -> Check {
     let store = S3Store::new(S3Settings {
         bucket: bucket.to_owned(),
         encryption_key: None,
-        region: args.region.clone(),
-        profile: args.profile.clone(),
-        missing_profile: aws::missing_profile(args.profile.as_deref()),
+        aws: settings(args, args.region.as_deref()),
         custom_endpoint: aws::has_custom_endpoint(),
     });
     let name = format!(".runner-doctor-{}", uuid::Uuid::new_v4().simple());

@@ -3,15 +3,14 @@
 use std::path::Path;
 
 use super::args::EcrLoginArgs;
-use super::{aws, complain, machine, mistake, print, usage};
-use crate::aws::Settings as AwsSettings;
+use super::{aws, complain, mistake, print, usage};
 use crate::build::ExitCode;
 use crate::process;
 use crate::registry::credentials::credential;
 use crate::registry::ecr::{self, Registry, Token};
 use crate::registry::isolated::HELPER_NAME;
 use crate::registry::login::{self, Kept};
-use crate::registry::{Credential, Credentials, Error, Settings};
+use crate::registry::{Credential, Credentials, Error};
 
 type Answer = (Registry, Result<Token, Error>);
 
@@ -24,13 +23,8 @@ pub(super) fn login(args: &EcrLoginArgs) -> ExitCode {
     if args.print && registries.len() > 1 {
         return usage(&mistake("`--print` prints one password: name one registry"));
     }
-    let settings = AwsSettings {
-        region: args.region.clone(),
-        profile: args.profile.clone(),
-        missing_profile: aws::missing_profile(args.profile.as_deref()),
-        ..AwsSettings::default()
-    };
-    let credentials = Credentials::new(Settings::new(machine::variables(), settings));
+    let settings = aws::settings(args.region.as_deref(), args.profile.as_deref());
+    let credentials = Credentials::new(aws::registry_settings(settings));
     if args.helper && !registries.is_empty() {
         return register(&credentials, &registries);
     }

@@ -88,7 +88,8 @@ async fn pull(
 ) -> Result<(), Unavailable> {
     let reference = Reference::parse(image).map_err(|error| unavailable(error.to_string()))?;
     let request = &args.request;
-    let settings = aws::registry_settings(request.region.as_deref(), request.profile.as_deref());
+    let settings = aws::settings(request.region.as_deref(), request.profile.as_deref());
+    let settings = aws::registry_settings(settings);
     let auth = transfer::credentials_to_pull(&reference, settings).await;
     let auth = auth.map_err(|error| Unavailable {
         reason: error.to_string(),

@@ -36,7 +36,9 @@ async fn pull_all(
 ) -> Result<(), Failure> {
     let engine = transfer::connect().await?;
     for (image, written) in images.iter().zip(&args.images) {
-        let auth = transfer::credentials_to_pull(image, aws::registry_settings(None, None)).await?;
+        let auth =
+            transfer::credentials_to_pull(image, aws::registry_settings(aws::settings(None, None)))
+                .await?;
         let pull = Pull {
             image,
             platform: args.transfer.platform.as_ref(),

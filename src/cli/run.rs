@@ -26,7 +26,6 @@ use crate::exec::{Executor, HostExecutor, Keep, Terminal};
 use crate::ownership::{self, OwnedDirectory};
 use crate::plan::ArtifactLocation;
 use crate::process;
-use crate::registry::Settings;
 use crate::registry::isolated::{self, Isolated};
 use crate::secret::{Fetched, SecretSource};
 use crate::sink::{
@@ -394,7 +393,7 @@ fn docker_config(
     place: &Path,
     program: &Path,
 ) -> Option<Isolated> {
-    let user = Settings::new(machine::variables(), AwsSettings::default()).docker_config;
+    let user = aws::registry_settings(AwsSettings::default()).docker_config;
     match Isolated::make(place, user.as_deref(), program) {
         Ok(isolated) => {
             isolated.add_to(environment);
@@ -479,12 +478,7 @@ fn secrets(args: &RequestArgs, loaded: &Loaded) -> Result<SecretSource, clap::Er
             .into_iter()
             .map(|(name, value)| Fetched { name, value })
             .collect(),
-        aws: AwsSettings {
-            region: loaded.request.region.clone(),
-            profile: args.profile.clone(),
-            missing_profile: aws::missing_profile(args.profile.as_deref()),
-            ..AwsSettings::default()
-        },
+        aws: aws::settings(loaded.request.region.as_deref(), args.profile.as_deref()),
     })
 }
 
@@ -494,9 +488,7 @@ fn store(args: &RequestArgs, loaded: &Loaded) -> Store {
         ArtifactLocation::S3 { bucket, .. } => Store::S3(Box::new(S3Store::new(S3Settings {
             bucket: bucket.clone(),
             encryption_key: loaded.request.artifacts.encryption_key.clone(),
-            region: loaded.request.region.clone(),
-            profile: args.profile.clone(),
-            missing_profile: aws::missing_profile(args.profile.as_deref()),
+            aws: aws::settings(loaded.request.region.as_deref(), args.profile.as_deref()),
             custom_endpoint: aws::has_custom_endpoint(),
         }))),
     }

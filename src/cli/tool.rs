@@ -83,7 +83,7 @@ async fn here(tool: Tool, arguments: &[OsString], around: Standard) -> u8 {
     let backend = Backend::new(
         endpoint,
         Logins::Configuration,
-        aws::registry_settings(None, None),
+        aws::registry_settings(aws::settings(None, None)),
     );
     Box::pin(tool::run_here(tool, arguments, &backend, around)).await
 }

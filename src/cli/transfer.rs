@@ -184,7 +184,7 @@ pub(super) async fn connect() -> Result<Engine, Failure> {
 
 /// Who pushes an image.
 pub(super) async fn credentials(image: &Reference) -> Result<Option<RegistryAuth>, Failure> {
-    let known = Credentials::new(aws::registry_settings(None, None));
+    let known = Credentials::new(aws::registry_settings(aws::settings(None, None)));
     let found = known.for_registry(image.server()).await?;
     Ok(found.map(RegistryAuth::from))
 }

@@ -62,12 +62,8 @@ pub struct S3Settings {
     pub bucket: String,
     /// KMS key for what is stored; the bucket's own default if not given.
     pub encryption_key: Option<String>,
-    /// The region, where it was said; else what the environment and the profile say.
-    pub region: Option<String>,
-    /// The profile, where it was said.
-    pub profile: Option<String>,
-    /// The profile that is asked for, if it is known to be nowhere.
-    pub missing_profile: Option<String>,
+    /// How AWS is reached.
+    pub aws: aws::Settings,
     /// Whether an endpoint other than AWS's own is set: those want the bucket in the path.
     pub custom_endpoint: bool,
 }
@@ -116,7 +112,7 @@ impl S3Store {
         let context = ErrorContext {
             bucket: self.settings.bucket.clone(),
             key: key.to_owned(),
-            missing_profile: self.settings.missing_profile.clone(),
+            missing_profile: self.settings.aws.missing_profile.clone(),
         };
         let mut request = client
             .create_multipart_upload()
@@ -172,7 +168,7 @@ impl S3Store {
 
 /// Without a region no request can even be addressed; the SDK's own words for it are no help.
 fn no_region(settings: &S3Settings) -> Error {
-    let (what, help) = aws::no_region(settings.missing_profile.as_deref());
+    let (what, help) = aws::no_region(settings.aws.missing_profile.as_deref());
     Error {
         kind: ErrorKind::Other,
         message: format!("could not store in s3://{}: {what}", settings.bucket),
@@ -182,13 +178,7 @@ fn no_region(settings: &S3Settings) -> Error {
 }
 
 async fn make_client(settings: &S3Settings) -> Client {
-    let aws = aws::Settings {
-        region: settings.region.clone(),
-        profile: settings.profile.clone(),
-        missing_profile: settings.missing_profile.clone(),
-        ..aws::Settings::default()
-    };
-    let shared = aws.loader().load().await;
+    let shared = settings.aws.loader().load().await;
     let custom = settings.custom_endpoint || shared.endpoint_url().is_some();
     let config = aws_sdk_s3::config::Builder::from(&shared)
         .force_path_style(custom)
@@ -535,7 +525,7 @@ impl Job {
         let context = ErrorContext {
             bucket: self.settings.bucket.clone(),
             key: key.to_owned(),
-            missing_profile: self.settings.missing_profile.clone(),
+            missing_profile: self.settings.aws.missing_profile.clone(),
         };
         let progress = self.progress.clone();
         async move {
@@ -628,7 +618,7 @@ impl Job {
         ErrorContext {
             bucket: self.settings.bucket.clone(),
             key: key.to_owned(),
-            missing_profile: self.settings.missing_profile.clone(),
+            missing_profile: self.settings.aws.missing_profile.clone(),
         }
     }
 
