@@ -27,7 +27,7 @@
 //! | 0 text | [`source`], [`diagnostic`], [`units`] | a file's text and places in it; findings and how they are shown; durations and sizes |
 //! | 1 meaning | [`phase`], [`mod@env`], [`runtime`], [`buildspec`], [`plan`], [`user`] | pure: phases and what follows what, variables, runtimes and their versions, the file, the plan, users |
 //! | 2 world | [`event`], [`redact`], [`aws`], [`engine`], [`process`], [`exec`], [`ownership`], [`registry`], [`secret`], [`sink`], [`store`] | the stream and its ways out: AWS, the container engine, processes, places where commands run, whose things are, image registries, values that lie with AWS, console and files, places for artifacts. `exec`, `registry`, `secret`, `sink` and `store` do not know one another |
-//! | 3 building | [`artifact`], [`report`], [`build`], [`tool`] | selecting and storing; the machine, the loop, the outcome; our own `aws` and `docker` |
+//! | 3 building | [`artifact`], [`report`], [`build`], [`tool`] | selecting and storing; the machine, the loop, the outcome; our own `aws`, `docker` and `codebuild-…` commands |
 //! | 4 doors | [`cli`] | arguments become requests, results become text and exit codes |
 //!
 //! # Where to look

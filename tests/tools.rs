@@ -38,7 +38,7 @@ impl Place {
         fs::create_dir(&bin).expect("a directory can be made");
         buildspec_runner::tool::link_into(&bin, RUNNER.as_ref()).expect("links can be made");
         for applet in [
-            "sh", "cat", "cut", "echo", "printf", "sleep", "mkdir", "rm", "env",
+            "sh", "cat", "cut", "echo", "printf", "sleep", "mkdir", "rm", "env", "ln",
         ] {
             symlink("/bin/busybox", bin.join(applet)).expect("a link can be made");
         }
@@ -319,6 +319,96 @@ fn every_unsupported_command_names_what_is_supported() {
         ran.stderr_has("aws sts get-caller-identity")
             .stderr_has("install the AWS CLI");
     }
+}
+
+/// SHA-256 of bytes, in hexadecimal, and as bytes.
+fn sha256(content: &[u8]) -> (String, [u8; 32]) {
+    use sha2::Digest as _;
+    let digest: [u8; 32] = sha2::Sha256::digest(content).into();
+    (buildspec_runner::units::hex(&digest), digest)
+}
+
+// TOOL-17, TOOL-18
+#[test]
+fn files_are_hashed_in_the_order_of_their_paths() {
+    let place = Place::alone()
+        .file("a-b/one.lock", "1")
+        .file("a/two.lock", "2")
+        .file("a/other", "x")
+        .file("sub/here", "");
+    let hash = |patterns: &str| {
+        let script = format!(
+            "CODEBUILD_SRC_DIR=$PWD; export CODEBUILD_SRC_DIR; cd sub && codebuild-hash-files {patterns}"
+        );
+        place.script(&script).expect(0).stdout
+    };
+    // `-` stands before `/`: in the order of path components `a` would come first.
+    let both = [sha256(b"1").1, sha256(b"2").1].concat();
+    let expected = format!("{}\n", sha256(&both).0);
+    assert_eq!(hash("'**/*.lock'"), expected);
+    assert_eq!(
+        hash("a/two.lock 'a*/*.lock' \"$PWD/../a-b/one.lock\""),
+        expected
+    );
+    let single = format!("{}\n", sha256(&sha256(b"2").1).0);
+    assert_eq!(hash("a/two.lock"), single);
+    assert_ne!(hash("a/two.lock a/other"), single);
+    place
+        .script("CODEBUILD_SRC_DIR=$PWD/sub codebuild-hash-files 'none/*'")
+        .expect(0)
+        .stderr_has("codebuild-hash-files: no files found in ")
+        .stderr_has(" for `none/*`\n")
+        .stdout_has("\n");
+    let nothing = place.script("test -z \"$(codebuild-hash-files none 2>&-)\"");
+    nothing.expect(0);
+}
+
+// TOOL-19, TOOL-20
+#[test]
+fn files_are_found_below_the_directory() {
+    let place = Place::alone()
+        .file("src/b.test.js", "")
+        .file("src/deep/a.test.js", "")
+        .file("src/deep/a.js", "")
+        .file(".hidden/c.test.js", "");
+    let search = |line: &str| place.script(line).expect(0).stdout;
+    assert_eq!(
+        search("codebuild-glob-search '**/*.test.js' 'src/*.js'"),
+        ".hidden/c.test.js\nsrc/b.test.js\nsrc/deep/a.test.js\n"
+    );
+    assert_eq!(
+        search("cd src/deep && CODEBUILD_SRC_DIR=/ codebuild-glob-search '*' '../*'"),
+        "../b.test.js\na.js\na.test.js\n"
+    );
+    // Directories are none.
+    assert_eq!(search("codebuild-glob-search src src/deep 2>&-"), "");
+    let none = place.script("codebuild-glob-search '*.py' nowhere/x");
+    let none = none
+        .expect(0)
+        .stderr_has("no files found for `*.py`, `nowhere/x`\n");
+    assert_eq!(none.stdout, "");
+}
+
+// TOOL-21
+#[test]
+fn a_command_about_files_that_cannot_be_done_prints_nothing() {
+    let place = Place::alone().file("a", "1");
+    for name in ["codebuild-hash-files", "codebuild-glob-search"] {
+        for line in ["", "--json a", "''"] {
+            let ran = place.script(&format!("{name} {line}")).expect(2);
+            assert_eq!(ran.stdout, "", "{name} {line}");
+            ran.stderr_has(&format!("Usage: {name} PATTERN"));
+        }
+        place
+            .script(&format!("{name} --help"))
+            .expect(0)
+            .stdout_has("Usage: ");
+    }
+    // A link to itself is a file that nobody can read.
+    place
+        .script("ln -s /proc/self/mem b && codebuild-hash-files '*'")
+        .expect(1)
+        .stderr_has("codebuild-hash-files: could not read ");
 }
 
 // TOOL-12

@@ -13,6 +13,6 @@ pub mod upload;
 mod walk;
 
 pub use select::{
-    Error as SelectError, Manifest, ManifestFile, Selected, Selection, Workspace, select, starts,
-    visit,
+    Error as SelectError, Manifest, ManifestFile, Selected, Selection, Workspace, find, select,
+    starts, visit,
 };

@@ -404,6 +404,37 @@ pub fn visit(
     });
 }
 
+/// Hands every file that a pattern matches, seen from `directory`, to `found`: links are followed, and only files are handed
+/// on. Unlike [`visit`], what cannot be read is an error.
+pub fn find(
+    directory: &Path,
+    pattern: &OsStr,
+    found: &mut dyn FnMut(PathBuf),
+) -> Result<(), Error> {
+    let place = LineColumn { line: 1, column: 1 };
+    let wanted = Wanted::new(pattern, place, directory);
+    let start = wanted.start.directory;
+    if !start.is_dir() {
+        return Ok(());
+    }
+    let walk = Walk {
+        patterns: &[wanted.alternatives],
+        excludes: &[],
+        hidden: &[],
+        bounds: &[],
+        keep_symlinks: false,
+        stopped: &|| false,
+    };
+    let walked = walk.run(&start, &mut |file| {
+        found(start.join(OsStr::from_bytes(file.path)));
+    });
+    match walked {
+        Ok(_) => Ok(()),
+        Err(WalkError::Read { path, source }) => Err(Error::Read { path, source }),
+        Err(WalkError::Stopped) => Err(Error::Stopped),
+    }
+}
+
 struct Selector<'s> {
     selection: &'s Selection,
     workspace: &'s Workspace,

@@ -360,7 +360,7 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) request: RequestArgs,
 
-    /// Offer no `aws` and `docker` of runner's own where a build's environment has none
+    /// Offer no `aws`, `docker` and `codebuild-…` commands of runner's own where a build's environment has none
     #[arg(long, help_heading = "Environment")]
     pub(super) no_tools: bool,
 

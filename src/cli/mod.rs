@@ -45,7 +45,7 @@ use crate::buildspec::{schema, yaml};
 use crate::exec::container::CONTAINER_NAME;
 use crate::process;
 use crate::registry::isolated;
-use crate::tool::Tool;
+use crate::tool::{FileCommand, Tool};
 
 /// Runs the program with these arguments, the name it was called by first.
 #[must_use]
@@ -72,6 +72,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     report_bugs();
     if let Some(tool) = Tool::named(called_as) {
         return ExitCode::Tool(tool::run(tool, &arguments[1..]));
+    }
+    if let Some(command) = FileCommand::named(called_as) {
+        return ExitCode::Tool(tool::run_about_files(command, &arguments[1..]));
     }
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,

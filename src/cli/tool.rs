@@ -1,6 +1,7 @@
-//! This program as `aws` or `docker`: called by one of these names.
+//! This program as `aws`, `docker` or a command about files: called by one of these names.
 
 use std::ffi::OsString;
+use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 
 use tokio::runtime;
@@ -8,7 +9,7 @@ use tokio::runtime;
 use super::{aws, complain, engine, machine};
 use crate::engine::Endpoint;
 use crate::exec::container::TOOL_VARIABLE;
-use crate::tool::{self, Backend, Environment, Logins, Surroundings, Tool};
+use crate::tool::{self, Backend, Environment, FileCommand, Here, Logins, Surroundings, Tool};
 
 /// Runs a tool; `arguments` are those behind its name. Gives the exit code.
 pub(super) fn run(tool: Tool, arguments: &[OsString]) -> u8 {
@@ -43,9 +44,33 @@ pub(super) fn run(tool: Tool, arguments: &[OsString]) -> u8 {
     code
 }
 
+/// Runs a command about files; `arguments` are those behind its name. Gives the exit code.
+pub(super) fn run_about_files(command: FileCommand, arguments: &[OsString]) -> u8 {
+    let directory = match machine::directory() {
+        Ok(directory) => directory,
+        Err(error) => {
+            complain(&format!(
+                "{}: this directory is gone: {error}\n",
+                command.name()
+            ));
+            return 1;
+        }
+    };
+    let here = Here {
+        directory,
+        source_directory: machine::variable("CODEBUILD_SRC_DIR").map(PathBuf::from),
+    };
+    let mut output = BufWriter::new(io::stdout().lock());
+    let code = command.run(arguments, &here, &mut output, &mut io::stderr().lock());
+    match output.flush() {
+        Ok(()) => code,
+        Err(_) => code.max(1),
+    }
+}
+
 type Standard = Surroundings<tokio::io::Stdin, tokio::io::Stdout, tokio::io::Stderr>;
 
-fn around() -> std::io::Result<Standard> {
+fn around() -> io::Result<Standard> {
     Ok(Surroundings {
         directory: machine::directory()?,
         environment: Environment::new(machine::variables()),

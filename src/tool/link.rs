@@ -3,13 +3,15 @@
 use std::io;
 use std::path::Path;
 
-use super::Tool;
+use super::{FileCommand, Tool};
 
-/// Makes `aws` and `docker` in a directory: links to this program, whose path is given. The directory belongs at the
+/// Makes `aws`, `docker` and the commands about files in a directory: links to this program, whose path is given. The directory belongs at the
 /// *end* of a PATH, so that real ones are found first (TOOL-1).
 pub fn link_into(directory: &Path, program: &Path) -> io::Result<()> {
-    for tool in Tool::ALL {
-        std::os::unix::fs::symlink(program, directory.join(tool.name()))?;
+    let tools = Tool::ALL.map(Tool::name);
+    let commands = FileCommand::ALL.map(FileCommand::name);
+    for name in tools.into_iter().chain(commands) {
+        std::os::unix::fs::symlink(program, directory.join(name))?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! `aws` and `docker` for places that have none: a bare image, a host with an engine and no command line for it.
+//! `aws` and `docker` for places that have none: a bare image, a host with an engine and no command line for it. And the
+//! commands about files that CodeBuild's build images have ([`FileCommand`]), which need nothing but the files.
 //!
 //! They do what builds of images need and nothing else (`SUPPORTED` of [`mod@aws`] and [`mod@docker`]); where the real
 //! ones are on PATH, those are used, since ours are at its end ([`link_into`]).
@@ -35,6 +36,7 @@ mod aws;
 mod backend;
 mod credential;
 mod docker;
+mod files;
 mod front;
 mod link;
 mod options;
@@ -47,6 +49,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use backend::{Backend, Logins, serve};
 pub use credential::credential;
+pub use files::{FileCommand, Here};
 pub use front::{Environment, Surroundings, run};
 pub use link::link_into;
 

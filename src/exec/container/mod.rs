@@ -57,7 +57,13 @@ const TOOL_SOCKET: &str = "/codebuild/runner/tools/socket";
 const DOCKER_DIRECTORY: &str = "/codebuild/runner/docker";
 
 /// Names under which this program is a tool.
-const TOOLS: &[&str] = &["aws", "docker", "docker-credential-runner"];
+const TOOLS: &[&str] = &[
+    "aws",
+    "codebuild-glob-search",
+    "codebuild-hash-files",
+    "docker",
+    "docker-credential-runner",
+];
 
 /// Variable with [`TOOL_SOCKET`].
 pub const TOOL_VARIABLE: &str = "RUNNER_TOOL_SOCKET";
