@@ -4,7 +4,7 @@
 //! sentence of this grammar (EVENT-2); [`Grammar`] checks it, and every stream of the test suite goes through it:
 //!
 //! ```text
-//! build    = build-started phase* build-finished
+//! build    = build-started phase* exported-variables? phase* build-finished
 //! phase    = phase-started (source-ready | buildspec-found | buildspec-read | runtime | command | artifact)* phase-finished
 //! runtime  = runtime-selected | runtime-not-overridden | runtimes-skipped
 //! command  = command-started command-finished
@@ -127,6 +127,8 @@ pub enum EventKind {
         /// How long it took.
         duration: Duration,
     },
+    /// The values of exported variables, which nothing changes any more (ENV-40). At most once, between phases.
+    ExportedVariables(Vec<ExportedVariable>),
     /// Something a person should know.
     Warning(Warning),
     /// Somebody asked the build to end.
@@ -322,6 +324,15 @@ pub struct ArtifactStored {
     pub md5: Option<String>,
 }
 
+/// A variable that a build gives on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportedVariable {
+    /// Its name, one that a shell can read.
+    pub name: String,
+    /// Its value, without secrets.
+    pub value: String,
+}
+
 /// Something a person should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
@@ -371,12 +382,17 @@ pub enum StopReason {
 
 /// Checks that a stream of events is a sentence of the grammar above.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent facts about what has been said so far"
+)]
 pub struct Grammar {
     next: u64,
     started: bool,
     finished: bool,
     phase: Option<Phase>,
     in_command: bool,
+    exported: bool,
 }
 
 impl Grammar {
@@ -398,6 +414,13 @@ impl Grammar {
             EventKind::BuildStarted(_) => self.started = true,
             _ if !self.started => return wrong("before the beginning"),
             EventKind::Output { .. } | EventKind::Warning(_) | EventKind::StopRequested { .. } => {}
+            EventKind::ExportedVariables(_) if self.phase.is_some() => {
+                return wrong("exported variables inside a phase");
+            }
+            EventKind::ExportedVariables(_) if std::mem::replace(&mut self.exported, true) => {
+                return wrong("exported variables for a second time");
+            }
+            EventKind::ExportedVariables(_) => {}
             EventKind::BuildFinished { .. } if self.phase.is_some() => {
                 return wrong("the end inside a phase");
             }
@@ -601,6 +624,24 @@ mod tests {
                 "outside DOWNLOAD_SOURCE",
             ),
             (vec![started(), finished(), finished()], "after the end"),
+            (
+                vec![
+                    started(),
+                    EventKind::PhaseStarted {
+                        phase: Phase::PostBuild,
+                    },
+                    EventKind::ExportedVariables(Vec::new()),
+                ],
+                "inside a phase",
+            ),
+            (
+                vec![
+                    started(),
+                    EventKind::ExportedVariables(Vec::new()),
+                    EventKind::ExportedVariables(Vec::new()),
+                ],
+                "for a second time",
+            ),
         ];
         for (kinds, expected) in table {
             let error = check(kinds).unwrap_err();

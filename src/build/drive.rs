@@ -161,6 +161,8 @@ pub(super) struct Driver {
     keep: Keep,
     kept: bool,
     shell_on_failure: Option<Terminal>,
+    /// Whether the exported variables were read.
+    pub(super) exported: bool,
 }
 
 impl Driver {
@@ -201,6 +203,7 @@ impl Driver {
             keep: prepared.keep,
             kept: false,
             shell_on_failure: prepared.shell_on_failure.take(),
+            exported: false,
         }
     }
 
@@ -248,11 +251,15 @@ impl Driver {
                 (Some(plan), input)
             }
         };
+        let mut not_exported = None;
         loop {
             let mut next = None;
             for action in self.machine.on(input) {
                 match action {
                     Action::StartPhase(phase) => {
+                        if phase == Phase::UploadArtifacts {
+                            not_exported = self.freeze(session, plan.as_deref()).await?;
+                        }
                         self.phase_started = Instant::now();
                         self.record(EventKind::PhaseStarted { phase });
                     }
@@ -281,9 +288,19 @@ impl Driver {
                         let (Some(session), Some(plan)) = (session.as_mut(), plan.as_ref()) else {
                             continue;
                         };
-                        next = Some(self.store_artifacts(session, plan).await?);
+                        next = Some(match not_exported.take() {
+                            Some(context) => Input::NotStored(Status::Fault, context),
+                            None => self.store_artifacts(session, plan).await?,
+                        });
                     }
                     Action::Finish(status) => {
+                        // A build that failed before POST_BUILD gives on what is known (ENV-40).
+                        if status == Status::Failed {
+                            let failed = self.freeze(session, plan.as_deref()).await?;
+                            if let Some(context) = failed {
+                                self.record(EventKind::Warning(Warning::new(context.message)));
+                            }
+                        }
                         self.close(session, status).await?;
                         let duration = self.build_started.elapsed();
                         self.record(EventKind::BuildFinished { status, duration });
@@ -395,6 +412,18 @@ impl Driver {
             self.record(EventKind::Warning(Warning::new(message)));
         }
         Some(())
+    }
+
+    /// Reads the exported variables, if that was not done yet. Gives back why it could not be done.
+    async fn freeze<S: Session>(
+        &mut self,
+        session: &mut Option<S>,
+        plan: Option<&Plan>,
+    ) -> Left<Option<PhaseContext>> {
+        let (Some(session), Some(plan)) = (session.as_mut(), plan) else {
+            return Some(None);
+        };
+        Some(self.export(session, plan).await?.err())
     }
 
     async fn close<S: Session>(&mut self, session: &mut Option<S>, status: Status) -> Left<()> {

@@ -4,6 +4,7 @@
 //! [`mod@drive`] is the only loop: it feeds the machine and carries out what it says. [`outcome`] is a fold over the events.
 
 mod drive;
+mod exported;
 mod machine;
 mod outcome;
 mod runtimes;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::event::{ArtifactStored, Event, EventKind, StopReason};
+use crate::event::{ArtifactStored, Event, EventKind, ExportedVariable, StopReason};
 use crate::phase::{Blame, Phase, PhaseContext, Status};
 
 /// How one phase ended.
@@ -27,6 +27,8 @@ pub struct Outcome {
     pub phases: Vec<PhaseOutcome>,
     /// Artifacts that are stored.
     pub artifacts: Vec<ArtifactStored>,
+    /// Variables that it gives on.
+    pub exported: Vec<ExportedVariable>,
     /// Who asked for its end first, if anyone did.
     pub stopped_by: Option<StopReason>,
 }
@@ -37,6 +39,7 @@ impl Default for Outcome {
             status: Status::InProgress,
             phases: Vec::new(),
             artifacts: Vec::new(),
+            exported: Vec::new(),
             stopped_by: None,
         }
     }
@@ -59,6 +62,7 @@ impl Outcome {
                 duration: *duration,
             }),
             EventKind::ArtifactStored(stored) => self.artifacts.push(stored.clone()),
+            EventKind::ExportedVariables(variables) => self.exported.clone_from(variables),
             EventKind::StopRequested { by } => self.stopped_by = self.stopped_by.or(Some(*by)),
             EventKind::BuildFinished { status, .. } => self.status = *status,
             _ => {}
@@ -179,6 +183,7 @@ mod tests {
             status,
             phases: vec![phase],
             artifacts: Vec::new(),
+            exported: Vec::new(),
             stopped_by,
         }
     }

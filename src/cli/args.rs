@@ -401,6 +401,10 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub(super) events: Option<PathBuf>,
 
+    /// Write exported variables to a file, as JSON if its name ends in .json, else as NAME=value lines
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub(super) exported: Option<PathBuf>,
+
     /// Show the plan before the build
     #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
     pub(super) verbose: bool,

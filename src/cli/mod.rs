@@ -12,6 +12,7 @@ mod deploy_files;
 mod doctor;
 mod ecr;
 mod engine;
+mod exported;
 mod fix;
 mod layers;
 mod load;

@@ -107,6 +107,11 @@ fn render(plan: &Plan, name: &str) -> String {
         text.push_str(&render_phase(phase, name));
     }
     text.push('\n');
+    if !plan.exported.is_empty() {
+        let names = plan.exported.iter().map(|exported| exported.name.clone());
+        let names: Vec<String> = names.collect();
+        text.push_str(&format!("exported   {}\n\n", names.join(", ")));
+    }
     if plan.artifacts.is_empty() {
         text.push_str("artifacts  none\n");
     }

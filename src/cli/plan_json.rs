@@ -28,6 +28,7 @@ pub(super) fn plan_json(plan: &Plan) -> Value {
         "graceSeconds": plan.grace.as_secs(),
         "environment": environment,
         "runtimeVersions": plan.runtime_versions.iter().map(|asked| json!({ "runtime": asked.runtime, "version": asked.version })).collect::<Vec<_>>(),
+        "exportedVariables": plan.exported.iter().map(|exported| &exported.name).collect::<Vec<_>>(),
         "phases": plan.phases.iter().map(phase_json).collect::<Vec<_>>(),
         "artifacts": plan.artifacts.iter().map(|artifact| artifact_json(plan, artifact)).collect::<Vec<_>>(),
     })

@@ -11,6 +11,7 @@ use tokio::runtime;
 use tokio::sync::mpsc;
 
 use super::args::{KeepArg, RequestArgs, RunArgs};
+use super::exported::ExportedFile;
 use super::load::{self, Loaded};
 use super::provision::{self, Stops};
 use super::request::DEFAULT_ARTIFACTS;
@@ -66,8 +67,9 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
 /// Refuses files to write that are the same, or the buildspec: one would take the place of the other.
 fn check_files(args: &RunArgs) -> Result<(), clap::Error> {
     let outputs = [
-        ("--log-file", "codebuild", &args.log_file),
-        ("--events", "json", &args.events),
+        ("--log-file", Some("codebuild"), &args.log_file),
+        ("--events", Some("json"), &args.events),
+        ("--exported", None, &args.exported),
     ];
     let mut taken = Vec::new();
     if args.request.file.as_deref() != Some(Path::new("-")) {
@@ -79,9 +81,12 @@ fn check_files(args: &RunArgs) -> Result<(), clap::Error> {
     for (flag, format, path) in outputs {
         let Some(written) = path else { continue };
         if written.as_os_str() == "-" {
-            return Err(mistake(format!(
-                "`{flag} -` is no file: `--log-format {format}` writes this to standard output"
-            )));
+            return Err(mistake(match format {
+                Some(format) => format!(
+                    "`{flag} -` is no file: `--log-format {format}` writes this to standard output"
+                ),
+                None => format!("`{flag} -` is no file: write `{flag} ./-` for one of that name"),
+            }));
         }
         let here = machine::directory()
             .map_err(|error| mistake(format!("this directory is gone: {error}")))?;
@@ -95,9 +100,17 @@ fn check_files(args: &RunArgs) -> Result<(), clap::Error> {
                 written.display()
             )));
         }
-        taken.push(("what `--log-file` writes", path));
+        taken.push((written_by(flag), path));
     }
     Ok(())
+}
+
+/// What is in the file of a flag.
+fn written_by(flag: &str) -> &'static str {
+    match flag {
+        "--log-file" => "what `--log-file` writes",
+        _ => "what `--events` writes",
+    }
 }
 
 fn dry_run(loaded: &Loaded) -> ExitCode {
@@ -112,6 +125,18 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
     // A FIFO is opened when somebody reads it. Until then a signal does what it does to any program (PHASE-9).
     let sinks = match sinks(&args, &loaded.name) {
         Ok(sinks) => sinks,
+        Err(complaint) => {
+            complain(&complaint);
+            return ExitCode::Fault;
+        }
+    };
+    let exported = match args
+        .exported
+        .as_deref()
+        .map(ExportedFile::begin)
+        .transpose()
+    {
+        Ok(exported) => exported,
         Err(complaint) => {
             complain(&complaint);
             return ExitCode::Fault;
@@ -167,7 +192,7 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
     };
     let Finished {
         outcome,
-        sink_failures,
+        mut sink_failures,
         kept,
     } = match image {
         None => {
@@ -205,6 +230,8 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
     if kept {
         complain(&kept_note(&kept_build));
     }
+    let exported = exported.map(|file| file.finish(&outcome.exported));
+    sink_failures.extend(exported.and_then(Result::err));
     finish(outcome.exit_code(), &sink_failures).await
 }
 
@@ -502,7 +529,7 @@ fn workspace(args: &RunArgs, loaded: &Loaded) -> Workspace {
         ArtifactLocation::Directory(root) => Some(root.clone()),
         ArtifactLocation::S3 { .. } => None,
     };
-    let files = [&args.log_file, &args.events]
+    let files = [&args.log_file, &args.events, &args.exported]
         .into_iter()
         .flatten()
         .cloned();

@@ -1,7 +1,7 @@
 //! Files of `NAME=value` lines, as `--env-file` takes them (CLI-6).
 //!
 //! The common ground of the dotenv dialects: comments, blank lines, `export`, single quotes that keep everything,
-//! double quotes with `\n`, `\r`, `\t`, `\"`, `\\` and `\$`, values over several lines inside quotes. Nothing is
+//! double quotes with `\n`, `\r`, `\t`, `\"`, `\\`, `\$` and a backquote, values over several lines inside quotes. Nothing is
 //! expanded: a `$` stays a `$`, as in a project's variables on CodeBuild.
 
 use super::check_name;
@@ -28,6 +28,36 @@ pub fn parse(text: &str) -> Result<Vec<(String, String)>, DotenvError> {
         variables.push(variable);
     }
     Ok(variables)
+}
+
+/// Writes variables so that [`parse`] reads them, and a POSIX shell as well: nothing in a value is expanded by either. Names
+/// have to be names of variables.
+#[must_use]
+pub fn render<'v>(variables: impl IntoIterator<Item = (&'v str, &'v str)>) -> String {
+    let mut text = String::new();
+    for (name, value) in variables {
+        text.push_str(&format!("{name}={}\n", quoted(value)));
+    }
+    text
+}
+
+fn quoted(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+,-".contains(c);
+    if value.chars().all(plain) {
+        return value.to_owned();
+    }
+    if !value.contains('\'') {
+        return format!("'{value}'");
+    }
+    let mut quoted = String::from("\"");
+    for c in value.chars() {
+        if matches!(c, '"' | '\\' | '$' | '`') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    quoted
 }
 
 struct Reader<'t> {
@@ -115,7 +145,7 @@ impl Reader<'_> {
                         Some('n') => value.push('\n'),
                         Some('r') => value.push('\r'),
                         Some('t') => value.push('\t'),
-                        Some(kept @ ('"' | '\\' | '$')) => value.push(kept),
+                        Some(kept @ ('"' | '\\' | '$' | '`')) => value.push(kept),
                         Some(other) => value.extend(['\\', other]),
                         None => value.push('\\'),
                     }
@@ -200,6 +230,16 @@ mod tests {
                 [("A".to_owned(), expected.to_owned())],
                 "{text:?}"
             );
+        }
+    }
+
+    proptest::proptest! {
+        // ENV-44
+        #[test]
+        fn what_is_written_is_read(value in "[ -~\n\té'\"$`\\\\#]{0,12}") {
+            let text = render([("A", value.as_str()), ("B", "next")]);
+            let expected = [("A".to_owned(), value.clone()), ("B".to_owned(), "next".to_owned())];
+            proptest::prop_assert_eq!(pairs(&text), expected, "{:?}", text);
         }
     }
 

@@ -5,7 +5,7 @@
 mod dotenv;
 mod reference;
 
-pub use dotenv::{DotenvError, parse as parse_dotenv};
+pub use dotenv::{DotenvError, parse as parse_dotenv, render as render_dotenv};
 pub use reference::{SecretReference, expand};
 
 use std::collections::HashMap;

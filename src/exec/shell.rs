@@ -207,6 +207,27 @@ pub fn needs_expansion(shell: &Shell, text: &str) -> bool {
     }
 }
 
+/// What stands before the value of a variable that is set, where [`asking`] asked for it.
+const SET: char = 'x';
+
+/// The text that expands to the value of a variable with a letter before it, or to nothing if it is not set. The name has
+/// to be one that a shell reads (ENV-42).
+#[must_use]
+pub fn asking(shell: &Shell, name: &str) -> String {
+    match shell {
+        Shell::PowerShell => format!(
+            "$(if (Test-Path -LiteralPath Env:{name}) {{ '{SET}' + $Env:{name} }} elseif (Test-Path -LiteralPath Variable:{name}) {{ '{SET}' + ${name} }})"
+        ),
+        Shell::Posix(_) | Shell::Cmd => format!("${{{name}+{SET}${name}}}"),
+    }
+}
+
+/// The value in what came of [`asking`]; `None` if the variable is not set.
+#[must_use]
+pub fn answer(expanded: &str) -> Option<&str> {
+    expanded.strip_prefix(SET)
+}
+
 /// Escapes the double quotes of a text that stand outside of `$(…)`, `${…}` and backquotes, for between double quotes
 /// (ART-8).
 ///

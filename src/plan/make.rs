@@ -1,6 +1,7 @@
 //! Making the plan.
 
 use super::environment::{plan_environment, plan_secrets};
+use super::exported::plan_exported;
 use super::request::{BuildRequest, NamespaceType, Runtimes, Users};
 use super::types::{
     ArtifactName, ArtifactPlan, CommandPlan, Expandable, PhasePlan, Plan, RuntimePlan,
@@ -38,6 +39,9 @@ pub fn plan(
         .and_then(|phase| phase.runtime_versions.as_ref())
         .map(|runtimes| &runtimes.value);
     let environment = plan_environment(buildspec, request);
+    let secrets = plan_secrets(source, buildspec, &environment);
+    let exported = plan_exported(source, buildspec, &secrets, &mut diagnostics);
+    diagnostic::sort(&mut diagnostics);
     let plan = Plan {
         build_id: build_id(request),
         build_uuid: request.build_uuid.clone(),
@@ -47,7 +51,8 @@ pub fn plan(
         buildspec_location: request.buildspec_location.clone(),
         version: buildspec.version,
         shell: shell.unwrap_or_default(),
-        secrets: plan_secrets(source, buildspec, &environment),
+        secrets,
+        exported,
         environment,
         phases: CommandPhase::ALL.map(|name| plan_phase(source, buildspec, request, name)),
         runtime_versions: runtimes

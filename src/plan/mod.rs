@@ -4,6 +4,7 @@
 //! the [`BuildRequest`]; what depends on the build (the text of `$VAR` in an artifact's name) is marked as such.
 
 mod environment;
+mod exported;
 mod make;
 mod request;
 mod types;
@@ -16,6 +17,6 @@ pub use request::{
     Runtimes, Source, Users,
 };
 pub use types::{
-    ArtifactName, ArtifactPlan, CommandList, CommandPlan, Expandable, PhasePlan, Plan, RuntimePlan,
-    RuntimeSource, SecretPlan,
+    ArtifactName, ArtifactPlan, CommandList, CommandPlan, Expandable, ExportedPlan, PhasePlan,
+    Plan, RuntimePlan, RuntimeSource, SecretPlan,
 };

@@ -32,6 +32,8 @@ pub struct Plan {
     pub environment: Vec<EnvironmentVariable>,
     /// Variables whose values lie with AWS; they win over those of the same name in `environment`.
     pub secrets: Vec<SecretPlan>,
+    /// Variables whose values are given on when the commands are over (ENV-40).
+    pub exported: Vec<ExportedPlan>,
     /// All four phases, in order, also those that are not in the file (PHASE-2).
     pub phases: [PhasePlan; 4],
     /// `runtime-versions`.
@@ -63,6 +65,15 @@ pub struct SecretPlan {
     pub name: String,
     /// Where its value lies: nothing is left to expand.
     pub reference: SecretReference,
+    /// Where it stands in the buildspec.
+    pub place: LineColumn,
+}
+
+/// One of `exported-variables`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportedPlan {
+    /// Name of the variable, one that a shell can read.
+    pub name: String,
     /// Where it stands in the buildspec.
     pub place: LineColumn,
 }

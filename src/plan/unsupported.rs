@@ -183,13 +183,6 @@ impl Report<'_> {
                 "its files stay where the build wrote them",
             );
         }
-        if let Some(name) = buildspec.exported_variables.first() {
-            self.warn(
-                name.span,
-                "`exported-variables` are not collected by this version",
-                "commands see them as always",
-            );
-        }
     }
 
     /// Not a matter of support, so `--strict` changes nothing about it.

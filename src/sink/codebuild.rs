@@ -315,6 +315,7 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
             EventKind::ArtifactProgress(_)
             | EventKind::ArtifactFileStored { .. }
             | EventKind::ArtifactStored(_)
+            | EventKind::ExportedVariables(_)
             | EventKind::Warning(_)
             | EventKind::StopRequested { .. }
             | EventKind::BuildFinished { .. } => {}

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 
 use super::failure::Failures;
 use super::{CodebuildLog, JsonLines, Sink};
-use crate::event::{Event, EventKind, Warning};
+use crate::event::{Event, EventKind, ExportedVariable, Warning};
 use crate::units::render_size;
 
 /// What standard output carries.
@@ -112,6 +112,13 @@ impl Console {
                 });
                 text
             }
+            EventKind::ExportedVariables(variables) => {
+                let mut text = String::new();
+                for line in exported_lines(variables) {
+                    text.push_str(&format!("exported: {line}\n"));
+                }
+                text
+            }
             _ => return Ok(()),
         };
         self.notes.write_all(text.as_bytes())
@@ -137,6 +144,30 @@ impl Sink for Console {
 
 fn unbuffered(stream: &impl AsFd) -> io::Result<File> {
     Ok(File::from(stream.as_fd().try_clone_to_owned()?))
+}
+
+/// Most characters of a value that are shown.
+const MAX_VALUE: usize = 200;
+
+/// Exported variables for people: one a line, with nothing in it that would change a terminal.
+pub(super) fn exported_lines(variables: &[ExportedVariable]) -> Vec<String> {
+    let shown = variables.iter().take(MAX_LISTED).map(|variable| {
+        let mut value = String::new();
+        for c in variable.value.chars().take(MAX_VALUE) {
+            if c.is_control() {
+                value.extend(c.escape_default());
+            } else {
+                value.push(c);
+            }
+        }
+        if variable.value.chars().nth(MAX_VALUE).is_some() {
+            value.push('…');
+        }
+        format!("{}={value}", variable.name)
+    });
+    let more = variables.len().saturating_sub(MAX_LISTED);
+    let rest = (more > 0).then(|| count(more, "more variable"));
+    shown.chain(rest).collect()
 }
 
 /// A warning as it is read everywhere outside of a snippet.

@@ -163,6 +163,13 @@ fn kind_json(kind: &EventKind) -> (&'static str, Value) {
             "reports-discovered",
             json!({ "pattern": pattern, "files": files, "durationSeconds": seconds(*duration) }),
         ),
+        EventKind::ExportedVariables(variables) => {
+            let variables: Vec<Value> = variables
+                .iter()
+                .map(|variable| json!({ "name": variable.name, "value": variable.value }))
+                .collect();
+            ("exported-variables", json!({ "variables": variables }))
+        }
         EventKind::Warning(warning) => (
             "warning",
             json!({

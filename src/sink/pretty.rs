@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Sink;
-use super::console::{MAX_LISTED, count, render_warning};
+use super::console::{MAX_LISTED, count, exported_lines, render_warning};
 use super::failure::Failures;
 use crate::event::{
     ArtifactProgress, ArtifactStage, ArtifactStored, CommandStarted, Event, EventKind, Exit,
@@ -59,6 +59,7 @@ pub struct Pretty<W> {
     reasons: Vec<String>,
     warnings: usize,
     artifacts: Vec<ArtifactStored>,
+    exported: Vec<String>,
     /// The first of the single files that were stored: no more than are listed.
     files: Vec<(String, u64, String)>,
     stored: usize,
@@ -89,6 +90,7 @@ impl<W: Write + Send> Pretty<W> {
             reasons: Vec::new(),
             warnings: 0,
             artifacts: Vec::new(),
+            exported: Vec::new(),
             files: Vec::new(),
             stored: 0,
             bar: None,
@@ -275,6 +277,7 @@ impl<W: Write + Send> Pretty<W> {
             self.line(&format!("{mark} {phase:<16} {status} {time}"))?;
         }
         self.artifact_lines()?;
+        self.exported_lines()?;
         self.failure_lines(status)?;
         let verdict = self.paint(colour_of(status), status.name());
         let time = render_duration(duration);
@@ -318,6 +321,18 @@ impl<W: Write + Send> Pretty<W> {
             }
             _ => Ok(()),
         }
+    }
+
+    fn exported_lines(&mut self) -> io::Result<()> {
+        let exported = std::mem::take(&mut self.exported);
+        if exported.is_empty() {
+            return Ok(());
+        }
+        self.line("")?;
+        for line in exported {
+            self.line(&format!("exported {line}"))?;
+        }
+        Ok(())
     }
 
     fn failure_lines(&mut self, status: Status) -> io::Result<()> {
@@ -423,6 +438,7 @@ impl<W: Write + Send> Sink for Pretty<W> {
                 self.clear_bar();
                 self.artifacts.push(stored.clone());
             }
+            EventKind::ExportedVariables(variables) => self.exported = exported_lines(variables),
             EventKind::Warning(warning) => {
                 self.warnings += 1;
                 self.clear_bar();

@@ -106,6 +106,12 @@ impl Recorder {
         }
     }
 
+    /// Whether there is a secret in a text.
+    #[must_use]
+    pub fn hides(&self, text: &str) -> bool {
+        self.secrets.redact(text) != text
+    }
+
     /// Becomes true when whoever read the output has gone away.
     #[must_use]
     pub fn closed(&self) -> watch::Receiver<bool> {
@@ -338,6 +344,12 @@ impl Recorder {
                 EventKind::ArtifactStored(stored)
             }
             EventKind::RuntimeChosen(choice) => EventKind::RuntimeChosen(choice.map(text)),
+            EventKind::ExportedVariables(mut variables) => {
+                for variable in &mut variables {
+                    variable.value = self.secrets.redact(&variable.value);
+                }
+                EventKind::ExportedVariables(variables)
+            }
             EventKind::Warning(mut warning) => {
                 warning.message = text(warning.message);
                 warning.help = warning.help.map(|help| self.secrets.redact(&help));

@@ -71,6 +71,7 @@ fn as_event(event: &Value) -> Event {
             leaked: false,
         },
         "output" => EventKind::Output { bytes: Vec::new() },
+        "exported-variables" => EventKind::ExportedVariables(Vec::new()),
         "warning" | "stop-requested" => {
             EventKind::Warning(buildspec_runner::event::Warning::new(String::new()))
         }
