@@ -40,6 +40,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("secret", 2),
     ("sink", 2),
     ("store", 2),
+    ("view", 2),
     ("artifact", 3),
     ("build", 3),
     ("lint", 3),

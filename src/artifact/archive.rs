@@ -66,7 +66,7 @@ pub enum Error {
 }
 
 impl Error {
-    fn read(path: &Path, source: io::Error) -> Self {
+    pub(super) fn read(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         Self::Read { path, source }
     }
@@ -225,7 +225,7 @@ impl<'m> Packer<'m> {
         let unreadable = |error| Error::read(&source, error);
         self.content.clear();
         if file.symlink {
-            let target = fs::read_link(&source).map_err(unreadable)?;
+            let target = file.target().map_err(unreadable)?;
             let target = target.as_os_str().as_bytes();
             self.content.extend_from_slice(target);
             self.add(Entry::new(
@@ -236,7 +236,7 @@ impl<'m> Packer<'m> {
             ));
             return Ok(());
         }
-        let open = File::open(&source).map_err(unreadable)?;
+        let open = file.open().map_err(unreadable)?;
         let metadata = open.metadata().map_err(unreadable)?;
         if metadata.len() <= SMALL {
             // One byte more than the limit: a file that grows while it is read must not grow memory.
@@ -362,7 +362,7 @@ impl<'a> Writer<'a> {
         let unreadable = |error| Error::read(&source, error);
         let path = self.path;
         let failed = |error| Error::write(path, error);
-        let mut open = File::open(&source).map_err(unreadable)?;
+        let mut open = file.open().map_err(unreadable)?;
         let metadata = open.metadata().map_err(unreadable)?;
         // It may have grown by the time it is read.
         let mut entry = entry(file, &metadata).large(metadata.len() > u64::from(u32::MAX) / 2);

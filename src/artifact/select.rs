@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use super::glob::{self, Pattern, PatternError};
-use super::walk::{Hidden, Oddity, Walk, WalkError, is_within};
+use super::walk::{Hidden, Oddity, Walk, WalkError};
 use crate::event::{ArtifactSelected, DirectorySelection, Warning};
-use crate::exec::Mount;
 use crate::source::LineColumn;
+use crate::view::{self, Mount};
 
 /// What to select: an artifact of the plan with its texts expanded.
 #[derive(Clone, Debug)]
@@ -37,39 +38,43 @@ pub struct Workspace {
     pub source_directory: PathBuf,
     /// What is never selected: where artifacts and logs themselves go. Canonical paths of this machine.
     pub hidden: Vec<PathBuf>,
-    /// Where directories are that commands see in another place. If there are any, one of them is for `/`: what a
-    /// container calls one thing must not be taken for what this machine calls so.
+    /// Where directories are that commands see in another place. If there are any, nothing else of what commands see is
+    /// here: what a container calls one thing must not be taken for what this machine calls so.
     pub mounts: Vec<Mount>,
 }
 
 impl Workspace {
-    /// Places of this machine that links may lead to; anywhere if commands see what this program sees.
-    fn bounds(&self) -> Vec<PathBuf> {
-        let places = self.mounts.iter().map(|mount| &mount.outside);
-        places
-            .map(|place| place.canonicalize().unwrap_or_else(|_| place.clone()))
-            .collect()
-    }
-
-    /// Where this program finds what commands see there.
+    /// Where this program finds what commands see there. What is not here may be something else of this machine's under
+    /// that name: [`Workspace::directory`] knows.
     #[must_use]
     pub fn outside(&self, path: &Path) -> PathBuf {
         if self.mounts.is_empty() {
             return path.to_owned();
         }
         let path = normalised(path);
-        let mounts = self.mounts.iter();
-        let nearest = mounts
-            .filter(|mount| path.starts_with(&mount.inside))
-            .max_by_key(|mount| mount.inside.components().count());
-        match nearest {
-            Some(mount) => match path.strip_prefix(&mount.inside) {
-                Ok(rest) if rest.as_os_str().is_empty() => mount.outside.clone(),
-                Ok(rest) => mount.outside.join(rest),
-                Err(_) => path,
-            },
-            None => path,
+        view::outside(&self.mounts, &path).unwrap_or(path)
+    }
+
+    /// Where this program finds a directory that commands see there, if it is one.
+    fn directory(&self, path: &Path) -> Option<PathBuf> {
+        view::real(&self.mounts, &self.outside(path)).filter(|directory| directory.is_dir())
+    }
+
+    /// Where this program finds the base directory of a pattern, if the pattern means the same here as for commands.
+    fn plain_directory(&self, base: &Path, text: &OsStr) -> Option<PathBuf> {
+        let directory = self.directory(base)?;
+        if self.mounts.is_empty() {
+            return Some(directory);
         }
+        let start = literal_part(&base.join(text));
+        let below = start.strip_prefix(normalised(base)).ok()?;
+        let mut parts = below.ancestors().map(|part| directory.join(part));
+        (!parts.any(|part| part != directory && part.is_symlink())).then_some(directory)
+    }
+
+    /// Opens a regular file for reading, a path of this program's.
+    pub fn open(&self, path: &Path) -> io::Result<File> {
+        view::open(&self.mounts, path)
     }
 }
 
@@ -112,6 +117,8 @@ pub struct Manifest {
     discard_paths: bool,
     /// Stored paths that are not UTF-8, by place in `entries`, as text that no other file has.
     written: BTreeMap<usize, String>,
+    /// Where the files of a container are.
+    mounts: Vec<Mount>,
 }
 
 /// Where a walk began, and what stands before the walked paths in the artifact.
@@ -137,15 +144,38 @@ pub struct ManifestFile<'m> {
     path: &'m [u8],
     discard_paths: bool,
     written: Option<&'m str>,
+    mounts: &'m [Mount],
     /// Whether it is stored as a symlink.
     pub symlink: bool,
 }
 
 impl<'m> ManifestFile<'m> {
-    /// Where the file is.
+    /// What the file is called: links on the way to it may be a container's, and mean nothing here.
     #[must_use]
     pub fn source(&self) -> PathBuf {
         self.root.directory.join(OsStr::from_bytes(self.path))
+    }
+
+    /// Opens the file for reading.
+    pub fn open(&self) -> io::Result<File> {
+        view::open(self.mounts, &self.source())
+    }
+
+    /// Where the file is, and whether links on the way are this machine's, to be followed. A file of a container has no
+    /// links on its way, but may have one by the time it is opened.
+    pub fn place(&self) -> io::Result<(PathBuf, bool)> {
+        let place = view::real(self.mounts, &self.source()).ok_or(io::ErrorKind::NotFound)?;
+        Ok((place, self.mounts.is_empty()))
+    }
+
+    /// What a symlink says that is stored as one.
+    pub fn target(&self) -> io::Result<PathBuf> {
+        let source = self.source();
+        let (Some(parent), Some(name)) = (source.parent(), source.file_name()) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let parent = view::real(self.mounts, parent).ok_or(io::ErrorKind::NotFound)?;
+        std::fs::read_link(parent.join(name))
     }
 
     /// Its path in the artifact: relative, with `/`, never empty, without `.` and `..`. Where the path is not UTF-8, this
@@ -247,6 +277,7 @@ impl Manifest {
             path,
             discard_paths: self.discard_paths,
             written: self.written.get(&index).map(String::as_str),
+            mounts: &self.mounts,
             symlink: entry.symlink,
         }
     }
@@ -357,6 +388,7 @@ pub fn select(
         warnings: Vec::new(),
         manifest: Manifest {
             discard_paths: selection.discard_paths,
+            mounts: workspace.mounts.clone(),
             ..Manifest::default()
         },
     };
@@ -388,13 +420,14 @@ pub fn visit(
 ) {
     let place = LineColumn { line: 1, column: 1 };
     let wanted = Wanted::new(pattern, place, &workspace.source_directory);
-    let start = workspace.outside(&wanted.start.directory);
-    let bounds = workspace.bounds();
+    let Some(start) = workspace.directory(&wanted.start.directory) else {
+        return;
+    };
     let walk = Walk {
         patterns: &[wanted.alternatives],
         excludes: &[],
         hidden: &workspace.hidden,
-        bounds: &bounds,
+        mounts: &workspace.mounts,
         keep_symlinks: false,
         stopped,
     };
@@ -519,11 +552,9 @@ impl Selector<'_> {
         excludes: &[Pattern],
         seen: &mut Seen,
     ) -> Result<(), Error> {
-        let directory = self.workspace.outside(&start.directory);
-        let bounds = self.workspace.bounds();
-        if !directory.is_dir() || !is_within(&directory, &bounds) {
+        let Some(directory) = self.workspace.directory(&start.directory) else {
             return Ok(());
-        }
+        };
         let alternatives: Vec<Vec<Pattern>> = group
             .iter()
             .map(|&index| patterns[index].alternatives.clone())
@@ -538,7 +569,7 @@ impl Selector<'_> {
             patterns: &alternatives,
             excludes,
             hidden: &self.workspace.hidden,
-            bounds: &bounds,
+            mounts: &self.workspace.mounts,
             // A link without its path leads somewhere else.
             keep_symlinks: self.selection.keep_symlinks && !self.selection.discard_paths,
             stopped: self.stopped,
@@ -683,7 +714,6 @@ impl Selector<'_> {
         }
         let message = format!("`{}` matched no file", wanted.shown);
         let mut warning = Warning::new(message).at(wanted.place);
-        let outside = self.workspace.outside(directory);
         let named = |hidden: &&Hidden| hidden.named.contains(&index);
         let reached = |hidden: &&Hidden| hidden.patterns.contains(&index);
         let about = |hidden: &Hidden| self.about_hidden(hidden);
@@ -692,7 +722,10 @@ impl Selector<'_> {
             .iter()
             .find(named)
             .map(about)
-            .or_else(|| super::miss::explain(&outside, &wanted.text, &self.workspace.hidden))
+            .or_else(|| {
+                let base = self.workspace.plain_directory(directory, &wanted.text)?;
+                super::miss::explain(&base, &wanted.text, &self.workspace.hidden)
+            })
             .or_else(|| seen.hidden.iter().find(reached).map(about));
         self.warnings.push(warning);
         Ok(())
@@ -874,9 +907,9 @@ fn expand_directories(
     let wild = text.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
     if !wild {
         let directory: PathBuf = source.join(base).components().collect();
-        let outside = workspace.outside(&directory);
-        let found = (outside.is_dir() && is_within(&outside, &workspace.bounds()))
-            .then(|| (base.to_string_lossy().into_owned(), directory));
+        let found = workspace
+            .directory(&directory)
+            .map(|_| (base.to_string_lossy().into_owned(), directory));
         return Ok(found.into_iter().collect());
     }
     let absolute = text.starts_with(b"/");
@@ -921,7 +954,7 @@ fn one_level(
         .any(|byte| matches!(byte, b'*' | b'?' | b'['));
     if !wild {
         let below = directory.join(OsStr::from_bytes(segment));
-        if workspace.outside(&below).is_dir() {
+        if workspace.directory(&below).is_some() {
             found.push(below);
         }
         return Ok(());
@@ -936,7 +969,9 @@ fn one_level(
         source,
     };
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(workspace.outside(directory)).map_err(unreadable)? {
+    let here = workspace.directory(directory);
+    let here = here.unwrap_or_else(|| workspace.outside(directory));
+    for entry in std::fs::read_dir(here).map_err(unreadable)? {
         names.push(entry.map_err(unreadable)?.file_name());
     }
     names.sort();
@@ -946,12 +981,11 @@ fn one_level(
             || pattern
                 .iter()
                 .any(|pattern| pattern.accepts(pattern.start(), name.as_bytes()));
-        let outside = workspace.outside(&below);
-        if !matches || !outside.is_dir() {
+        if !matches || workspace.directory(&below).is_none() {
             continue;
         }
         if any_depth {
-            if !outside.is_symlink() {
+            if !workspace.outside(&below).is_symlink() {
                 one_level(workspace, &below, segment, stopped, found)?;
             }
         } else {
@@ -1293,7 +1327,7 @@ mod tests {
             patterns: &[glob::parse(b"**/*").unwrap()],
             excludes: &[],
             hidden: &[],
-            bounds: &[],
+            mounts: &[],
             keep_symlinks: false,
             stopped: &|| false,
         };

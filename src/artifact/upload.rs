@@ -1,6 +1,5 @@
 //! One artifact on its way: packed, described, stored, verified.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -139,7 +138,9 @@ async fn list_uploads(
                 return Err(archive::Error::Cancelled);
             }
             let path = file.stored().into_owned();
-            let source = file.source();
+            let (source, follow_links) = file
+                .place()
+                .map_err(|error| archive::Error::read(&file.source(), error))?;
             bytes += std::fs::metadata(&source).map_or(0, |metadata| metadata.len());
             uploads.push(Upload {
                 key: place::below(&key, &path),
@@ -147,6 +148,7 @@ async fn list_uploads(
                     .stored_raw()
                     .map(|raw| Path::new(&key).join(raw).into_os_string()),
                 source,
+                follow_links,
                 path,
                 consume: false,
                 sha256: None,
@@ -190,6 +192,7 @@ async fn upload_archive(
         key: artifact.key.clone(),
         raw_key: None,
         source: path,
+        follow_links: true,
         path: artifact.key.clone(),
         consume: true,
         sha256: Some(archive.sha256.clone()),
@@ -234,7 +237,7 @@ async fn pack(
         let bytes = manifest
             .iter()
             .take_while(|_| !stop.is_requested())
-            .filter_map(|file| std::fs::metadata(file.source()).ok())
+            .filter_map(|file| std::fs::metadata(file.place().ok()?.0).ok())
             .map(|m| m.len())
             .sum();
         let mut progress = |packed: Packed| {
@@ -364,7 +367,7 @@ fn check_deploy_files(manifest: &Manifest, stop: &Stop) -> Vec<Warning> {
             continue;
         };
         let mut content = Vec::new();
-        let read = File::open(file.source()).and_then(|open| {
+        let read = file.open().and_then(|open| {
             open.take(deploy_file.max_bytes() + 1)
                 .read_to_end(&mut content)
         });

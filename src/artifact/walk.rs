@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::glob::{Pattern, State};
+use crate::view::{self, Mount};
 
 /// What an entry of a directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +74,8 @@ pub(super) struct Walk<'w> {
     pub hidden: &'w [PathBuf],
     /// Whether symlinks are kept as symlinks.
     pub keep_symlinks: bool,
-    /// Places that a link may lead to; anywhere if there are none. Canonical paths.
-    pub bounds: &'w [PathBuf],
+    /// Where the files of a container are, whose links mean what they mean in there.
+    pub mounts: &'w [Mount],
     /// Whether the end was asked for; looked at for every directory and every [`BATCH`] entries.
     pub stopped: &'w dyn Fn() -> bool,
 }
@@ -95,6 +96,8 @@ struct Walker<'w, 'f> {
     path: Vec<u8>,
     /// What is hidden, as paths below the root.
     hidden: Vec<Vec<u8>>,
+    /// Links of a container that the walk is behind: where their names end in `path`, and where they lead.
+    detours: Vec<(usize, PathBuf)>,
     /// Directories that were entered through a symlink, by device and inode.
     linked: Vec<(u64, u64)>,
     found: &'f mut dyn FnMut(&Found<'_>),
@@ -114,15 +117,6 @@ pub(super) struct Walked {
     pub pruned: Vec<bool>,
     pub oddities: Vec<Oddity>,
     pub hidden: Vec<Hidden>,
-}
-
-/// Whether a path leads to one of the places, links followed. A link that a container has made means a place in there, and
-/// must not lead to what this machine has under that name.
-pub(super) fn is_within(path: &Path, bounds: &[PathBuf]) -> bool {
-    bounds.is_empty()
-        || path
-            .canonicalize()
-            .is_ok_and(|real| bounds.iter().any(|bound| real.starts_with(bound)))
 }
 
 impl Walk<'_> {
@@ -153,6 +147,7 @@ impl Walk<'_> {
             root: root.to_owned(),
             path: Vec::new(),
             hidden: below(root, self.hidden),
+            detours: Vec::new(),
             linked: Vec::new(),
             found,
             oddities: Vec::new(),
@@ -176,12 +171,22 @@ impl Walker<'_, '_> {
         self.root.join(OsStr::from_bytes(&self.path))
     }
 
+    /// Where the path is up to this place in its text.
+    fn real(&self, end: usize) -> PathBuf {
+        let mut detours = self.detours.iter().rev();
+        let (begin, directory) = detours
+            .find(|(begin, _)| *begin <= end)
+            .map_or((0, &self.root), |(begin, directory)| (*begin, directory));
+        let below = self.path[begin..end].strip_prefix(b"/");
+        directory.join(OsStr::from_bytes(below.unwrap_or(&self.path[begin..end])))
+    }
+
     fn directory(&mut self, states: &States) -> Result<(), WalkError> {
         let mut listing = self.pool.pop().unwrap_or_default();
-        let directory = self.here();
-        let read = listing.read(&directory, self.walk.stopped);
+        let directory = self.real(self.path.len());
+        let read = listing.read(&directory, self.walk);
         let complete = read.map_err(|source| WalkError::Read {
-            path: directory,
+            path: self.here(),
             source,
         })?;
         if !complete {
@@ -330,17 +335,16 @@ impl Walker<'_, '_> {
     }
 
     fn symlink(&mut self, states: &States, name: &[u8]) -> Result<(), WalkError> {
-        let target = self.here();
-        let metadata = fs::metadata(&target)
-            .ok()
-            .filter(|_| is_within(&target, self.walk.bounds));
-        let Some(metadata) = metadata else {
+        let link = self.real(self.path.len());
+        let target = view::real(self.walk.mounts, &link);
+        let found = target.and_then(|target| Some((fs::metadata(&target).ok()?, target)));
+        let Some((metadata, target)) = found else {
             if self.matching(states, name).is_some() {
-                self.oddities.push(Oddity::Dangling(target));
+                self.oddities.push(Oddity::Dangling(self.here()));
             }
             return Ok(());
         };
-        let keep = self.walk.keep_symlinks && self.stays_inside(&target);
+        let keep = self.walk.keep_symlinks && self.stays_inside(&link);
         if metadata.is_file() || keep {
             self.file(states, name, keep);
             return Ok(());
@@ -360,12 +364,15 @@ impl Walker<'_, '_> {
             .zip(states)
             .any(|(pattern, state)| pattern.names(*state, name));
         if self.is_hidden() || self.leads_back(id) || (!named && self.linked.contains(&id)) {
-            self.oddities.push(Oddity::AlreadyWalked(target));
+            self.oddities.push(Oddity::AlreadyWalked(self.here()));
             return Ok(());
         }
         self.linked.push(id);
+        self.detours.push((self.path.len(), target));
         self.path.push(b'/');
-        self.directory(&below)
+        let walked = self.directory(&below);
+        self.detours.pop();
+        walked
     }
 
     /// Whether a symlink is relative and leads to something below the root: only then it means the same thing after
@@ -400,7 +407,7 @@ impl Walker<'_, '_> {
             .map(|(at, _)| at);
         std::iter::once(0)
             .chain(slashes)
-            .any(|end| identity(&self.root.join(OsStr::from_bytes(&self.path[..end]))) == Some(id))
+            .any(|end| identity(&self.real(end)) == Some(id))
     }
 
     fn is_hidden(&self) -> bool {
@@ -460,9 +467,9 @@ impl Listing {
     }
 
     /// False if the end was asked for before all entries were there.
-    fn read(&mut self, directory: &Path, stopped: &dyn Fn() -> bool) -> io::Result<bool> {
+    fn read(&mut self, directory: &Path, walk: &Walk<'_>) -> io::Result<bool> {
         self.clear();
-        if !self.read_entries(directory, stopped)? {
+        if !self.read_entries(directory, walk)? {
             return Ok(false);
         }
         self.sort();
@@ -475,15 +482,14 @@ impl Listing {
     }
 
     #[cfg(target_os = "linux")]
-    fn read_entries(&mut self, directory: &Path, stopped: &dyn Fn() -> bool) -> io::Result<bool> {
-        use rustix::fs::{FileType, Mode, OFlags, RawDir};
+    fn read_entries(&mut self, directory: &Path, walk: &Walk<'_>) -> io::Result<bool> {
+        use rustix::fs::{FileType, RawDir};
 
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let descriptor = rustix::fs::open(directory, flags, Mode::empty())?;
+        let descriptor = view::open_directory(walk.mounts, directory)?;
         let mut buffer = Vec::with_capacity(32 * 1024);
         let mut entries = RawDir::new(descriptor, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
-            if !self.may_go_on(stopped) {
+            if !self.may_go_on(walk.stopped) {
                 return Ok(false);
             }
             let entry = entry?;
@@ -505,9 +511,9 @@ impl Listing {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn read_entries(&mut self, directory: &Path, stopped: &dyn Fn() -> bool) -> io::Result<bool> {
+    fn read_entries(&mut self, directory: &Path, walk: &Walk<'_>) -> io::Result<bool> {
         for entry in fs::read_dir(directory)? {
-            if !self.may_go_on(stopped) {
+            if !self.may_go_on(walk.stopped) {
                 return Ok(false);
             }
             let entry = entry?;

@@ -21,14 +21,15 @@ use tokio::sync::mpsc;
 use super::look::{self, EndState};
 use super::shell::{self, StateFiles};
 use super::{
-    Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount,
-    Output, Session, Terminal,
+    Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Output,
+    Session, Terminal,
 };
 use crate::buildspec::model::Shell;
 use crate::event::Exit;
 use crate::ownership::OwnedDirectory;
 use crate::process::{self, Process, Start};
 use crate::user::{self, User};
+use crate::view::Mount;
 
 /// Largest variable that Linux passes to a process, with name and `=`, in bytes.
 const MAX_VARIABLE: usize = 128 * 1024 - 1;

@@ -33,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::buildspec::model::{Shell, Version};
 use crate::event::Exit;
+pub use crate::view::Mount;
 
 /// What a session needs to know of its build.
 #[derive(Clone, Debug)]
@@ -96,15 +97,6 @@ pub struct ExpandFailure {
     pub index: usize,
     /// How the last command in it ended.
     pub exit: Exit,
-}
-
-/// A directory or file that is called one thing where commands run and another here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    /// As commands see it: absolute.
-    pub inside: PathBuf,
-    /// As this program sees it: absolute.
-    pub outside: PathBuf,
 }
 
 /// Which builds' containers are kept.

@@ -17,10 +17,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{
-    Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Mount,
-    Output, Session, Terminal,
+    Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Output,
+    Session, Terminal,
 };
 use crate::event::Exit;
+use crate::view::Mount;
 
 /// Opens scripted sessions.
 #[derive(Clone, Copy, Debug, Default)]

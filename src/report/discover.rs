@@ -1,7 +1,6 @@
 //! Report auto-discovery: files that look like a report of a known format (LOG-14).
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -51,7 +50,7 @@ pub fn discover(workspace: &Workspace, pattern: &OsStr, stopped: &dyn Fn() -> bo
 fn count(workspace: &Workspace, pattern: &OsStr, over: &dyn Fn() -> bool) -> usize {
     let mut files = 0;
     visit(workspace, pattern, over, &mut |path| {
-        files += usize::from(may_be_report(path) && !over() && is_report(path));
+        files += usize::from(may_be_report(path) && !over() && is_report(workspace, path));
     });
     files
 }
@@ -67,9 +66,10 @@ fn may_be_report(path: &Path) -> bool {
     matches!(extension(path).as_str(), "xml" | "trx" | "json")
 }
 
-fn is_report(path: &Path) -> bool {
+fn is_report(workspace: &Workspace, path: &Path) -> bool {
     let mut head = Vec::with_capacity(HEAD);
-    let read = File::open(path).and_then(|file| file.take(HEAD as u64).read_to_end(&mut head));
+    let opened = workspace.open(path);
+    let read = opened.and_then(|file| file.take(HEAD as u64).read_to_end(&mut head));
     let text = String::from_utf8_lossy(&head);
     read.is_ok()
         && if extension(path) == "json" {

@@ -134,12 +134,12 @@ impl DirectoryStore {
             }
             let temporary = staging.path().join(number.to_string());
             let (bytes, sha256) = if upload.consume {
-                let hashed = hash(&upload.source, progress, stop)?;
+                let hashed = hash(upload, progress, stop)?;
                 fs::rename(&upload.source, &temporary)
                     .map_err(|error| Error::io("move", &upload.source, error))?;
                 hashed
             } else {
-                copy(&upload.source, &temporary, progress, stop)?
+                copy(upload, &temporary, progress, stop)?
             };
             upload.check(&sha256)?;
             staged.push((temporary, bytes, sha256));
@@ -198,7 +198,7 @@ fn move_into_place(from: &Path, to: &Path) -> Result<(), Error> {
 
 /// Copies one file with its permissions. Returns its size and SHA-256.
 fn copy(
-    from: &Path,
+    from: &Upload,
     to: &Path,
     progress: &ProgressSender,
     stop: &Stop,
@@ -213,19 +213,20 @@ fn copy(
 }
 
 /// Size and SHA-256 of a file.
-fn hash(path: &Path, progress: &ProgressSender, stop: &Stop) -> Result<(u64, String), Error> {
-    read_through(path, progress, stop, &mut |_| Ok(())).map(|(_, hashed)| hashed)
+fn hash(upload: &Upload, progress: &ProgressSender, stop: &Stop) -> Result<(u64, String), Error> {
+    read_through(upload, progress, stop, &mut |_| Ok(())).map(|(_, hashed)| hashed)
 }
 
 /// Reads a file to its end, hands on every chunk, and hashes all of it.
 fn read_through(
-    path: &Path,
+    upload: &Upload,
     progress: &ProgressSender,
     stop: &Stop,
     chunk: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
 ) -> Result<(fs::Permissions, (u64, String)), Error> {
+    let path = &upload.source;
     let unreadable = |error| Error::source_file(path, error);
-    let mut source = File::open(path).map_err(unreadable)?;
+    let mut source = upload.open().map_err(unreadable)?;
     let metadata = source.metadata().map_err(unreadable)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; BUFFER];
@@ -280,6 +281,7 @@ mod tests {
             key: key.to_owned(),
             raw_key: None,
             source: source.to_owned(),
+            follow_links: true,
             path: key.to_owned(),
             consume: false,
             sha256: None,

@@ -15,6 +15,7 @@ pub use dir::{DirectoryStore, Staging};
 pub use s3::{S3Settings, S3Store};
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Upload {
     pub raw_key: Option<OsString>,
     /// The file.
     pub source: PathBuf,
+    /// Whether links on the way to it are followed. Where a container could put one there, they are an error.
+    pub follow_links: bool,
     /// Its path in the artifact, for reports.
     pub path: String,
     /// Whether the file is nobody else's, so that it may be moved instead of copied.
@@ -42,6 +45,15 @@ pub struct Upload {
 }
 
 impl Upload {
+    /// Opens the file for reading.
+    fn open(&self) -> io::Result<File> {
+        if self.follow_links {
+            File::open(&self.source)
+        } else {
+            crate::view::open_without_links(&self.source)
+        }
+    }
+
     /// Whether content with this SHA-256 is what was meant.
     fn check(&self, sha256: &str) -> Result<(), Error> {
         match &self.sha256 {

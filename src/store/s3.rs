@@ -299,9 +299,10 @@ impl Job {
 
     /// Stores one file. `object` is set as soon as there is something that a failure would have to remove.
     async fn put_one(&self, upload: Upload, object: &mut Option<Finished>) -> Result<(), Error> {
-        let source = upload.source.clone();
+        let opening = upload.clone();
         let size = blocking(move || {
-            File::open(&source)
+            opening
+                .open()
                 .and_then(|file| file.metadata())
                 .map(|data| data.len())
         })
@@ -347,9 +348,9 @@ impl Job {
     ) -> Result<(String, Option<String>, String), Error> {
         let reserved = async { Ok(self.reserve(size).await) };
         let _memory = self.unless_halted(reserved).await?;
-        let source = upload.source.clone();
+        let opening = upload.clone();
         let (content, digest) = blocking(move || {
-            let content = read_exactly(&mut File::open(&source)?, size)?;
+            let content = read_exactly(&mut opening.open()?, size)?;
             let digest: [u8; 32] = Sha256::digest(&content).into();
             Ok((content, digest))
         })
@@ -447,7 +448,7 @@ impl Job {
     async fn put_parts(&self, upload: &Upload, id: &str, size: u64) -> Result<Parts, Error> {
         let part_size = PART.max(size.div_ceil(MAX_PARTS));
         let count = size.div_ceil(part_size);
-        let mut reader = Some(PartReader::open(&upload.source, part_size, size)?);
+        let mut reader = Some(PartReader::open(upload, part_size, size)?);
         let mut sending = JoinSet::new();
         let mut completed: Vec<CompletedPart> = Vec::new();
         let mut digests = Sha256::new();
@@ -752,8 +753,10 @@ struct PartReader {
 }
 
 impl PartReader {
-    fn open(path: &Path, part_size: u64, size: u64) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|error| Error::source_file(path, error))?;
+    fn open(upload: &Upload, part_size: u64, size: u64) -> Result<Self, Error> {
+        let file = upload
+            .open()
+            .map_err(|error| Error::source_file(&upload.source, error))?;
         Ok(Self {
             file,
             part_size,

@@ -6,6 +6,8 @@
 )]
 
 pub(crate) mod aws;
+pub(crate) mod container;
+pub(crate) mod engine;
 pub(crate) mod events;
 pub(crate) mod normalise;
 pub(crate) mod oracle;

@@ -18,10 +18,11 @@ use super::{KEPT_NAME, leftovers, transfer};
 use crate::engine::Engine;
 use crate::event::Exit;
 use crate::exec::{
-    Cancel, Command, CommandEnd, Environment, Error, Escalation, ExpandFailure, Mount, Output,
-    Session, Terminal,
+    Cancel, Command, CommandEnd, Environment, Error, Escalation, ExpandFailure, Output, Session,
+    Terminal,
 };
 use crate::ownership::OwnedDirectory;
+use crate::view::Mount;
 
 /// How long the session inside may take to end what was to be ended by force. After that the container is ended.
 const AFTER_KILL: Duration = Duration::from_secs(8);
@@ -467,6 +468,18 @@ impl ContainerSession {
     }
 }
 
+/// Where this program finds a directory of the container.
+fn mount(inside: &Path, outside: &Path) -> Result<Mount, Error> {
+    let outside = outside.canonicalize().map_err(|source| Error::System {
+        doing: "find the files of the container",
+        source,
+    })?;
+    Ok(Mount {
+        inside: inside.to_owned(),
+        outside,
+    })
+}
+
 /// Ends when an engine has been silent for too long; after the build was to be ended by force, that is soon.
 pub(super) async fn silence(cancel: &mut Cancel) {
     let hurried = async {
@@ -636,20 +649,14 @@ impl Session for ContainerSession {
 
     async fn bring(&mut self, starts: &[PathBuf]) -> Result<Vec<Mount>, Error> {
         self.bring_source_back().await?;
-        let mut mounts = vec![Mount {
-            inside: self.source.inside.clone(),
-            outside: self.source.outside.clone(),
-        }];
+        let mut mounts = vec![mount(&self.source.inside, &self.source.outside)?];
         for start in starts {
             if !start.starts_with(&self.source.inside) {
                 self.bring_elsewhere(start).await?;
             }
         }
         if let Some(elsewhere) = &self.source.elsewhere {
-            mounts.push(Mount {
-                inside: PathBuf::from("/"),
-                outside: elsewhere.path().to_owned(),
-            });
+            mounts.push(mount(Path::new("/"), elsewhere.path())?);
         }
         Ok(mounts)
     }

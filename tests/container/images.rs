@@ -1,0 +1,111 @@
+//! The image of a build, and the settings of its container.
+
+use crate::support::container::{busybox, command, run};
+use crate::support::sandbox::Sandbox;
+use crate::support::wait::Bounded as _;
+
+/// CTR-6: no image, no shell, another processor, and never a fallback to the host.
+#[test]
+fn what_is_wrong_with_an_image_is_said() {
+    let Some(image) = busybox("container") else {
+        return;
+    };
+    let sandbox = Sandbox::with_commands(&["touch ran"]);
+    let refused = [
+        (
+            "runner-tests/none:1",
+            vec!["--pull", "never"],
+            "the engine does not have it, and `--pull never` forbids to pull it",
+        ),
+        ("127.0.0.1:9/none:1", vec![], "connection refused"),
+        (&image, vec!["--platform", "linux/s390x"], "linux/s390x"),
+        (
+            &image,
+            vec!["--shell", "bash"],
+            "there is no shell `bash` in the image",
+        ),
+    ];
+    for (image, arguments, message) in refused {
+        let ran = run(&sandbox, image, &arguments)
+            .expect(4)
+            .stderr_has(message);
+        let code = "BUILD_CONTAINER_UNABLE_TO_PULL_IMAGE";
+        assert_eq!(
+            ran.stdout.contains(code),
+            image.contains("none"),
+            "{}",
+            ran.stdout
+        );
+    }
+    let mut command = command(&sandbox, &image, &[]);
+    command.env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    let output = command.bounded_output().expect("it starts");
+    sandbox
+        .finish(&output)
+        .expect(4)
+        .stderr_has("could not reach the container engine at unix:///nowhere/docker.sock");
+    assert!(!sandbox.source().join("ran").exists());
+}
+
+/// CTR-6: one name stands for another.
+#[test]
+fn images_are_mapped() {
+    let Some(image) = busybox("container") else {
+        return;
+    };
+    let sandbox = Sandbox::with_commands(&["echo mapped"]);
+    let name = "aws/codebuild/standard:7.0";
+    run(
+        &sandbox,
+        name,
+        &["--quiet", "--image-map", &format!("{name}={image}")],
+    )
+    .expect(0)
+    .stdout_has("mapped");
+    let output = sandbox.command(["run", "--memory", "1g"]).bounded_output();
+    sandbox
+        .finish(&output.expect("it starts"))
+        .expect(2)
+        .stderr_has("`--memory` is for builds in containers");
+    run(&sandbox, name, &[])
+        .expect(2)
+        .stderr_has("--image-map aws/codebuild/standard:7.0=IMAGE");
+}
+
+/// CTR-7: limits and other settings reach the container.
+#[test]
+fn settings_reach_the_container() {
+    let Some(image) = busybox("container") else {
+        return;
+    };
+    let sandbox = Sandbox::with_commands(&[
+        "cat /etc/hosts | grep -c '192.0.2.1.*example.test'",
+        "ulimit -n",
+        "ls /sys/class/net",
+        "cat /mounted/file",
+        "df -k /dev/shm | tail -n 1 | awk '{print $2}'",
+    ])
+    .file("given/file", "mounted\n");
+    let volume = format!("{}:/mounted:ro", sandbox.source().join("given").display());
+    let arguments = [
+        "--quiet",
+        "--network",
+        "none",
+        "--add-host",
+        "example.test:192.0.2.1",
+        "--ulimit",
+        "nofile=777",
+        "--volume",
+        &volume,
+        "--shm-size",
+        "8m",
+        "--memory",
+        "256m",
+        "--cpus",
+        "0.5",
+        "--pids-limit",
+        "100",
+    ];
+    let ran = run(&sandbox, &image, &arguments).expect(0);
+    assert_eq!(ran.stdout, "1\n777\nlo\nmounted\n8192\n");
+}
