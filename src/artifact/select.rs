@@ -454,7 +454,7 @@ pub fn find(
         patterns: &[wanted.alternatives],
         excludes: &[],
         hidden: &[],
-        bounds: &[],
+        mounts: &[],
         keep_symlinks: false,
         stopped: &|| false,
     };
