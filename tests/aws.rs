@@ -127,6 +127,37 @@ fn an_archive_is_in_its_bucket_with_what_is_known_of_it() {
     assert_eq!(sha256(&bucket.get("again").content), digest);
 }
 
+// ART-18, ART-19, ART-22
+#[test]
+fn secondary_artifacts_are_objects_of_their_own() {
+    let Some(endpoint) = endpoint("secondary artifacts in a bucket") else {
+        return;
+    };
+    let bucket = Bucket::new(&endpoint, "secondary");
+    let secondary = "  secondary-artifacts:\n    data:\n      base-directory: dist/deep\n      files: ['**/*']\n    page:\n      name: v1/page.zip\n      files: [dist/*.html]\n      discard-paths: yes\n";
+    let sandbox = project(secondary);
+    let arguments = ["--artifacts", "s3://secondary/p", "--packaging", "zip"];
+    run(
+        &sandbox,
+        &endpoint,
+        &[&arguments[..], &["--artifact-name", "main"]].concat(),
+    )
+    .expect(0)
+    .stdout_has("Preparing to copy secondary artifacts data")
+    .stderr_has("artifact page: s3://secondary/p/page/v1/page.zip (");
+    assert_eq!(bucket.keys(), ["p/data", "p/main", "p/page/v1/page.zip"]);
+    for (key, files) in [
+        ("p/data", &["er/data.txt"][..]),
+        ("p/main", &["deep/er/data.txt", "index.html"]),
+        ("p/page/v1/page.zip", &["index.html"]),
+    ] {
+        let object = bucket.get(key);
+        assert_eq!(names(&object.content), files, "{key}");
+        let digest = sha256(&object.content);
+        assert_eq!(object.metadata["codebuild-content-sha256"], digest, "{key}");
+    }
+}
+
 // ART-11, ART-12
 #[test]
 fn single_files_keep_their_paths_in_the_bucket() {

@@ -13,6 +13,8 @@ pub struct Place<'a> {
     pub namespace_type: NamespaceType,
     /// UUID of the build.
     pub build_uuid: &'a str,
+    /// Identifier of a secondary artifact, where its name is not that already (ART-19).
+    pub identifier: Option<&'a str>,
     /// The artifact's name.
     pub name: &'a str,
     /// `s3-prefix`, where it counts.
@@ -43,9 +45,14 @@ pub fn key(place: &Place<'_>) -> Result<String, PlaceError> {
     if place.name.is_empty() {
         return Err(PlaceError::EmptyName);
     }
+    let mut identifier = place.identifier;
     let mut name = place.name.to_owned();
-    if place.packaging == Packaging::Zip && segments(&name)?.is_empty() {
-        return Err(PlaceError::NoArchiveName);
+    if segments(&name)?.is_empty() {
+        match identifier.take() {
+            Some(identifier) => identifier.clone_into(&mut name),
+            None if place.packaging == Packaging::Zip => return Err(PlaceError::NoArchiveName),
+            None => {}
+        }
     }
     // Only this form of CodeBuild's documentation adds a suffix.
     let has_suffix = Path::new(&name)
@@ -59,7 +66,8 @@ pub fn key(place: &Place<'_>) -> Result<String, PlaceError> {
         NamespaceType::None => "",
     };
     let mut key = Vec::new();
-    for part in [place.s3_prefix.unwrap_or(place.path), build_id, &name] {
+    let before = [place.s3_prefix.unwrap_or(place.path), build_id];
+    for part in before.into_iter().chain(identifier).chain([name.as_str()]) {
         key.extend(segments(part)?.into_iter().map(str::to_owned));
     }
     Ok(key.join("/"))
@@ -179,6 +187,39 @@ mod tests {
                 path,
                 namespace_type,
                 build_uuid: "uuid",
+                identifier: None,
+                name,
+                s3_prefix,
+                packaging,
+            };
+            assert_eq!(key(&place), expected.map(str::to_owned), "{place:?}");
+        }
+    }
+
+    // ART-19
+    #[test]
+    fn the_name_of_a_secondary_artifact_stands_below_its_identifier() {
+        let table = [
+            ("site-1", None, Packaging::None, Ok("p/uuid/docs/site-1")),
+            ("site.zip", None, Packaging::Zip, Ok("p/uuid/docs/site.zip")),
+            ("/", None, Packaging::None, Ok("p/uuid/docs")),
+            ("/", None, Packaging::Zip, Ok("p/uuid/docs")),
+            ("/", Some("n"), Packaging::Zip, Ok("n/uuid/docs.zip")),
+            ("a", Some("n"), Packaging::Zip, Ok("n/uuid/docs/a.zip")),
+            ("", None, Packaging::Zip, Err(PlaceError::EmptyName)),
+            (
+                "../x",
+                None,
+                Packaging::None,
+                Err(PlaceError::LeadsOut("../x".to_owned())),
+            ),
+        ];
+        for (name, s3_prefix, packaging, expected) in table {
+            let place = Place {
+                path: "p",
+                namespace_type: NamespaceType::BuildId,
+                build_uuid: "uuid",
+                identifier: Some("docs"),
                 name,
                 s3_prefix,
                 packaging,

@@ -34,8 +34,8 @@ pub struct Artifact {
 pub enum Report {
     /// How far it has come.
     Progress(ArtifactProgress),
-    /// One single file is there.
-    FileStored(Stored),
+    /// One single file of the artifact with this identifier is there.
+    FileStored(Option<String>, Stored),
     /// Something a person should know.
     Warning(Warning),
 }
@@ -299,7 +299,8 @@ async fn put(
         }
         Progress::Stored(file) => {
             if report_files {
-                let _ = reports.send(Report::FileStored(file.clone()));
+                let identifier = total.identifier.clone();
+                let _ = reports.send(Report::FileStored(identifier, file.clone()));
             }
             stored.push(file);
         }

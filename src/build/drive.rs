@@ -15,6 +15,7 @@ use super::machine::{Action, Input, Machine};
 use super::outcome::Outcome;
 use crate::artifact::Workspace;
 use crate::artifact::upload::Report;
+use crate::buildspec::model::ArtifactIdentifier;
 use crate::env::SecretReference;
 use crate::event::{
     BuildStarted, BuildspecRead, CommandStarted, EventKind, Exit, RuntimesNamed, StopReason,
@@ -163,6 +164,8 @@ pub(super) struct Driver {
     shell_on_failure: Option<Terminal>,
     /// Whether the exported variables were read.
     pub(super) exported: bool,
+    /// Keys of the artifacts that are stored, with their identifiers.
+    pub(super) places: Vec<(String, Option<ArtifactIdentifier>)>,
 }
 
 impl Driver {
@@ -204,6 +207,7 @@ impl Driver {
             kept: false,
             shell_on_failure: prepared.shell_on_failure.take(),
             exported: false,
+            places: Vec::new(),
         }
     }
 
@@ -566,8 +570,8 @@ impl Driver {
                     self.record(EventKind::ArtifactProgress(progress));
                 }
             }
-            Report::FileStored(file) => self.record(EventKind::ArtifactFileStored {
-                identifier: None,
+            Report::FileStored(identifier, file) => self.record(EventKind::ArtifactFileStored {
+                identifier,
                 path: file.path,
                 location: file.location,
                 bytes: file.bytes,

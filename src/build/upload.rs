@@ -99,7 +99,8 @@ impl Driver {
             Ok(manifest) => manifest,
             Err(error) => return Some(Err(Self::not_selected(&error, artifact))),
         };
-        let key = match Self::key(plan, artifact, &expanded) {
+        let key = Self::key(plan, artifact, &expanded);
+        let key = match key.and_then(|key| self.take_place(key, artifact)) {
             Ok(key) => key,
             Err(failure) => return Some(Err(failure)),
         };
@@ -255,6 +256,10 @@ impl Driver {
             path,
             namespace_type: artifact.namespace_type,
             build_uuid: &plan.build_uuid,
+            identifier: match &artifact.name {
+                ArtifactName::Expanded(_) => expanded.selection.identifier.as_deref(),
+                ArtifactName::Fixed(_) => None,
+            },
             name: &expanded.name,
             s3_prefix: expanded.s3_prefix.as_deref(),
             packaging: artifact.packaging,
@@ -268,6 +273,25 @@ impl Driver {
             }
             failure
         })
+    }
+
+    /// Gives an artifact its place, unless another one of this build has it already: one would replace the other (ART-24).
+    fn take_place(&mut self, key: String, artifact: &ArtifactPlan) -> Result<String, Failure> {
+        let taken = self.places.iter().find(|(place, _)| *place == key);
+        if let Some((_, other)) = taken {
+            let other = match other {
+                Some(other) => format!("the secondary artifact `{}`", other.as_str()),
+                None => "the primary artifact".to_owned(),
+            };
+            let mut failure = Failure::build(format!("`{key}` is the place of {other} already"));
+            failure.context.place = name_place(artifact);
+            failure.context.help = Some(
+                "give one of them another `name`, or the primary one `--artifact-name`".to_owned(),
+            );
+            return Err(failure);
+        }
+        self.places.push((key.clone(), artifact.identifier.clone()));
+        Ok(key)
     }
 
     fn not_selected(error: &SelectError, artifact: &ArtifactPlan) -> Failure {

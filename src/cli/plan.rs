@@ -235,7 +235,13 @@ fn render_artifact(plan: &Plan, artifact: &ArtifactPlan) -> String {
     };
     let name = match &artifact.name {
         ArtifactName::Fixed(name) => name.clone(),
-        ArtifactName::Expanded(name) => format!("{} (expanded after the last command)", name.text),
+        ArtifactName::Expanded(name) => {
+            let below = artifact.identifier.as_ref();
+            let below = below.map_or(String::new(), |identifier| {
+                format!("{}/", identifier.as_str())
+            });
+            format!("{below}{} (expanded after the last command)", name.text)
+        }
     };
     let mut text = format!("{label:<10} {place}\n");
     let mut field = |label: &str, value: &str| text.push_str(&format!("  {label:<12} {value}\n"));

@@ -9,7 +9,7 @@ use super::types::{
 };
 use super::unsupported::{self, Given};
 use crate::buildspec::Buildspec;
-use crate::buildspec::model::{self, Variable};
+use crate::buildspec::model::{self, ArtifactIdentifier, Variable};
 use crate::diagnostic::{self, Diagnostic};
 use crate::phase::CommandPhase;
 use crate::source::{SourceText, Spanned};
@@ -141,17 +141,23 @@ fn plan_artifacts(
     buildspec: &Buildspec,
     request: &BuildRequest,
 ) -> Vec<ArtifactPlan> {
-    let primary = buildspec
-        .artifacts
+    let Some(artifacts) = &buildspec.artifacts else {
+        return Vec::new();
+    };
+    let primary = artifacts.primary.iter().map(|artifact| (None, artifact));
+    let secondary = artifacts
+        .secondary
         .iter()
-        .filter_map(|artifacts| artifacts.primary.as_ref());
+        .map(|(identifier, artifact)| (Some(&identifier.value), artifact));
     primary
-        .map(|artifact| plan_artifact(source, artifact, request))
+        .chain(secondary)
+        .map(|(identifier, artifact)| plan_artifact(source, identifier, artifact, request))
         .collect()
 }
 
 fn plan_artifact(
     source: &SourceText,
+    identifier: Option<&ArtifactIdentifier>,
     artifact: &model::Artifact,
     request: &BuildRequest,
 ) -> ArtifactPlan {
@@ -161,14 +167,16 @@ fn plan_artifact(
         place: source.start_of(text.span),
     };
     let all = |texts: &[Spanned<String>]| texts.iter().map(expandable).collect();
-    let name = match (&settings.name, &artifact.name) {
-        (Some(requested), _) => ArtifactName::Fixed(requested.clone()),
-        (None, Some(name)) => ArtifactName::Expanded(expandable(name)),
-        (None, None) => ArtifactName::Fixed(request.project.as_str().to_owned()),
+    let name = match (identifier, &settings.name, &artifact.name) {
+        (None, Some(requested), _) => ArtifactName::Fixed(requested.clone()),
+        (_, _, Some(name)) => ArtifactName::Expanded(expandable(name)),
+        // ART-19
+        (Some(identifier), _, None) => ArtifactName::Fixed(identifier.as_str().to_owned()),
+        (None, None, None) => ArtifactName::Fixed(request.project.as_str().to_owned()),
     };
     let with_build_id = settings.namespace_type == NamespaceType::BuildId;
     ArtifactPlan {
-        identifier: None,
+        identifier: identifier.cloned(),
         base_directory: artifact.base_directory.as_ref().map(expandable),
         files: all(&artifact.files),
         exclude_paths: all(&artifact.exclude_paths),

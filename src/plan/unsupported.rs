@@ -161,18 +161,6 @@ impl Report<'_> {
     }
 
     fn results(&mut self, buildspec: &Buildspec) {
-        let secondary = buildspec
-            .artifacts
-            .iter()
-            .flat_map(|artifacts| &artifacts.secondary);
-        for (identifier, _) in secondary {
-            let name = identifier.value.as_str();
-            self.refuse(
-                identifier.span,
-                format!("secondary artifact `{name}` would not be stored: this version stores the primary one only"),
-                "move its files to `artifacts.files`, or remove it",
-            );
-        }
         for report in &buildspec.reports {
             self.warn(
                 report.group.span,
@@ -187,12 +175,14 @@ impl Report<'_> {
 
     /// Not a matter of support, so `--strict` changes nothing about it.
     fn prefix(&mut self, buildspec: &Buildspec, given: Given<'_>) {
-        let artifact = buildspec
-            .artifacts
-            .as_ref()
-            .and_then(|artifacts| artifacts.primary.as_ref());
-        let prefix = artifact.and_then(|artifact| artifact.s3_prefix.as_ref());
-        if let Some(prefix) = prefix.filter(|_| !given.has_build_id()) {
+        if given.has_build_id() {
+            return;
+        }
+        let artifacts = buildspec.artifacts.iter().flat_map(|artifacts| {
+            let secondary = artifacts.secondary.iter().map(|(_, artifact)| artifact);
+            artifacts.primary.iter().chain(secondary)
+        });
+        for prefix in artifacts.filter_map(|artifact| artifact.s3_prefix.as_ref()) {
             let message = "`s3-prefix` is not used: it needs the namespace type BUILD_ID";
             let diagnostic = Diagnostic::new(Code::UnsupportedHere, prefix.span, message)
                 .with_help("pass `--artifact-namespace build-id`, or remove it");

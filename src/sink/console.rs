@@ -100,12 +100,16 @@ impl Console {
                     String::new()
                 };
                 let size = render_size(stored.bytes);
+                let what = match &stored.identifier {
+                    Some(identifier) => format!("artifact {identifier}"),
+                    None => "artifact".to_owned(),
+                };
                 text.push_str(&match &stored.sha256 {
                     Some(sha256) => {
-                        format!("artifact: {} ({size}, sha256 {sha256})\n", stored.location)
+                        format!("{what}: {} ({size}, sha256 {sha256})\n", stored.location)
                     }
                     None => format!(
-                        "artifact: {} ({}, {size})\n",
+                        "{what}: {} ({}, {size})\n",
                         stored.location,
                         count(stored.files, "file")
                     ),

@@ -58,13 +58,21 @@ pub struct Pretty<W> {
     /// Why the build does not succeed, for the end.
     reasons: Vec<String>,
     warnings: usize,
-    artifacts: Vec<ArtifactStored>,
+    artifacts: Vec<(ArtifactStored, Files)>,
+    /// Single files of the artifact that is being stored.
+    files: Files,
     exported: Vec<String>,
-    /// The first of the single files that were stored: no more than are listed.
-    files: Vec<(String, u64, String)>,
-    stored: usize,
     bar: Option<ProgressBar>,
     stage: Option<ArtifactStage>,
+}
+
+/// Single files of one artifact.
+#[derive(Default)]
+struct Files {
+    /// The first of them, no more than are listed: path, size and SHA-256.
+    listed: Vec<(String, u64, String)>,
+    /// How many there are.
+    all: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -90,9 +98,8 @@ impl<W: Write + Send> Pretty<W> {
             reasons: Vec::new(),
             warnings: 0,
             artifacts: Vec::new(),
+            files: Files::default(),
             exported: Vec::new(),
-            files: Vec::new(),
-            stored: 0,
             bar: None,
             stage: None,
         }
@@ -290,9 +297,7 @@ impl<W: Write + Send> Pretty<W> {
     }
 
     fn artifact_lines(&mut self) -> io::Result<()> {
-        let artifacts = std::mem::take(&mut self.artifacts);
-        let files = std::mem::take(&mut self.files);
-        for artifact in &artifacts {
+        for (artifact, files) in std::mem::take(&mut self.artifacts) {
             self.line("")?;
             let what = match &artifact.identifier {
                 Some(identifier) => format!("artifact {identifier}"),
@@ -309,12 +314,18 @@ impl<W: Write + Send> Pretty<W> {
                 let text = self.paint(Paint::Dim, &format!("  sha256 {sha256}"));
                 self.line(&text)?;
             }
+            self.file_lines(&files)?;
         }
-        for (path, bytes, sha256) in &files {
+        let stored = std::mem::take(&mut self.files);
+        self.file_lines(&stored)
+    }
+
+    fn file_lines(&mut self, files: &Files) -> io::Result<()> {
+        for (path, bytes, sha256) in &files.listed {
             let text = self.paint(Paint::Dim, &format!("  sha256 {sha256}"));
             self.line(&format!("{text}  {path} ({})", render_size(*bytes)))?;
         }
-        match self.stored.checked_sub(MAX_LISTED) {
+        match files.all.checked_sub(MAX_LISTED) {
             Some(more) if more > 0 => {
                 let text = self.paint(Paint::Dim, &format!("  and {}", count(more, "more file")));
                 self.line(&text)
@@ -429,14 +440,16 @@ impl<W: Write + Send> Sink for Pretty<W> {
                 sha256,
                 ..
             } => {
-                self.stored += 1;
-                if self.files.len() < MAX_LISTED {
-                    self.files.push((path.clone(), *bytes, sha256.clone()));
+                self.files.all += 1;
+                if self.files.listed.len() < MAX_LISTED {
+                    let file = (path.clone(), *bytes, sha256.clone());
+                    self.files.listed.push(file);
                 }
             }
             EventKind::ArtifactStored(stored) => {
                 self.clear_bar();
-                self.artifacts.push(stored.clone());
+                let files = std::mem::take(&mut self.files);
+                self.artifacts.push((stored.clone(), files));
             }
             EventKind::ExportedVariables(variables) => self.exported = exported_lines(variables),
             EventKind::Warning(warning) => {
