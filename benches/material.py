@@ -66,6 +66,20 @@ def source(name: str, commands: Sequence[str], more: str = "") -> Path:
     return directory
 
 
+def masked_values() -> dict[str, str]:
+    """A hundred secrets: passwords and tokens of 8 to 64 characters, a PIN, and a key of many lines."""
+    numbers = random.Random(1)
+    letters = string.ascii_letters + string.digits + "+/!@#%^&*()_-"
+
+    def text(length: int) -> str:
+        return "".join(numbers.choices(letters, k=length))
+
+    values = {f"SECRET_{number}": text(numbers.randint(8, 64)) for number in range(98)}
+    values["PIN"] = text(4)
+    values["KEY"] = "\n".join(["-----BEGIN PRIVATE KEY-----", *(text(64) for _ in range(26)), "-----END PRIVATE KEY-----"])
+    return values
+
+
 def many_files(tree: Path) -> None:
     """300,000 empty files in 3,000 directories."""
     for number in range(3000):

@@ -6,9 +6,13 @@
 //! How: bytes that could be the beginning of a secret are held back until the next chunk decides. Everywhere else all
 //! matches, overlapping ones too, are united into ranges, and each range becomes `***` (LOG-15).
 
-use aho_corasick::{AhoCorasick, MatchKind};
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+mod find;
+mod forms;
+
+use std::sync::Arc;
+
+use self::find::Finder;
+pub use self::forms::forms;
 
 /// What stands for a secret, as in CodeBuild's log.
 pub const MASK: &str = "***";
@@ -16,151 +20,19 @@ pub const MASK: &str = "***";
 /// Shortest value that is hidden, in bytes: a shorter one would hide ordinary text everywhere (LOG-22).
 pub const SHORTEST: usize = 4;
 
-/// Shortest value whose encoded forms are hidden as well: those of a shorter one are ordinary text too often.
-const SHORTEST_ENCODED: usize = 6;
-
-/// A value as it may be seen: itself, each of its lines, and both as programs write them who encode what they are given (LOG-21).
-/// Nothing for a value that is too short.
-#[must_use]
-pub fn forms(value: &[u8]) -> Vec<Vec<u8>> {
-    let lines = value
-        .split(|byte| *byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let mut forms: Vec<Vec<u8>> = std::iter::once(value)
-        .chain(lines)
-        .filter(|text| text.len() >= SHORTEST)
-        .flat_map(encodings)
-        .collect();
-    forms.sort_unstable();
-    forms.dedup();
-    forms
-}
-
-fn encodings(text: &[u8]) -> Vec<Vec<u8>> {
-    let mut forms = vec![text.to_vec()];
-    if text.len() < SHORTEST_ENCODED {
-        return forms;
-    }
-    forms.extend(base64(text));
-    for digits in ["0123456789abcdef", "0123456789ABCDEF"] {
-        let digits = digits.as_bytes();
-        forms.push(hex(text, digits));
-        forms.push(escaped(text, url_plain, |byte| hex_of(b"%", byte, digits)));
-        forms.push(escaped(text, url_plain, |byte| match byte {
-            b' ' => b"+".to_vec(),
-            _ => hex_of(b"%", byte, digits),
-        }));
-    }
-    if let Ok(text) = std::str::from_utf8(text) {
-        let json = serde_json::Value::from(text).to_string();
-        forms.push(json.as_bytes()[1..json.len() - 1].to_vec());
-    }
-    forms.extend(shell(text));
-    forms
-}
-
-/// What Base64 of any text has in it wherever the value stands in that text: the value may begin at each of the three places of a
-/// group. What the neighbours have a part in is left out, at both ends.
-fn base64(text: &[u8]) -> Vec<Vec<u8>> {
-    let mut forms = Vec::new();
-    for (alphabet, end) in [(&STANDARD_NO_PAD, "=="), (&URL_SAFE_NO_PAD, "")] {
-        let whole = alphabet.encode(text);
-        let padding = (3 - text.len() % 3) % 3;
-        forms.push(format!("{whole}{}", &end[..padding.min(end.len())]).into_bytes());
-        for before in 0..3 {
-            let mut padded = vec![0; before];
-            padded.extend_from_slice(text);
-            // Six bits a character: those of bits before the value, and of the bits after it, are not only its own.
-            let from = (before * 8).div_ceil(6);
-            let to = padded.len() * 8 / 6;
-            forms.push(alphabet.encode(&padded).as_bytes()[from..to].to_vec());
-        }
-    }
-    forms
-}
-
-fn hex(text: &[u8], digits: &[u8]) -> Vec<u8> {
-    text.iter()
-        .flat_map(|&byte| hex_of(b"", byte, digits))
-        .collect()
-}
-
-fn hex_of(before: &[u8], byte: u8, digits: &[u8]) -> Vec<u8> {
-    let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
-    [before, &[digits[high], digits[low]]].concat()
-}
-
-const fn url_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
-}
-
-/// As shells quote it: `'…'` with its quotes as `'\''` or `'"'"'`, `"…"`, with a backslash before what means something, and the
-/// `$'…'` of bash.
-fn shell(text: &[u8]) -> [Vec<u8>; 5] {
-    let special = |byte: u8| matches!(byte, b'"' | b'\\' | b'$' | b'`');
-    let quoted =
-        |quote: &'static [u8]| escaped(text, |byte| byte != b'\'', move |_| quote.to_vec());
-    let plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || byte > 127 || b"%+,-./:=@_".contains(&byte);
-    [
-        quoted(br"'\''"),
-        quoted(br#"'"'"'"#),
-        escaped(text, |byte| !special(byte), |byte| vec![b'\\', byte]),
-        escaped(text, plain, |byte| vec![b'\\', byte]),
-        escaped(
-            text,
-            |byte| !matches!(byte, b'\'' | b'\\' | b'\n' | b'\t'),
-            |byte| match byte {
-                b'\n' => br"\n".to_vec(),
-                b'\t' => br"\t".to_vec(),
-                _ => vec![b'\\', byte],
-            },
-        ),
-    ]
-}
-
-fn escaped(text: &[u8], plain: impl Fn(u8) -> bool, escape: impl Fn(u8) -> Vec<u8>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    for &byte in text {
-        if plain(byte) {
-            out.push(byte);
-        } else {
-            out.extend(escape(byte));
-        }
-    }
-    out
-}
-
-/// The secrets of a build.
+/// The secrets of a build. Copies share what is in them.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets {
-    needles: Vec<Vec<u8>>,
-    longest: usize,
-    automaton: Option<AhoCorasick>,
+    finder: Option<Arc<Finder>>,
 }
 
 impl Secrets {
     /// The secrets with these values. Empty ones would match everywhere and are left out.
     #[must_use]
     pub fn new<T: Into<Vec<u8>>>(values: impl IntoIterator<Item = T>) -> Self {
-        let mut needles: Vec<Vec<u8>> = values
-            .into_iter()
-            .map(Into::into)
-            .filter(|value| !value.is_empty())
-            .collect();
-        needles.sort();
-        needles.dedup();
-        let longest = needles.iter().map(Vec::len).max().unwrap_or(0);
-        let automaton = (!needles.is_empty()).then(|| {
-            AhoCorasick::builder()
-                .match_kind(MatchKind::Standard)
-                .build(&needles)
-                .expect("invariant: a build's secrets are far fewer than an automaton can hold")
-        });
+        let needles = values.into_iter().map(Into::into).collect();
         Self {
-            needles,
-            longest,
-            automaton,
+            finder: Finder::new(needles).map(Arc::new),
         }
     }
 
@@ -168,13 +40,14 @@ impl Secrets {
     #[must_use]
     pub fn and<T: Into<Vec<u8>>>(&self, values: impl IntoIterator<Item = T>) -> Self {
         let more = values.into_iter().map(Into::into);
-        Self::new(self.needles.iter().cloned().chain(more))
+        let known = self.finder.iter().flat_map(|finder| finder.needles());
+        Self::new(known.cloned().chain(more))
     }
 
     /// Whether there is nothing to hide.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.needles.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.finder.is_none()
     }
 
     /// A text without secrets.
@@ -211,18 +84,18 @@ impl Redactor {
         }
     }
 
-    /// Takes the next chunk and gives back what may be passed on.
+    /// Takes the next chunk and gives back what may be passed on. A chunk without anything to hide is not copied.
     #[must_use]
     pub fn push(&mut self, chunk: Vec<u8>) -> Vec<u8> {
-        if self.secrets.is_empty() {
+        let Some(finder) = &self.secrets.finder else {
             return chunk;
-        }
+        };
         if self.held.is_empty() {
             self.held = chunk;
         } else {
             self.held.extend_from_slice(&chunk);
         }
-        let safe = self.undecided_from();
+        let safe = finder.undecided_from(&self.held);
         self.pass_on(safe)
     }
 
@@ -233,39 +106,17 @@ impl Redactor {
         self.pass_on(all)
     }
 
-    /// The first held byte from which on everything could be the beginning of a secret.
-    fn undecided_from(&self) -> usize {
-        let length = self.held.len();
-        let earliest = (length + 1).saturating_sub(self.secrets.longest);
-        let needles = &self.secrets.needles;
-        (earliest..length)
-            .find(|&start| {
-                let tail = &self.held[start..];
-                // Needles are sorted, and no two are the same: what begins with the tail and is longer follows it at once.
-                let after = needles.partition_point(|needle| needle.as_slice() <= tail);
-                needles
-                    .get(after)
-                    .is_some_and(|next| next.starts_with(tail))
-            })
-            .unwrap_or(length)
-    }
-
     /// Passes on the first `safe` held bytes, masked. A match that begins before `safe` is complete by the choice of
     /// `safe`; how far it reaches beyond is remembered, so that its rest is swallowed and no second mask appears.
     fn pass_on(&mut self, safe: usize) -> Vec<u8> {
-        let Some(automaton) = &self.secrets.automaton else {
+        let Some(finder) = &self.secrets.finder else {
             return std::mem::take(&mut self.held);
         };
-        let mut matches: Vec<(usize, usize)> = automaton
-            .find_overlapping_iter(&self.held)
-            .map(|found| (found.start(), found.end()))
-            .filter(|(start, _)| *start < safe)
-            .collect();
+        let matches = finder.find(&self.held, safe);
         if matches.is_empty() && self.masked == 0 {
             let rest = self.held.split_off(safe);
             return std::mem::replace(&mut self.held, rest);
         }
-        matches.sort_unstable();
         let mut out = Vec::with_capacity(safe);
         let mut done = self.masked;
         for (start, end) in matches {
@@ -287,6 +138,9 @@ impl Redactor {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
     use super::*;
 
     fn in_chunks(secrets: &[&str], chunks: &[&str]) -> String {
@@ -313,6 +167,9 @@ mod tests {
             (&[""], "text", "text"),
             (&["é\n"], "aé\nb", "a***b"),
             (&["aaa"], "aaaaaaa", "***"),
+            // The second begins within the first, and may go on.
+            (&["abcdefgh", "bcdefghijklm"], "xabcdefgh", "x***"),
+            (&["abcdefgh", "bcdefghijklm"], "xabcdefghijklmn", "x***n"),
         ];
         for (secrets, text, expected) in table {
             assert_eq!(
@@ -385,6 +242,64 @@ mod tests {
         assert_eq!(hidden(value, value), MASK);
     }
 
+    fn parts(number: usize, part: impl Fn(usize) -> String) -> String {
+        (0..number).map(part).collect::<Vec<_>>().concat()
+    }
+
+    // LOG-23
+    #[test]
+    fn what_is_broken_into_lines_is_hidden() {
+        let value = parts(40, |number| format!("line {number} of it, "));
+        let base64 = STANDARD_NO_PAD.encode(format!("{value}\n"));
+        let hex = parts(value.len(), |at| format!("{:02x}", value.as_bytes()[at]));
+        for (text, width) in [(&base64, 64), (&base64, 76), (&hex, 60)] {
+            let lines: Vec<&[u8]> = text.as_bytes().chunks(width).collect();
+            let (last, whole) = lines.split_last().unwrap();
+            for line in whole {
+                assert_eq!(hidden(&value, std::str::from_utf8(line).unwrap()), MASK);
+            }
+            // Of the last line the value's neighbour has a part in what is at its end.
+            let seen = hidden(&value, std::str::from_utf8(last).unwrap());
+            assert!(
+                seen.starts_with(MASK) && seen.len() < MASK.len() + 4,
+                "{seen}"
+            );
+        }
+    }
+
+    // LOG-23
+    #[test]
+    fn a_long_value_is_one_mask_and_little_of_it_is_held_back() {
+        let value = parts(2000, |number| format!("{number}-"));
+        assert_eq!(hidden(&value, &format!("<{value}>")), "<***>");
+        assert_eq!(
+            hidden(&value, &value[1000..3000]).replace(|c: char| c != '*', ""),
+            MASK
+        );
+        let longest = forms(value.as_bytes()).iter().map(Vec::len).max();
+        assert_eq!(longest, Some(512));
+    }
+
+    // LOG-21
+    #[test]
+    fn what_json_of_other_programs_and_xml_make_of_a_value_is_hidden() {
+        let value = "a<b>&c'd\"é\u{1f511}";
+        for text in [
+            r#"a<b>&c'd\"\u00e9\ud83d\udd11"#,
+            r#"a\u003cb\u003e\u0026c'd\"é🔑"#,
+            "a&lt;b&gt;&amp;c&apos;d&quot;é🔑",
+            "a%3Cb%3E%26c'd%22%C3%A9%F0%9F%94%91",
+            "a<b>&c''d\"é🔑",
+        ] {
+            assert_eq!(hidden(value, text), MASK, "{text}");
+        }
+        assert_eq!(hidden("\"quoted\"", "<quoted>"), "<***>");
+        assert_eq!(
+            hidden("\"short\"", "<short> <'short'>"),
+            "<short> <'short'>"
+        );
+    }
+
     // LOG-22
     #[test]
     fn short_values_hide_nothing() {
@@ -415,27 +330,77 @@ mod tests {
             }
         }
 
+        // LOG-15
         #[test]
         fn cuts_change_nothing_and_no_secret_gets_through(
             text in "[abc]{0,40}",
             secrets in proptest::collection::vec("[abc]{1,5}", 0..4),
-            cuts in proptest::collection::vec(0usize..41, 0..6),
+            cuts in cuts(),
         ) {
-            let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
-            let whole = in_chunks(&secrets, &[&text]);
-            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
-            cuts.sort_unstable();
-            let mut chunks = Vec::new();
-            let mut from = 0;
-            for cut in cuts {
-                chunks.push(&text[from..cut]);
-                from = cut;
-            }
-            chunks.push(&text[from..]);
-            proptest::prop_assert_eq!(&in_chunks(&secrets, &chunks), &whole);
+            let whole = masked(&secrets, &text);
+            proptest::prop_assert_eq!(cut(&secrets, &text, &cuts), &*whole);
             for secret in secrets {
-                proptest::prop_assert!(!whole.contains(secret), "{} in {}", secret, whole);
+                proptest::prop_assert!(!whole.contains(&secret), "{} in {}", secret, whole);
             }
         }
+
+        // LOG-15: what is long is looked for by other means, and text that resembles it is harder.
+        #[test]
+        fn long_and_short_secrets_are_all_found(
+            secrets in proptest::collection::vec("[ab]{1,3}|[ab]{4,9}|[a-d]{8,20}|[ab]{15,40}", 1..40),
+            pieces in proptest::collection::vec(
+                (proptest::prelude::any::<proptest::sample::Index>(), 0usize..41, 0usize..41, "[abx]{0,6}"),
+                0..12,
+            ),
+            cuts in cuts(),
+        ) {
+            // Parts of secrets, whole ones too, with something between them.
+            let text: Vec<String> = pieces
+                .iter()
+                .map(|(secret, from, to, noise)| {
+                    let secret = secret.get(&secrets);
+                    let to = secret.len().min(*to);
+                    format!("{}{noise}", &secret[to.min(*from / 2)..to])
+                })
+                .collect();
+            let text = text.concat();
+            proptest::prop_assert_eq!(cut(&secrets, &text, &cuts), masked(&secrets, &text));
+        }
+    }
+
+    fn cuts() -> impl proptest::strategy::Strategy<Value = Vec<usize>> {
+        proptest::collection::vec(0usize..200, 0..12)
+    }
+
+    fn cut(secrets: &[String], text: &str, cuts: &[usize]) -> String {
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| *cut.min(&text.len())).collect();
+        cuts.sort_unstable();
+        let mut from = 0;
+        let mut chunks = Vec::new();
+        for to in cuts.into_iter().chain([text.len()]) {
+            chunks.push(&text[from..to]);
+            from = to;
+        }
+        let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+        in_chunks(&secrets, &chunks)
+    }
+
+    /// The law, in the plainest way: every byte of every occurrence is marked, and what overlaps is one.
+    fn masked(secrets: &[String], text: &str) -> String {
+        let mut found: Vec<(usize, usize)> = (0..text.len())
+            .flat_map(|at| secrets.iter().map(move |secret| (at, secret)))
+            .filter(|(at, secret)| !secret.is_empty() && text[*at..].starts_with(secret.as_str()))
+            .map(|(at, secret)| (at, at + secret.len()))
+            .collect();
+        found.sort_unstable();
+        let (mut out, mut done) = (String::new(), 0);
+        for (from, to) in found {
+            if from >= done {
+                out += &text[done..from];
+                out += MASK;
+            }
+            done = done.max(to);
+        }
+        out + &text[done..]
     }
 }
