@@ -9,6 +9,8 @@ mod following;
 mod going;
 #[path = "properties/reading.rs"]
 mod reading;
+#[path = "properties/reporting.rs"]
+mod reporting;
 #[path = "properties/selecting.rs"]
 mod selecting;
 mod support;

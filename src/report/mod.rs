@@ -1,5 +1,79 @@
-//! Test and coverage reports. For now they are only looked for.
+//! Test and coverage reports: ten formats become one model, and the model becomes what people and programs read.
+//!
+//! A file is untrusted and may be of any size. It streams through [`text`] (bytes become characters), [`clip`] (no text is
+//! longer than memory allows) and [`xml`] or [`json`] (a parser that expands nothing) into the reader of its format, which
+//! hands cases and lines to a [`collect::Collector`] that keeps as much as there is room for.
 
+mod clip;
+mod clover;
+mod cobertura;
+mod collect;
+mod cucumber;
 mod discover;
+mod error;
+mod format;
+mod jacoco;
+mod json;
+mod junit;
+mod model;
+mod numbers;
+mod nunit;
+mod nunit2;
+mod nunit3;
+mod read;
+mod simplecov;
+mod suites;
+mod testng;
+mod text;
+mod trx;
+mod xml;
 
+use std::io::Read;
+
+pub use collect::Limits;
 pub use discover::{Discovery, discover};
+pub use error::ReadError;
+pub use format::Format;
+pub use model::{Case, CoveredFile, Problem, Report};
+
+use collect::Collector;
+
+/// Reads files into one report, one after the other.
+#[derive(Debug)]
+pub struct Reading(Collector);
+
+impl Reading {
+    /// Begins with a report that has nothing in it yet.
+    #[must_use]
+    pub fn new(report: Report, limits: Limits) -> Self {
+        Self(Collector::new(report, limits))
+    }
+
+    /// Reads one more file, until `stopped`. `name` is how commands see it. A file that cannot be read to its end is a problem
+    /// of the report; what stands before the mistake is kept. Says whether the file was read to its end.
+    pub fn file(&mut self, name: &str, bytes: impl Read, stopped: &dyn Fn() -> bool) -> bool {
+        self.0.begin_file();
+        let format = self.0.report_mut().format;
+        let bytes = read::Stoppable { bytes, stopped };
+        let result = read::read(bytes, format, &mut self.0);
+        if let Err(error) = &result {
+            self.0.report_mut().problems.push(Problem {
+                file: Some(name.to_owned()),
+                message: error.to_string(),
+                help: None,
+            });
+        }
+        result.is_ok()
+    }
+
+    /// Notes that a file cannot be read at all.
+    pub fn problem(&mut self, problem: Problem) {
+        self.0.report_mut().problems.push(problem);
+    }
+
+    /// The report.
+    #[must_use]
+    pub fn finish(self) -> Report {
+        self.0.finish()
+    }
+}

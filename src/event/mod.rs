@@ -16,7 +16,14 @@
 //!
 //! Events are facts for programs; how they look is the business of the sinks. Texts in them have been redacted.
 
+mod report;
+
 use std::time::{Duration, SystemTime};
+
+pub use report::{
+    CaseStatus, Coverage, CoverageSummary, ReportCollected, ReportFailure, ReportKind,
+    ReportProblem, ReportSelected, ReportStatus, ReportsWritten, TestSummary,
+};
 
 use crate::phase::{CommandPhase, Phase, PhaseContext, Status};
 use crate::plan::CommandList;
