@@ -1,4 +1,4 @@
-//! What events say of reports (REP-1).
+//! What events say of reports.
 
 use std::time::Duration;
 
@@ -194,7 +194,7 @@ pub struct ReportSelected {
 /// A report: the results of one build in one report group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportCollected {
-    /// Name of the group: with that of the project before it, unless the buildspec names it by its ARN (REP-2).
+    /// Name of the group: with that of the project before it, unless the buildspec names it by its ARN.
     pub group: String,
     /// The ARN, where the buildspec has it.
     pub arn: Option<String>,

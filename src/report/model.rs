@@ -124,7 +124,7 @@ pub struct Problem {
 /// The results of one build in one report group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Name of the group (REP-2).
+    /// Name of the group.
     pub group: String,
     /// The ARN of the group, where the buildspec has it.
     pub arn: Option<String>,
