@@ -67,6 +67,8 @@ pub struct Prepared {
     pub keep: Keep,
     /// Where a person wants a shell after the first command that fails.
     pub shell_on_failure: Option<Terminal>,
+    /// Whether what can be known is found out before the first command (PRE-1).
+    pub preflight: bool,
 }
 
 /// Everything outside that a build touches.
@@ -223,6 +225,7 @@ impl Driver {
             buildspec_location,
             plan,
             warnings,
+            preflight,
             ..
         } = prepared;
         self.record(EventKind::BuildStarted(started));
@@ -242,13 +245,17 @@ impl Driver {
             Err(context) => (None, Input::NotReady(Status::Failed, context)),
             Ok(mut plan) => {
                 self.record(EventKind::BuildspecRead(describe(&plan)));
-                let mut input = match self.fetch_secrets(secrets, &mut plan).await? {
+                let preflight = preflight.then(|| self.begin_preflight(&plan));
+                let made = match self.fetch_secrets(secrets, &mut plan).await? {
                     Some(input) => input,
                     None => {
                         let opened = self.attend(executor.open(environment(&plan))).await?;
                         self.opened(&plan, opened, session)
                     }
                 };
+                let mut input = self
+                    .end_preflight(preflight, session.as_mut(), &plan, made)
+                    .await?;
                 if let (Input::Ready, Some(session)) = (&input, session.as_mut()) {
                     input = self.install_runtimes(session, &plan).await?;
                 }

@@ -7,6 +7,7 @@ mod drive;
 mod exported;
 mod machine;
 mod outcome;
+mod preflight;
 mod runtimes;
 mod secrets;
 mod upload;

@@ -22,9 +22,9 @@ const AUTO_DISCOVER: &str = "CODEBUILD_CONFIG_AUTO_DISCOVER";
 const AUTO_DISCOVER_PATTERN: &str = "${CODEBUILD_CONFIG_AUTO_DISCOVER_DIR:-**/*}";
 
 /// Why the phase did not succeed.
-struct Failure {
-    status: Status,
-    context: PhaseContext,
+pub(super) struct Failure {
+    pub(super) status: Status,
+    pub(super) context: PhaseContext,
 }
 
 impl Failure {
@@ -248,21 +248,13 @@ impl Driver {
     }
 
     fn key(plan: &Plan, artifact: &ArtifactPlan, expanded: &Expanded) -> Result<String, Failure> {
-        let path = match &plan.artifact_location {
-            ArtifactLocation::Directory(_) => "",
-            ArtifactLocation::S3 { path, .. } => path,
-        };
         let place = Place {
-            path,
-            namespace_type: artifact.namespace_type,
-            build_uuid: &plan.build_uuid,
             identifier: match &artifact.name {
                 ArtifactName::Expanded(_) => expanded.selection.identifier.as_deref(),
                 ArtifactName::Fixed(_) => None,
             },
-            name: &expanded.name,
             s3_prefix: expanded.s3_prefix.as_deref(),
-            packaging: artifact.packaging,
+            ..place(plan, artifact, &expanded.name)
         };
         place::key(&place).map_err(|error| {
             let mut failure = Failure::build(error.to_string());
@@ -339,22 +331,7 @@ impl Driver {
             }
             upload::Error::Store(error) => {
                 let message = in_phase(&error.message);
-                let mut failure = match error.kind {
-                    store::ErrorKind::Source => Failure::build(message),
-                    // ART-14: no answer, no room, or not what was sent.
-                    store::ErrorKind::Unreachable
-                    | store::ErrorKind::NoSpace
-                    | store::ErrorKind::Mismatch => Failure {
-                        status: Status::Fault,
-                        context: PhaseContext::environment(CLIENT_ERROR, message),
-                    },
-                    _ => Failure {
-                        status: Status::Failed,
-                        context: PhaseContext::environment(CLIENT_ERROR, message),
-                    },
-                };
-                failure.context.help.clone_from(&error.help);
-                failure
+                not_stored(error, message)
             }
         }
     }
@@ -405,6 +382,42 @@ impl Driver {
             }
         }
         Some(())
+    }
+}
+
+/// What becomes of a build whose store says this (ART-14).
+pub(super) fn not_stored(error: &store::Error, message: String) -> Failure {
+    let mut failure = match error.kind {
+        store::ErrorKind::Source => Failure::build(message),
+        // No answer, no room, or not what was sent.
+        store::ErrorKind::Unreachable | store::ErrorKind::NoSpace | store::ErrorKind::Mismatch => {
+            Failure {
+                status: Status::Fault,
+                context: PhaseContext::environment(CLIENT_ERROR, message),
+            }
+        }
+        _ => Failure {
+            status: Status::Failed,
+            context: PhaseContext::environment(CLIENT_ERROR, message),
+        },
+    };
+    failure.context.help.clone_from(&error.help);
+    failure
+}
+
+/// Where an artifact of this name goes.
+pub(super) fn place<'p>(plan: &'p Plan, artifact: &ArtifactPlan, name: &'p str) -> Place<'p> {
+    Place {
+        path: match &plan.artifact_location {
+            ArtifactLocation::Directory(_) => "",
+            ArtifactLocation::S3 { path, .. } => path,
+        },
+        namespace_type: artifact.namespace_type,
+        build_uuid: &plan.build_uuid,
+        identifier: None,
+        name,
+        s3_prefix: None,
+        packaging: artifact.packaging,
     }
 }
 

@@ -376,6 +376,10 @@ pub(super) struct RunArgs {
     )]
     pub(super) keep: KeepArg,
 
+    /// Begin without finding out first whether artifacts can be stored and users of `run-as` are there
+    #[arg(long, help_heading = "Limits")]
+    pub(super) no_preflight: bool,
+
     /// Give me a shell after the first command that fails, where it ran, before anything follows it
     #[arg(long, help_heading = "Limits")]
     pub(super) shell_on_failure: bool,

@@ -181,6 +181,7 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
     let wanted = Wanted {
         keep: args.keep.into(),
         shell_on_failure,
+        preflight: !args.no_preflight,
     };
     let recorder = Recorder::start(sinks, loaded.secrets());
     let mut surroundings = Surroundings {
@@ -239,6 +240,7 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
 struct Wanted {
     keep: Keep,
     shell_on_failure: Option<Terminal>,
+    preflight: bool,
 }
 
 /// The terminal for `--shell-on-failure`; a mistake if there is none (CTR-33).
@@ -474,6 +476,7 @@ fn prepare(
         grace: request.grace,
         keep: wanted.keep,
         shell_on_failure: wanted.shell_on_failure,
+        preflight: wanted.preflight,
     }
 }
 

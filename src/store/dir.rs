@@ -104,6 +104,27 @@ impl DirectoryStore {
         Ok(staging)
     }
 
+    /// Whether files could be stored here. What is not there yet is not made for it.
+    pub(super) fn try_writing(&self) -> Result<(), Error> {
+        let there = self.root.ancestors().find(|ancestor| ancestor.exists());
+        let there = there.unwrap_or(&self.root);
+        let doing = if there == self.root {
+            "write to"
+        } else {
+            "make a directory in"
+        };
+        let accessible = if there.is_dir() {
+            rustix::fs::access(
+                there,
+                rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
+            )
+            .map_err(io::Error::from)
+        } else {
+            Err(io::Error::from(io::ErrorKind::NotADirectory))
+        };
+        accessible.map_err(|error| Error::io(doing, there, error))
+    }
+
     pub(super) async fn put(
         &self,
         uploads: Vec<Upload>,

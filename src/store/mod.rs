@@ -148,6 +148,8 @@ pub enum ErrorKind {
     Mismatch,
     /// A file of the artifact.
     Source,
+    /// An upload that was begun as a trial could not be given up.
+    NotGivenUp,
     /// Somebody asked for the end.
     Stopped,
     /// Anything else.
@@ -244,6 +246,14 @@ impl Store {
         match self {
             Self::Directory(store) => store.make_staging_directory().map(Some),
             Self::S3(_) => Ok(None),
+        }
+    }
+
+    /// Whether something could be stored under this key. Nothing comes of it, and nothing is replaced.
+    pub async fn try_writing(&self, key: &str) -> Result<(), Error> {
+        match self {
+            Self::Directory(store) => store.try_writing(),
+            Self::S3(store) => store.try_writing(key).await,
         }
     }
 

@@ -132,8 +132,9 @@ impl S3Store {
             .set_upload_id(begun.upload_id().map(str::to_owned))
             .send();
         let given_up = given_up.await;
-        given_up.map_err(|error| {
-            context.service_error("give up the upload that was begun for", error)
+        given_up.map_err(|error| Error {
+            kind: ErrorKind::NotGivenUp,
+            ..context.service_error("give up the upload that was begun for", error)
         })?;
         Ok(())
     }

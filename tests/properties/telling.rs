@@ -192,6 +192,7 @@ fn run(build: &Build, reason: StopReason, timeout: Duration) -> Told {
         grace: Duration::from_millis(2),
         keep: Keep::Never,
         shell_on_failure: None,
+        preflight: true,
     };
     let (collected, succeeding) = (Collected::default(), Arc::default());
     let events = collected.events();
