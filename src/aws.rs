@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::ecs::EcsCredentialsProvider;
@@ -18,6 +19,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::tls;
 
 /// How long a connection may take to come about.
@@ -66,6 +68,25 @@ impl std::fmt::Debug for Keys {
     }
 }
 
+/// Credentials that somebody else has, who renews them.
+#[derive(Clone, Debug)]
+pub struct Provider(Arc<dyn ProvideCredentials>);
+
+impl Provider {
+    /// Those that this has.
+    pub fn new(provider: impl ProvideCredentials + 'static) -> Self {
+        Self(Arc::new(provider))
+    }
+}
+
+impl PartialEq for Provider {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Provider {}
+
 /// Which part of AWS is meant, and who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -78,6 +99,8 @@ pub struct Settings {
     /// The profile that is asked for, if it is known to be nowhere. Then keys of the environment are all that is looked for:
     /// whoever named a profile does not mean the machine's own role.
     pub missing_profile: Option<String>,
+    /// Credentials that come before all that are found, such as those of the build's role.
+    pub provider: Option<Provider>,
     /// Keys that come before all others, where there are some.
     pub keys: Option<Keys>,
     /// Another address than AWS's own, where it was said; else what the environment and the profile say.
@@ -85,6 +108,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The credentials that come before all that are found.
+    #[must_use]
+    pub fn shared_provider(&self) -> Option<SharedCredentialsProvider> {
+        let provider = self.provider.as_ref()?;
+        Some(SharedCredentialsProvider::from(Arc::clone(&provider.0)))
+    }
+
     /// What every client of AWS begins with. Nothing is contacted, and no file is read, before it is loaded.
     #[must_use]
     pub fn loader(&self) -> ConfigLoader {
@@ -124,6 +154,8 @@ impl Settings {
             let from = "the command's environment";
             let keys = Credentials::new(id, secret, session.clone(), None, from);
             loader = loader.credentials_provider(keys);
+        } else if let Some(provider) = self.shared_provider() {
+            loader = loader.credentials_provider(provider);
         } else if let (true, Some(profile)) = (self.only_profile, &self.profile) {
             // A profile may stand for a role, which STS gives out in every region.
             let region = self.region.as_deref().unwrap_or(REGION_OF_ROLES).to_owned();

@@ -30,6 +30,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("runtime", 1),
     ("user", 1),
     ("aws", 2),
+    ("credentials", 2),
     ("engine", 2),
     ("event", 2),
     ("exec", 2),

@@ -16,6 +16,7 @@ use super::outcome::Outcome;
 use crate::artifact::Workspace;
 use crate::artifact::upload::Report;
 use crate::buildspec::model::ArtifactIdentifier;
+use crate::credentials::Keeper;
 use crate::env::SecretReference;
 use crate::event::{
     BuildStarted, BuildspecRead, CommandStarted, EventKind, Exit, RuntimesNamed, StopReason,
@@ -75,6 +76,8 @@ pub struct Prepared {
 pub struct World<E> {
     /// Where commands run.
     pub executor: E,
+    /// What has the credentials that commands are served, if they are.
+    pub credentials: Option<Arc<Keeper>>,
     /// Where values come from that the buildspec only names.
     pub secrets: SecretSource,
     /// Where artifacts go.
@@ -114,7 +117,11 @@ pub async fn drive<E: Executor>(
     );
     let mut session = None;
     let finished = driver
-        .build(prepared, (&world.executor, &world.secrets), &mut session)
+        .build(
+            prepared,
+            (&world.executor, &world.secrets, world.credentials.as_ref()),
+            &mut session,
+        )
         .await;
     // Dropping a session that was not closed ends its processes by force.
     drop(session);
@@ -216,7 +223,7 @@ impl Driver {
     async fn build<E: Executor>(
         &mut self,
         prepared: Prepared,
-        (executor, secrets): (&E, &SecretSource),
+        (executor, secrets, credentials): (&E, &SecretSource, Option<&Arc<Keeper>>),
         session: &mut Option<E::Session>,
     ) -> Left<()> {
         let Prepared {
@@ -245,8 +252,14 @@ impl Driver {
             Err(context) => (None, Input::NotReady(Status::Failed, context)),
             Ok(mut plan) => {
                 self.record(EventKind::BuildspecRead(describe(&plan)));
+                let mut ending = self.take_credentials(credentials).await?;
+                // Nothing can be found out as a role that cannot be had.
+                let preflight = preflight && ending.is_none();
                 let preflight = preflight.then(|| self.begin_preflight(&plan));
-                let made = match self.fetch_secrets(secrets, &mut plan).await? {
+                if ending.is_none() {
+                    ending = self.fetch_secrets(secrets, &mut plan).await?;
+                }
+                let made = match ending {
                     Some(input) => input,
                     None => {
                         let opened = self.attend(executor.open(environment(&plan))).await?;

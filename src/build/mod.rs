@@ -3,6 +3,7 @@
 //! All policy is in [`machine`], which is pure: what follows what, what a failure, a signal or the time limit changes.
 //! [`mod@drive`] is the only loop: it feeds the machine and carries out what it says. [`outcome`] is a fold over the events.
 
+mod credentials;
 mod drive;
 mod exported;
 mod machine;

@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell as CompletionShell;
 
 use crate::buildspec::model::Shell;
+use crate::credentials::RoleArn;
 use crate::diagnostic::Code;
 use crate::diagnostic::format::Format;
 use crate::engine::Platform;
@@ -165,6 +166,27 @@ pub(super) struct RequestArgs {
     /// AWS profile
     #[arg(long, value_name = "PROFILE", help_heading = "Environment")]
     pub(super) profile: Option<String>,
+
+    /// Run the build as this role: commands get its credentials, renewed as long as the build lives, and runner's own calls use them too
+    #[arg(long, value_name = "ARN", value_parser = role, help_heading = "Environment")]
+    pub(super) assume_role: Option<RoleArn>,
+
+    /// External id that the role's trust policy asks for
+    #[arg(
+        long,
+        value_name = "ID",
+        requires = "assume_role",
+        help_heading = "Environment"
+    )]
+    pub(super) external_id: Option<String>,
+
+    /// How long each set of the role's credentials lasts, 15m to 12h [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = role_duration, requires = "assume_role", help_heading = "Environment")]
+    pub(super) role_duration: Option<Duration>,
+
+    /// Serve the caller's AWS credentials to commands over a loopback endpoint that renews them, instead of passing variables on
+    #[arg(long, help_heading = "Environment")]
+    pub(super) credentials_endpoint: bool,
 
     #[command(flatten)]
     pub(super) container: ContainerArgs,
@@ -476,6 +498,14 @@ pub(super) struct DoctorArgs {
     #[arg(long, value_name = "DIR|s3://…", value_hint = ValueHint::AnyPath)]
     pub(super) artifacts: Option<String>,
 
+    /// Role that builds are to run as
+    #[arg(long, value_name = "ARN", value_parser = role)]
+    pub(super) assume_role: Option<RoleArn>,
+
+    /// External id that the role's trust policy asks for
+    #[arg(long, value_name = "ID", requires = "assume_role")]
+    pub(super) external_id: Option<String>,
+
     /// AWS region
     #[arg(long, value_name = "REGION")]
     pub(super) region: Option<String>,
@@ -705,6 +735,21 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("a build needs more time than none".to_owned()),
         positive => Ok(positive),
+    }
+}
+
+fn role(text: &str) -> Result<RoleArn, String> {
+    RoleArn::new(text).ok_or_else(|| "expected arn:aws:iam::ACCOUNT:role/NAME".to_owned())
+}
+
+/// What STS takes for a session of a role.
+fn role_duration(text: &str) -> Result<Duration, String> {
+    let found = duration(text)?;
+    let allowed = Duration::from_mins(15)..=Duration::from_hours(12);
+    if allowed.contains(&found) {
+        Ok(found)
+    } else {
+        Err("AWS gives out credentials of a role for 15 minutes to 12 hours".to_owned())
     }
 }
 

@@ -4,14 +4,17 @@ use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::args::{ContainerArgs, ExecutorArg, RequestArgs};
 use super::{aws, complain, engine, machine, mistake};
+use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
+use crate::credentials::Service;
 use crate::engine::Endpoint;
-use crate::exec::container::TunnelStream;
+use crate::exec::container::{Offers, Outside, Purpose, TunnelStream};
 use crate::exec::{ContainerExecutor, container};
 use crate::ownership::Owner;
 use crate::process;
@@ -176,7 +179,7 @@ pub(super) fn executor(
     image: String,
     directory: &Path,
     build_id: &str,
-    has_tools: bool,
+    offered: Offered,
 ) -> Result<ContainerExecutor, String> {
     let container = &args.container;
     let endpoint = Endpoint::find(&engine::settings()).map_err(|error| error.to_string())?;
@@ -188,9 +191,16 @@ pub(super) fn executor(
     let program = process::this_program()
         .and_then(|program| program.canonicalize().ok())
         .ok_or("this program cannot find itself, to bring itself into the container")?;
-    let tools = has_tools.then(|| serve_tools(endpoint.clone(), args));
+    let offers = Offers {
+        tools: offered.tools,
+        credentials: offered.credentials.is_some(),
+    };
+    let outside = (offers != Offers::default()).then(|| Outside {
+        offers,
+        streams: serve(endpoint.clone(), args, offered),
+    });
     Ok(ContainerExecutor {
-        tools,
+        outside,
         endpoint,
         image,
         unavailable: None,
@@ -229,14 +239,26 @@ pub(super) fn labels(build_id: &str) -> Vec<(String, String)> {
     labels
 }
 
-/// Connections of tools that wait to be served; more at once than any build has.
-const WAITING_TOOLS: usize = 64;
+/// What a build in a container has of runner's own.
+pub(super) struct Offered {
+    /// Whether it has tools.
+    pub(super) tools: bool,
+    /// How this program's calls for the build reach AWS.
+    pub(super) aws: AwsSettings,
+    /// What serves AWS's credentials to its commands.
+    pub(super) credentials: Option<Service>,
+}
 
-/// Serves what tools in the container ask for, for as long as the build lives (TOOL-1).
-fn serve_tools(endpoint: Endpoint, args: &RequestArgs) -> mpsc::Sender<TunnelStream> {
-    let (connections, mut next) = mpsc::channel::<TunnelStream>(WAITING_TOOLS);
-    let settings = aws::settings(args.region.as_deref(), args.profile.as_deref());
-    let registries = aws::registry_settings(settings);
+/// Streams that wait to be served; more at once than any build has.
+const WAITING: usize = 64;
+
+/// How long what opened a stream may take to say what for.
+const PURPOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Serves what is asked for in the container, for as long as the build lives (TOOL-1, CRED-4).
+fn serve(endpoint: Endpoint, args: &RequestArgs, offered: Offered) -> mpsc::Sender<TunnelStream> {
+    let (connections, mut next) = mpsc::channel::<TunnelStream>(WAITING);
+    let registries = aws::registry_settings(offered.aws);
     let backend = Backend::new(endpoint, Logins::in_memory(), registries);
     let backend = Arc::new(if args.container.engine_socket {
         backend.with_whole_engine()
@@ -245,12 +267,21 @@ fn serve_tools(endpoint: Endpoint, args: &RequestArgs) -> mpsc::Sender<TunnelStr
     });
     tokio::spawn(async move {
         while let Some(connection) = next.recv().await {
-            let backend = Arc::clone(&backend);
-            // What is wrong with a connection is seen at its other end.
-            tokio::spawn(async move { drop(Box::pin(tool::serve(connection, &backend)).await) });
+            let (backend, credentials) = (Arc::clone(&backend), offered.credentials.clone());
+            // What is wrong with a stream is seen at its other end.
+            tokio::spawn(serve_one(connection, backend, credentials));
         }
     });
     connections
+}
+
+async fn serve_one(mut stream: TunnelStream, backend: Arc<Backend>, credentials: Option<Service>) {
+    let purpose = tokio::time::timeout(PURPOSE_LIMIT, Purpose::hear(&mut stream)).await;
+    match (purpose, credentials) {
+        (Ok(Ok(Purpose::Tool)), _) => drop(Box::pin(tool::serve(stream, &backend)).await),
+        (Ok(Ok(Purpose::Credentials)), Some(service)) => service.serve(stream).await,
+        _ => {}
+    }
 }
 
 /// A volume whose source is a path, absolute, as engines want it.

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -14,11 +15,14 @@ use serde_json::json;
 
 use super::args::DoctorArgs;
 use super::{aws, complain, container, engine, machine, mistake, print, terminal, usage};
+use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
+use crate::credentials::{Keeper, Role, RoleArn, Source};
 use crate::engine::chain;
 use crate::engine::{Endpoint, Engine};
 use crate::exec::container::leftovers;
 use crate::process;
+use crate::redact::Hider;
 use crate::sink::PrettyStyle;
 use crate::store::{S3Settings, S3Store};
 use crate::units::render_size;
@@ -161,8 +165,17 @@ async fn look(args: &DoctorArgs, place: &Place, image: Option<&str>) -> Vec<Chec
     };
     let aws = async {
         let needed = matches!(place, Place::Bucket { .. });
-        let (config, region, credentials) = credentials_check(args, needed).await;
+        let mut settings = aws::settings(args.region.as_deref(), args.profile.as_deref());
+        let (mut config, region, credentials) = credentials_check(args, &settings, needed).await;
         let mut checks = vec![region, credentials];
+        if let Some(arn) = &args.assume_role {
+            let keeper = keeper(args, arn, &settings);
+            checks.push(limited("AWS role", role_check(&keeper)).await);
+            settings.provider = Some(keeper.provider());
+            let mut builder = config.into_builder();
+            builder.set_credentials_provider(settings.shared_provider());
+            config = builder.build();
+        }
         if checks.iter().all(|check| check.state == State::Good) {
             let (identity, ecr) = tokio::join!(
                 limited("AWS identity", identity_check(&config)),
@@ -171,7 +184,7 @@ async fn look(args: &DoctorArgs, place: &Place, image: Option<&str>) -> Vec<Chec
             checks.extend([identity, ecr]);
         }
         if let Place::Bucket { bucket, prefix } = place {
-            checks.push(limited("bucket", Box::pin(bucket_check(args, bucket, prefix))).await);
+            checks.push(limited("bucket", Box::pin(bucket_check(&settings, bucket, prefix))).await);
         }
         checks
     };
@@ -301,14 +314,18 @@ async fn engine_disk(engine: &Engine) -> Option<Check> {
 
 // ── AWS ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-fn settings(args: &DoctorArgs, region: Option<&str>) -> crate::aws::Settings {
-    aws::settings(region, args.profile.as_deref())
-}
-
-async fn credentials_check(args: &DoctorArgs, needed: bool) -> (SdkConfig, Check, Check) {
+async fn credentials_check(
+    args: &DoctorArgs,
+    settings: &AwsSettings,
+    needed: bool,
+) -> (SdkConfig, Check, Check) {
     let region = aws::region(args.region.as_deref(), args.profile.as_deref()).await;
     let named = machine::variable("AWS_PROFILE").is_some() || args.profile.is_some();
-    let config = aws::configuration(&settings(args, region.as_deref())).await;
+    let settings = AwsSettings {
+        region: region.clone(),
+        ..settings.clone()
+    };
+    let config = aws::configuration(&settings).await;
     let region = match region {
         Some(region) => Check::good("AWS region", region),
         None => Check::missing(
@@ -337,6 +354,29 @@ async fn credentials_check(args: &DoctorArgs, needed: bool) -> (SdkConfig, Check
         Err(_) => missing("looking for them took too long".to_owned()),
     };
     (config, region, credentials)
+}
+
+/// What has the role's credentials. It asks as a build does, under another name.
+fn keeper(args: &DoctorArgs, arn: &RoleArn, settings: &AwsSettings) -> Arc<Keeper> {
+    let role = Role {
+        arn: arn.clone(),
+        session_name: "runner-doctor".to_owned(),
+        external_id: args.external_id.clone(),
+        duration: None,
+    };
+    Keeper::new(Source::Role(role), settings.clone(), Hider::default())
+}
+
+/// Whether the caller may take the role on (CRED-12).
+async fn role_check(keeper: &Arc<Keeper>) -> Check {
+    const NAME: &str = "AWS role";
+    match keeper.get().await {
+        Ok(_) => Check::good(NAME, "can be assumed"),
+        Err(error) => {
+            let remedy = error.help.clone();
+            Check::bad(NAME, error.to_string(), remedy)
+        }
+    }
 }
 
 async fn identity_check(config: &SdkConfig) -> Check {
@@ -376,11 +416,11 @@ async fn ecr_check(config: &SdkConfig) -> Check {
     }
 }
 
-async fn bucket_check(args: &DoctorArgs, bucket: &str, prefix: &str) -> Check {
+async fn bucket_check(settings: &AwsSettings, bucket: &str, prefix: &str) -> Check {
     let store = S3Store::new(S3Settings {
         bucket: bucket.to_owned(),
         encryption_key: None,
-        aws: settings(args, args.region.as_deref()),
+        aws: settings.clone(),
         custom_endpoint: aws::has_custom_endpoint(),
     });
     let name = format!(".runner-doctor-{}", uuid::Uuid::new_v4().simple());

@@ -36,8 +36,13 @@ impl Loaded {
     pub(super) fn secrets(&self) -> Secrets {
         let plan = self.plan.as_ref().ok();
         let planned = plan.into_iter().flat_map(|plan| &plan.environment);
-        let variables =
-            planned.filter_map(|variable| Some((variable.name.to_str()?, &variable.value)));
+        let planned = planned.map(|variable| (&variable.name, &variable.value));
+        // The caller's are not among them where commands are served others.
+        let callers = self.request.environment.iter();
+        let callers = callers.map(|(name, value)| (name, value));
+        let variables = planned
+            .chain(callers)
+            .filter_map(|(name, value)| Some((name.to_str()?, value)));
         Secrets::new(aws::credentials(variables))
     }
 }

@@ -14,6 +14,7 @@ mod ecr;
 mod engine;
 mod exported;
 mod fix;
+mod identity;
 mod layers;
 mod load;
 mod lsp;

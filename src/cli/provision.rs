@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::args::{PullArg, RunArgs};
 use super::layers::Layers;
 use super::{aws, engine, transfer};
+use crate::aws::Settings as AwsSettings;
 use crate::build::StopSignals;
 use crate::engine::Engine;
 use crate::event::StopReason;
@@ -30,6 +31,7 @@ pub(super) struct Stops<'a> {
 pub(super) async fn image(
     args: &RunArgs,
     executor: &ContainerExecutor,
+    aws: &AwsSettings,
     deadline: Option<Instant>,
     stops: Stops<'_>,
 ) -> Option<Unavailable> {
@@ -41,7 +43,7 @@ pub(super) async fn image(
             Err(unavailable("the build was stopped while it was pulled"))
         }
         () = at(deadline) => Err(unavailable("the build's time was over before it was there")),
-        ended = ensure(args, executor, &mut layers) => ended,
+        ended = ensure(args, executor, aws, &mut layers) => ended,
     };
     layers.clear();
     ended.err()
@@ -57,6 +59,7 @@ async fn at(instant: Option<Instant>) {
 async fn ensure(
     args: &RunArgs,
     executor: &ContainerExecutor,
+    aws: &AwsSettings,
     layers: &mut Layers,
 ) -> Result<(), Unavailable> {
     // The build meets an engine that is not there itself, and says so.
@@ -65,7 +68,7 @@ async fn ensure(
     };
     let policy = args.request.container.pull;
     if policy == PullArg::Always {
-        return pull(args, &executor.image, &engine, layers).await;
+        return pull(args, &executor.image, aws, &engine, layers).await;
     }
     let found = engine.inspect(&executor.image).await;
     match (
@@ -76,20 +79,20 @@ async fn ensure(
         (None, PullArg::Never) => Err(unavailable(
             "the engine does not have it, and `--pull never` forbids to pull it",
         )),
-        (None, _) => pull(args, &executor.image, &engine, layers).await,
+        (None, _) => pull(args, &executor.image, aws, &engine, layers).await,
     }
 }
 
 async fn pull(
     args: &RunArgs,
     image: &str,
+    aws: &AwsSettings,
     engine: &Engine,
     layers: &mut Layers,
 ) -> Result<(), Unavailable> {
     let reference = Reference::parse(image).map_err(|error| unavailable(error.to_string()))?;
     let request = &args.request;
-    let settings = aws::settings(request.region.as_deref(), request.profile.as_deref());
-    let settings = aws::registry_settings(settings);
+    let settings = aws::registry_settings(aws.clone());
     let auth = transfer::credentials_to_pull(&reference, settings).await;
     let auth = auth.map_err(|error| Unavailable {
         reason: error.to_string(),

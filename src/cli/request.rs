@@ -86,6 +86,7 @@ pub(super) async fn request(
         source,
         buildspec_location: String::new(),
         environment,
+        serves_credentials: args.assume_role.is_some() || args.credentials_endpoint,
         project_variables: dotenv_variables(&args.env_file)?,
         start_build_variables: start_build_variables(&args.env)?,
         users: if in_container {

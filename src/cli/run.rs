@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::args::{KeepArg, RequestArgs, RunArgs};
 use super::exported::ExportedFile;
+use super::identity::{Here, Identity};
 use super::load::{self, Loaded};
 use super::provision::{self, Stops};
 use super::request::DEFAULT_ARTIFACTS;
@@ -21,6 +22,7 @@ use super::{
 use crate::artifact::Workspace;
 use crate::aws::Settings as AwsSettings;
 use crate::build::{ExitCode, Finished, Prepared, StopSignals, World, drive};
+use crate::credentials::{Keeper, Service};
 use crate::env::EnvironmentVariable;
 use crate::event::BuildStarted;
 use crate::exec::{Executor, HostExecutor, Keep, Terminal};
@@ -156,12 +158,16 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
         Ok(image) => image,
         Err(mistake) => return usage(&mistake),
     };
-    // They go away when this function returns: after the build, whatever came of it.
-    let has_users = has_users(&loaded);
-    let offered = match &mut loaded.plan {
-        // What is in a container has none of this machine's files.
-        Ok(plan) if image.is_none() => Some(offer(&args, &mut plan.environment, has_users)),
-        _ => None,
+    let identity = Identity::of(&args.request, &loaded.request);
+    // It goes away when this function returns: after the build, whatever came of it.
+    let mut given = match give(&args, &mut loaded, &identity, image.is_some()).await {
+        Ok(given) => given,
+        Err(error) => {
+            complain(&format!(
+                "error: could not serve AWS credentials on loopback: {error}\n"
+            ));
+            return ExitCode::Fault;
+        }
     };
     let shell_on_failure = match shell_on_failure(&args) {
         Ok(terminal) => terminal,
@@ -172,7 +178,7 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
             "`--keep` keeps containers, and this build has none: run it in one with `--image IMAGE`",
         ));
     }
-    let secrets = match secrets(&args.request, &loaded) {
+    let secrets = match secrets(&args.request, &identity) {
         Ok(secrets) => secrets,
         Err(mistake) => return usage(&mistake),
     };
@@ -183,10 +189,12 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
         shell_on_failure,
         preflight: !args.no_preflight,
     };
-    let recorder = Recorder::start(sinks, loaded.secrets());
+    let mut recorder = Recorder::start(sinks, loaded.secrets());
+    recorder.heed(identity.hider());
     let mut surroundings = Surroundings {
+        credentials: identity.keeper(),
         secrets,
-        store: Arc::new(store(&args.request, &loaded)),
+        store: Arc::new(store(&identity, &loaded)),
         workspace: workspace(&args, &loaded),
         recorder,
         stop_signals,
@@ -197,7 +205,7 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
         kept,
     } = match image {
         None => {
-            let host = host(&loaded, offered.as_ref());
+            let host = host(&loaded, &given);
             Box::pin(surroundings.drive(host, loaded, started_at, wanted)).await
         }
         Some(image) => {
@@ -207,7 +215,11 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
                 image,
                 &loaded.directory,
                 &build_id,
-                !args.no_tools,
+                container::Offered {
+                    tools: !args.no_tools,
+                    aws: identity.aws.clone(),
+                    credentials: given.service.take(),
+                },
             ) {
                 Ok(mut executor) => {
                     if loaded.plan.is_ok() {
@@ -216,7 +228,8 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
                             heard: &mut surroundings.stop_signals,
                             back: &signals,
                         };
-                        let pulled = provision::image(&args, &executor, deadline, stops);
+                        let pulled =
+                            provision::image(&args, &executor, &identity.aws, deadline, stops);
                         executor.unavailable = Box::pin(pulled).await;
                     }
                     Box::pin(surroundings.drive(executor, loaded, started_at, wanted)).await
@@ -291,11 +304,16 @@ fn place_for(has_users: bool) -> PathBuf {
     }
 }
 
-fn host(loaded: &Loaded, offered: Option<&Offered>) -> HostExecutor {
-    let docker_config = offered.and_then(|offered| offered.docker_config.as_ref());
+fn host(loaded: &Loaded, given: &Given) -> HostExecutor {
+    let docker_config = given.offered.as_ref();
+    let docker_config = docker_config.and_then(|offered| offered.docker_config.as_ref());
+    let docker_config = docker_config.map(Isolated::config);
     HostExecutor {
         temporary_directory: place_for(has_users(loaded)),
-        users_directories: docker_config.map(Isolated::config).into_iter().collect(),
+        users_directories: docker_config
+            .into_iter()
+            .chain(given.here.as_ref().map(Here::profiles))
+            .collect(),
         path: machine::variable("PATH"),
         this_program: process::this_program(),
         has_terminal: process::has_terminal(),
@@ -304,6 +322,7 @@ fn host(loaded: &Loaded, offered: Option<&Offered>) -> HostExecutor {
 
 /// Everything a build touches besides the place where its commands run.
 struct Surroundings {
+    credentials: Option<Arc<Keeper>>,
     secrets: SecretSource,
     store: Arc<Store>,
     workspace: Workspace,
@@ -321,6 +340,7 @@ impl Surroundings {
     ) -> Finished {
         let world = World {
             executor,
+            credentials: self.credentials,
             secrets: self.secrets,
             store: self.store,
             workspace: self.workspace,
@@ -334,6 +354,40 @@ impl Surroundings {
         )
         .await
     }
+}
+
+/// What a build is given, for as long as it lives.
+#[derive(Default)]
+struct Given {
+    /// On this machine: an endpoint with credentials, if they are served.
+    here: Option<Here>,
+    /// On this machine: runner's own.
+    offered: Option<Offered>,
+    /// In a container: what serves credentials, if they are served.
+    service: Option<Service>,
+}
+
+/// Gives a build what belongs to the place where it runs, and leads its variables there.
+async fn give(
+    args: &RunArgs,
+    loaded: &mut Loaded,
+    identity: &Identity,
+    in_container: bool,
+) -> io::Result<Given> {
+    let mut given = Given::default();
+    let has_users = has_users(loaded);
+    let Ok(plan) = &mut loaded.plan else {
+        return Ok(given);
+    };
+    if in_container {
+        // What is in a container has none of this machine's files.
+        given.service = identity.service(&mut plan.environment);
+    } else {
+        let place = place_for(has_users);
+        given.here = identity.serve_here(&mut plan.environment, &place).await?;
+        given.offered = Some(offer(args, &mut plan.environment, has_users));
+    }
+    Ok(given)
 }
 
 /// What a build on this machine has of runner's own, beside its state.
@@ -501,24 +555,24 @@ async fn finish(code: ExitCode, failures: &[SinkFailure]) -> ExitCode {
 }
 
 /// Where values come from that a buildspec only names.
-fn secrets(args: &RequestArgs, loaded: &Loaded) -> Result<SecretSource, clap::Error> {
+fn secrets(args: &RequestArgs, identity: &Identity) -> Result<SecretSource, clap::Error> {
     let given = request::dotenv_variables(&args.secrets_file)?;
     Ok(SecretSource {
         given: given
             .into_iter()
             .map(|(name, value)| Fetched { name, value })
             .collect(),
-        aws: aws::settings(loaded.request.region.as_deref(), args.profile.as_deref()),
+        aws: identity.aws.clone(),
     })
 }
 
-fn store(args: &RequestArgs, loaded: &Loaded) -> Store {
+fn store(identity: &Identity, loaded: &Loaded) -> Store {
     match &loaded.request.artifacts.location {
         ArtifactLocation::Directory(root) => Store::Directory(DirectoryStore::new(root.clone())),
         ArtifactLocation::S3 { bucket, .. } => Store::S3(Box::new(S3Store::new(S3Settings {
             bucket: bucket.clone(),
             encryption_key: loaded.request.artifacts.encryption_key.clone(),
-            aws: aws::settings(loaded.request.region.as_deref(), args.profile.as_deref()),
+            aws: identity.aws.clone(),
             custom_endpoint: aws::has_custom_endpoint(),
         }))),
     }

@@ -145,6 +145,21 @@ pub fn set_late(variables: &mut Vec<EnvironmentVariable>, name: &str, value: OsS
     }
 }
 
+/// Gives a variable a value of the runner's own that anybody's wins over, but that of the build environment itself. `variables`
+/// are sorted by name and stay so.
+pub fn set_default(variables: &mut Vec<EnvironmentVariable>, name: &str, value: OsString) {
+    let variable = EnvironmentVariable {
+        name: name.into(),
+        value,
+        origin: Origin::Default,
+    };
+    match variables.binary_search_by(|known| known.name.as_os_str().cmp(OsStr::new(name))) {
+        Ok(place) if variables[place].origin <= Origin::Default => variables[place] = variable,
+        Ok(_) => {}
+        Err(place) => variables.insert(place, variable),
+    }
+}
+
 /// Whether a name belongs to CodeBuild (ENV-8). Its switches are for users to set.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {

@@ -16,6 +16,10 @@ use crate::source::SourceText;
 pub fn plan_environment(buildspec: &Buildspec, request: &BuildRequest) -> Vec<EnvironmentVariable> {
     let mut environment = EnvironmentBuilder::default();
     for (name, value) in &request.environment {
+        // CRED-3
+        if request.serves_credentials && leads_to_credentials(name) {
+            continue;
+        }
         environment.set(Origin::Environment, name.clone(), value.clone());
     }
     if let Some(region) = &request.region {
@@ -36,6 +40,32 @@ pub fn plan_environment(buildspec: &Buildspec, request: &BuildRequest) -> Vec<En
         environment.set(Origin::Runner, name, value);
     }
     environment.finish()
+}
+
+/// Variables that lead an SDK to credentials. A build that gets its own from an endpoint has none of its caller's.
+const OF_CREDENTIALS: &[&str] = &[
+    "AWS_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CONFIG_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+    "AWS_SECURITY_TOKEN",
+    "AWS_SESSION_TOKEN",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+];
+
+fn leads_to_credentials(name: &OsStr) -> bool {
+    OF_CREDENTIALS.iter().any(|known| name == *known)
 }
 
 /// What has to be fetched: of one name the secret rather than the parameter (ENV-6), and nothing that a project, a start or

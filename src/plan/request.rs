@@ -177,6 +177,9 @@ pub struct BuildRequest {
     pub buildspec_location: String,
     /// Variables that the build environment has by itself.
     pub environment: Vec<(OsString, OsString)>,
+    /// Whether commands get AWS's credentials from an endpoint of the build's own: then nothing in `environment` leads them to
+    /// others (CRED-3).
+    pub serves_credentials: bool,
     /// Variables of the project.
     pub project_variables: Vec<(String, String)>,
     /// Variables of this start.

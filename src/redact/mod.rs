@@ -9,7 +9,7 @@
 mod find;
 mod forms;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::find::Finder;
 pub use self::forms::forms;
@@ -60,6 +60,34 @@ impl Secrets {
         let mut bytes = stream.push(text.as_bytes().to_vec());
         bytes.extend(stream.flush());
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Takes values that become known while a build goes on, for whoever records what happens (see
+/// [`crate::sink::Recorder::heed`]). A value that was handed in is hidden in everything that is recorded after that.
+#[derive(Clone, Default)]
+pub struct Hider(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl std::fmt::Debug for Hider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hider(…)")
+    }
+}
+
+impl Hider {
+    /// Hides these values from now on. Those that nobody took yet wait for whoever does.
+    pub fn hide(&self, values: impl IntoIterator<Item = Vec<u8>>) {
+        self.values().extend(values);
+    }
+
+    /// What was handed in since the last time.
+    #[must_use]
+    pub fn take(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *self.values())
+    }
+
+    fn values(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

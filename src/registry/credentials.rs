@@ -241,7 +241,14 @@ impl Credentials {
         }
     }
 
+    /// `None` where credentials are a build's own: what comes of them is not to outlive it (CRED-10).
     fn cache(&self) -> Option<TokenCache> {
+        let served = self.settings.variable("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+        let served =
+            served.is_some_and(|uri| uri.as_encoded_bytes().starts_with(b"http://127.0.0.1:"));
+        if served || self.settings.aws.provider.is_some() {
+            return None;
+        }
         let directory = self.settings.cache.as_deref()?;
         let profile = self.settings.aws.profile.as_deref();
         let principal = principal(&self.settings.variables, profile);

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Sink;
 use crate::event::{Event, EventKind, stamp};
-use crate::redact::{Redactor, Secrets};
+use crate::redact::{Hider, Redactor, Secrets};
 
 /// Events that wait for the sinks; a build waits when there are more.
 const QUEUE: usize = 64;
@@ -42,6 +42,8 @@ struct Progress {
 /// Makes events of what happens and hands them to the sinks.
 pub struct Recorder {
     secrets: Secrets,
+    /// Has more of them now and then.
+    hider: Hider,
     output: Redactor,
     /// The beginning of a character whose rest is in the next chunk, so that text is never cut inside one.
     half: Vec<u8>,
@@ -81,6 +83,7 @@ impl Recorder {
             output: Redactor::new(secrets.clone()),
             half: Vec::new(),
             secrets,
+            hider: Hider::default(),
             sequence: 0,
             pending: VecDeque::new(),
             waiting: 0,
@@ -92,6 +95,18 @@ impl Recorder {
             progress,
             failures,
             closed,
+        }
+    }
+
+    /// Hides what is handed in there too, from the moment on in which it is.
+    pub fn heed(&mut self, hider: Hider) {
+        self.hider = hider;
+    }
+
+    fn hear(&mut self) {
+        let values = self.hider.take();
+        if !values.is_empty() {
+            self.hide(values);
         }
     }
 
@@ -121,6 +136,7 @@ impl Recorder {
     /// Records what happened, and gives back the event as it is seen. Output that was held back, because it could be
     /// the beginning of a secret, comes first. Never waits: see [`Self::drain`].
     pub fn record(&mut self, kind: EventKind) -> Event {
+        self.hear();
         let mut held = std::mem::take(&mut self.half);
         held.extend(self.output.flush());
         if !held.is_empty() {
@@ -134,6 +150,7 @@ impl Recorder {
 
     /// Records output of the build. Never waits.
     pub fn output(&mut self, bytes: Vec<u8>) {
+        self.hear();
         // Once output is missing, all that follows is: what comes after a gap may be the end of a secret.
         if self.dropped > 0 || (self.impatient && self.waiting >= ROOM) {
             self.output = Redactor::new(self.secrets.clone());

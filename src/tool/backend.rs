@@ -152,6 +152,10 @@ impl Backend {
                 let known = profile == "default" || crate::aws::has_profile(profile, variable);
                 (!known).then_some("check AWS_PROFILE or `--profile`, and the profiles in ~/.aws/config and ~/.aws/credentials")
             }
+            // The role is all there is: a profile is what it was taken on with (CRED-11).
+            Logins::Memory(_) if self.settings.aws.provider.is_some() => {
+                Some("this build has the role that runner was given, and no profile")
+            }
             Logins::Memory(_) => {
                 let said = self.settings.aws.profile.clone();
                 let own = said.or_else(|| variable("AWS_PROFILE")?.into_string().ok());

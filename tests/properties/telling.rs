@@ -203,6 +203,7 @@ fn run(build: &Build, reason: StopReason, timeout: Duration) -> Told {
         .expect("a runtime can be made")
         .block_on(async {
             let world = World {
+                credentials: None,
                 executor: Stoppable {
                     scripted: ScriptedExecutor {
                         broken: build.broken,

@@ -270,7 +270,7 @@ async fn start(
         environment,
         source,
         executor.owner,
-        executor.tools.clone(),
+        executor.outside.clone(),
     );
     match session.await {
         Err(error) => Err(explain(container, error).await),

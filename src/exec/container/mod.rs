@@ -27,7 +27,7 @@ pub use create::{SourceMount, Ulimit, Unavailable};
 pub use enter::enter;
 pub use serve::{hold, look, serve};
 pub use session::ContainerSession;
-pub use wire::TunnelStream;
+pub use wire::{Offers, Purpose, TunnelStream};
 
 use std::path::PathBuf;
 
@@ -84,6 +84,15 @@ const KEPT_NAME: &str = "runner-kept-";
 /// Says that the image's entry point ran what it was given, and has the number of that process.
 const READY_FILE: &str = "/codebuild/runner/state/ready";
 
+/// What a container has of runner's own, and who answers for it.
+#[derive(Clone, Debug)]
+pub struct Outside {
+    /// What there is.
+    pub offers: Offers,
+    /// Where streams go to be served that are opened in there ([`Purpose`]).
+    pub streams: mpsc::Sender<TunnelStream>,
+}
+
 /// Runs commands in a container of an engine.
 #[derive(Clone, Debug)]
 pub struct ContainerExecutor {
@@ -128,8 +137,8 @@ pub struct ContainerExecutor {
     pub program: PathBuf,
     /// Who the files of the source belong to: user and group.
     pub owner: (u32, u32),
-    /// Where connections of tools in the container go to be served; nowhere, and there are no tools of ours.
-    pub tools: Option<mpsc::Sender<TunnelStream>>,
+    /// What there is of runner's own in the container, if anything.
+    pub outside: Option<Outside>,
     /// Labels of everything that is made.
     pub labels: Vec<(String, String)>,
 }

@@ -161,7 +161,7 @@ impl Server {
                 version,
                 grace_milliseconds,
                 owner,
-                has_tools,
+                offers,
                 same,
             } => {
                 // Before anything is done to it: at the end its files are given to the caller.
@@ -175,12 +175,10 @@ impl Server {
                     variables: self.variables(tail),
                     grace: Duration::from_millis(grace_milliseconds),
                 };
-                if has_tools
-                    && let Err(error) =
-                        tools::offer(&mut environment.variables, self.outside.clone())
-                {
+                let variables = &mut environment.variables;
+                if let Err(error) = tools::offer(offers, variables, &self.outside).await {
                     let message =
-                        format!("could not put runner's tools into the container: {error}");
+                        format!("could not put what is runner's own into the container: {error}");
                     return (Answer::Failed(WireError::Other(message)), Vec::new());
                 }
                 self.owner = owner_in_here(&environment.source_directory, owner);

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::wire::{self, Answer, DirectoryFacts, Request, Streams, TunnelStream};
-use super::{KEPT_NAME, leftovers, transfer};
+use super::wire::{self, Answer, DirectoryFacts, Offers, Request, Streams, TunnelStream};
+use super::{KEPT_NAME, Outside, leftovers, transfer};
 use crate::engine::Engine;
 use crate::event::Exit;
 use crate::exec::{
@@ -195,12 +195,14 @@ impl ContainerSession {
         environment: Environment,
         source: SourcePlace,
         owner: (u32, u32),
-        tools: Option<mpsc::Sender<TunnelStream>>,
+        outside: Option<Outside>,
     ) -> Result<Option<Self>, Error> {
         let Some(conversation) = streams.opener().open().await else {
             return Err(found_dead(&container, &last_words).await);
         };
-        let has_tools = tools.is_some();
+        let offers = outside.as_ref().map(|outside| outside.offers);
+        let offers = offers.unwrap_or_default();
+        let streams_out = outside.map(|outside| outside.streams);
         let (answers, requests) = tokio::io::split(conversation);
         let (heard, next) = mpsc::channel(4);
         tokio::spawn(listen(answers, heard));
@@ -208,9 +210,9 @@ impl ContainerSession {
             container,
             carrier: tokio::spawn(async move {
                 while let Some(stream) = streams.accept().await {
-                    match &tools {
-                        // Whoever serves tools is gone or has too much to do: the tool sees a closed stream.
-                        Some(tools) => drop(tools.try_send(stream)),
+                    match &streams_out {
+                        // Whoever serves them is gone or has too much to do: the stream is seen as closed.
+                        Some(streams) => drop(streams.try_send(stream)),
                         None => drop(stream),
                     }
                 }
@@ -226,7 +228,7 @@ impl ContainerSession {
             closed: false,
             cancel: tokio::sync::watch::channel(Escalation::None).1,
         };
-        let opened = session.open(&environment, owner, has_tools).await;
+        let opened = session.open(&environment, owner, offers).await;
         if let Ok(true) = opened {
             return Ok(Some(session));
         }
@@ -240,7 +242,7 @@ impl ContainerSession {
         &mut self,
         environment: &Environment,
         owner: (u32, u32),
-        has_tools: bool,
+        offers: Offers,
     ) -> Result<bool, Error> {
         let variables: Vec<OsString> = environment.variables.iter().map(wire::assignment).collect();
         let variables = wire::join(variables.iter().map(OsString::as_os_str));
@@ -255,7 +257,7 @@ impl ContainerSession {
                 grace_milliseconds: u64::try_from(environment.grace.as_millis())
                     .unwrap_or(u64::MAX),
                 owner,
-                has_tools,
+                offers,
                 same: same.clone(),
             };
             match self.ask(&request, &variables).await? {

@@ -6,22 +6,71 @@
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+use std::time::Duration;
 
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 
-use super::wire::Opener;
+use super::wire::{Offers, Opener, Purpose};
 use super::{DOCKER_DIRECTORY, PROGRAM, TOOL_DIRECTORY, TOOL_SOCKET, TOOL_VARIABLE, TOOLS};
 
 /// PATH where neither the image nor the build has one: what a shell takes then.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Pause after a connection that could not be taken.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
+
 /// Variable that names Docker's configuration.
 const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
 
-/// Puts the tools in their place and serves them. To be called once.
-pub(super) fn offer(variables: &mut Vec<(OsString, OsString)>, outside: Opener) -> io::Result<()> {
+/// Variable that leads SDKs to the endpoint for AWS's credentials, and where they are there.
+const CREDENTIALS_VARIABLE: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+const CREDENTIALS_PATH: &str = "/credentials";
+
+/// Puts what is offered in its place and serves it. To be called once.
+pub(super) async fn offer(
+    offers: Offers,
+    variables: &mut Vec<(OsString, OsString)>,
+    outside: &Opener,
+) -> io::Result<()> {
+    if offers.tools {
+        offer_tools(variables, outside.clone())?;
+    }
+    if offers.credentials {
+        offer_credentials(variables, outside.clone()).await?;
+    }
+    Ok(())
+}
+
+/// Listens on loopback in here. What is asked there is answered outside, where the token is looked at and the credentials
+/// are.
+async fn offer_credentials(
+    variables: &mut Vec<(OsString, OsString)>,
+    outside: Opener,
+) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let port = listener.local_addr()?.port();
+    let uri = format!("http://127.0.0.1:{port}{CREDENTIALS_PATH}");
+    variables.retain(|(name, _)| name != CREDENTIALS_VARIABLE);
+    variables.push((CREDENTIALS_VARIABLE.into(), uri.into()));
+    tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((connection, _)) => {
+                    tokio::spawn(join(connection, outside.clone(), Purpose::Credentials));
+                }
+                // Such as no more file descriptors: some will be free again.
+                Err(_) => tokio::time::sleep(AFTER_FAILURE).await,
+            }
+        }
+    });
+    Ok(())
+}
+
+fn offer_tools(variables: &mut Vec<(OsString, OsString)>, outside: Opener) -> io::Result<()> {
     fs::create_dir_all(TOOL_DIRECTORY)?;
     for tool in TOOLS {
         link(&Path::new(TOOL_DIRECTORY).join(tool))?;
@@ -66,12 +115,18 @@ fn append_to_path(variables: &mut Vec<(OsString, OsString)>) {
 /// Carries every connection out, until the session ends.
 async fn carry(listener: UnixListener, outside: Opener) {
     while let Ok((connection, _)) = listener.accept().await {
-        tokio::spawn(join(connection, outside.clone()));
+        tokio::spawn(join(connection, outside.clone(), Purpose::Tool));
     }
 }
 
-async fn join(mut connection: UnixStream, outside: Opener) {
-    if let Some(mut stream) = outside.open().await {
+async fn join(
+    mut connection: impl AsyncRead + AsyncWrite + Unpin,
+    outside: Opener,
+    purpose: Purpose,
+) {
+    if let Some(mut stream) = outside.open().await
+        && purpose.say(&mut stream).await.is_ok()
+    {
         // Whoever breaks off is seen as such at the other end.
         let _ = tokio::io::copy_bidirectional(&mut connection, &mut stream).await;
     }

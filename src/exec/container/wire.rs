@@ -46,8 +46,8 @@ pub(super) enum Request {
         grace_milliseconds: u64,
         /// Who the files of the source belong to outside.
         owner: (u32, u32),
-        /// Whether tools have an outside to turn to.
-        has_tools: bool,
+        /// What there is of runner's own.
+        offers: Offers,
         /// What the source directory is outside, where it has to be the same inside.
         same: Option<DirectoryFacts>,
     },
@@ -88,6 +88,51 @@ pub(super) enum Request {
     },
     /// How urgently the command that runs is asked to end: 1 asked, 2 forced.
     Escalate(u8),
+}
+
+/// What a build in a container is offered of runner's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offers {
+    /// `aws`, `docker` and Docker's credential helper.
+    pub tools: bool,
+    /// An endpoint for AWS's credentials on loopback.
+    pub credentials: bool,
+}
+
+/// What a stream is for that is opened from inside: its first byte says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A tool wants something from outside.
+    Tool,
+    /// Somebody asks the endpoint for AWS's credentials.
+    Credentials,
+}
+
+impl Purpose {
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Tool => b't',
+            Self::Credentials => b'c',
+        }
+    }
+
+    /// Says what a stream is for.
+    pub(super) async fn say(self, stream: &mut TunnelStream) -> io::Result<()> {
+        stream.write_all(&[self.byte()]).await?;
+        stream.flush().await
+    }
+
+    /// What a stream is for, as the other side says: once, before anything else is read.
+    ///
+    /// # Errors
+    ///
+    /// The other side is gone, or not of this version.
+    pub async fn hear(stream: &mut TunnelStream) -> io::Result<Self> {
+        let byte = stream.read_u8().await?;
+        let all = [Self::Tool, Self::Credentials];
+        let meant = all.into_iter().find(|purpose| purpose.byte() == byte);
+        meant.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
 }
 
 /// By what one and the same directory is known on both sides of a mount. Not by its device: some file systems have one of

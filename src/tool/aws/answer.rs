@@ -94,6 +94,7 @@ fn settings(caller: Caller, usual: &Settings) -> Settings {
         region: region.or_else(|| usual.region.clone()),
         profile: profile.or_else(|| usual.profile.clone()),
         missing_profile: missing,
+        provider: usual.provider.clone(),
         keys: keys.map(|keys| Keys {
             id: keys.id,
             secret: keys.secret.0,
