@@ -372,6 +372,15 @@ fn build_in_a_container(folder: &Path) -> Outcome {
     build_on(folder, Some(&image))
 }
 
+/// A file about reports, without what changes from run to run.
+fn made_of_reports(sandbox: &Sandbox, name: &str) -> String {
+    let path = sandbox.source().join(".runner/reports").join(name);
+    normalise(
+        &fs::read_to_string(path).unwrap_or_default(),
+        &sandbox.source(),
+    )
+}
+
 fn build_on(folder: &Path, image: Option<&str>) -> Outcome {
     let case = read_case(folder)?;
     if is_missing(folder, &case) || (image.is_some() && case.host_only.is_some()) {
@@ -420,6 +429,12 @@ fn build_on(folder: &Path, image: Option<&str>) -> Outcome {
         &events::outcome(&stream, ran.code),
         ran.code != 0,
     );
+    expected.text(
+        "summary.json",
+        &made_of_reports(&sandbox, "summary.json"),
+        false,
+    );
+    expected.text("junit.xml", &made_of_reports(&sandbox, "junit.xml"), false);
     expected.tree("artifacts", &sandbox.source().join(".runner/artifacts"));
     let leftovers = sandbox.leftovers();
     if !leftovers.is_empty() {

@@ -9,6 +9,7 @@ mod exported;
 mod machine;
 mod outcome;
 mod preflight;
+mod reports;
 mod runtimes;
 mod secrets;
 mod upload;

@@ -1,6 +1,6 @@
 //! UPLOAD_ARTIFACTS: texts are expanded, files selected, artifacts stored, reports looked for.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,14 +12,9 @@ use crate::artifact::{SelectError, Selected, Selection, select, starts};
 use crate::event::{ArtifactProgress, ArtifactStage, EventKind, Warning};
 use crate::exec::{Escalation, Session};
 use crate::phase::{CLIENT_ERROR, PhaseContext, Status};
-use crate::plan::{ArtifactLocation, ArtifactName, ArtifactPlan, Packaging, Plan};
-use crate::report;
+use crate::plan::{ArtifactLocation, ArtifactName, ArtifactPlan, Expandable, Packaging, Plan};
 use crate::source::LineColumn;
 use crate::store;
-
-/// The switch of report auto-discovery, and its pattern. Both may be set while the build runs.
-const AUTO_DISCOVER: &str = "CODEBUILD_CONFIG_AUTO_DISCOVER";
-const AUTO_DISCOVER_PATTERN: &str = "${CODEBUILD_CONFIG_AUTO_DISCOVER_DIR:-**/*}";
 
 /// Why the phase did not succeed.
 pub(super) struct Failure {
@@ -28,7 +23,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    fn build(message: impl Into<String>) -> Self {
+    pub(super) fn build(message: impl Into<String>) -> Self {
         Self {
             status: Status::Failed,
             context: PhaseContext::build(CLIENT_ERROR, message),
@@ -44,23 +39,64 @@ struct Expanded {
 }
 
 impl Driver {
-    /// Stores every artifact of the plan.
+    /// Stores every artifact of the plan, and reads its reports: those also after an artifact that could not be stored
+    /// (REP-1).
     pub(super) async fn store_artifacts<S: Session>(
         &mut self,
         session: &mut S,
         plan: &Plan,
     ) -> Left<Input> {
+        let stored = self.store_all(session, plan).await?;
+        let reported = self.read_reports(session, plan, stored.is_ok()).await?;
+        let failure = match (stored, reported) {
+            (Ok(()), Ok(())) => return Some(Input::Stored),
+            (Ok(()), Err(failure)) | (Err(failure), Ok(())) => failure,
+            (Err(failure), Err(second)) => {
+                self.record(EventKind::Warning(Warning::new(second.context.message)));
+                failure
+            }
+        };
+        Some(Input::NotStored(failure.status, failure.context))
+    }
+
+    async fn read_reports<S: Session>(
+        &mut self,
+        session: &mut S,
+        plan: &Plan,
+        all_stored: bool,
+    ) -> Left<Result<(), Failure>> {
+        // Whoever stops a build does not wait for its reports.
+        if self.stop.is_requested() || (!all_stored && plan.reports.is_empty()) {
+            return Some(Ok(()));
+        }
+        let mut collected = match self.collect_reports(session, plan).await? {
+            Ok(collected) => collected,
+            Err(failure) => return Some(Err(failure)),
+        };
+        if all_stored {
+            self.discover_reports(session, plan, &mut collected).await?;
+        }
+        if self.stop.is_requested() {
+            return Some(Ok(()));
+        }
+        self.finish_reports(plan, collected).await
+    }
+
+    async fn store_all<S: Session>(
+        &mut self,
+        session: &mut S,
+        plan: &Plan,
+    ) -> Left<Result<(), Failure>> {
         // Also without artifacts: a source that does not come back is no success.
         if let Err(failure) = self.bring(session, &[]).await? {
-            return Some(Input::NotStored(failure.status, failure.context));
+            return Some(Err(failure));
         }
         for artifact in &plan.artifacts {
             if let Err(failure) = self.store_artifact(session, plan, artifact).await? {
-                return Some(Input::NotStored(failure.status, failure.context));
+                return Some(Err(failure));
             }
         }
-        self.discover_reports(session).await?;
-        Some(Input::Stored)
+        Some(Ok(()))
     }
 
     async fn store_artifact<S: Session>(
@@ -146,7 +182,7 @@ impl Driver {
     }
 
     /// Makes what may be selected readable here.
-    async fn bring<S: Session>(
+    pub(super) async fn bring<S: Session>(
         &mut self,
         session: &mut S,
         starts: &[PathBuf],
@@ -155,6 +191,41 @@ impl Driver {
             Ok(mounts) => {
                 self.workspace.mounts = mounts;
                 Ok(())
+            }
+            Err(error) => Err(Failure {
+                status: Status::Fault,
+                context: broken(&error),
+            }),
+        })
+    }
+
+    /// Expands texts in the state that the last command left (ART-8).
+    pub(super) async fn expand_texts<S: Session>(
+        &mut self,
+        session: &mut S,
+        all: &[&Expandable],
+    ) -> Left<Result<Vec<OsString>, Failure>> {
+        let texts: Vec<&str> = all.iter().map(|text| text.text.as_str()).collect();
+        let output = self.output.clone();
+        let mut cancel = self.cancel.subscribe();
+        let expanded = self
+            .attend(session.expand(&texts, &output, &mut cancel))
+            .await?;
+        Some(match expanded {
+            Ok(Ok(results)) => Ok(results),
+            Ok(Err(failure)) => {
+                let text = all[failure.index];
+                let message = format!(
+                    "could not expand `{}`: {}",
+                    text.text,
+                    failure.exit.describe()
+                );
+                let mut failure = Failure::build(message);
+                failure.context = failure
+                    .context
+                    .at(text.place)
+                    .with_help("the last command in it failed; its output stands above");
+                Err(failure)
             }
             Err(error) => Err(Failure {
                 status: Status::Fault,
@@ -173,7 +244,7 @@ impl Driver {
             ArtifactName::Expanded(name) => Some(name),
             ArtifactName::Fixed(_) => None,
         };
-        let all: Vec<&crate::plan::Expandable> = artifact
+        let all: Vec<&Expandable> = artifact
             .base_directory
             .iter()
             .chain(&artifact.files)
@@ -181,34 +252,9 @@ impl Driver {
             .chain(name)
             .chain(&artifact.s3_prefix)
             .collect();
-        let texts: Vec<&str> = all.iter().map(|text| text.text.as_str()).collect();
-        let output = self.output.clone();
-        let mut cancel = self.cancel.subscribe();
-        let mut results = match self
-            .attend(session.expand(&texts, &output, &mut cancel))
-            .await?
-        {
-            Ok(Ok(results)) => results.into_iter(),
-            Ok(Err(failure)) => {
-                let text = all[failure.index];
-                let message = format!(
-                    "could not expand `{}`: {}",
-                    text.text,
-                    failure.exit.describe()
-                );
-                let mut failure = Failure::build(message);
-                failure.context = failure
-                    .context
-                    .at(text.place)
-                    .with_help("the last command in it failed; its output stands above");
-                return Some(Err(failure));
-            }
-            Err(error) => {
-                return Some(Err(Failure {
-                    status: Status::Fault,
-                    context: broken(&error),
-                }));
-            }
+        let mut results = match self.expand_texts(session, &all).await? {
+            Ok(results) => results.into_iter(),
+            Err(failure) => return Some(Err(failure)),
         };
         let mut take = |count: usize| results.by_ref().take(count).collect::<Vec<OsString>>();
         let base_directory = take(artifact.base_directory.iter().count()).pop();
@@ -334,54 +380,6 @@ impl Driver {
                 not_stored(error, message)
             }
         }
-    }
-
-    /// Looks for reports, unless the build has said not to (LOG-14). Never fails a build.
-    async fn discover_reports<S: Session>(&mut self, session: &mut S) -> Left<()> {
-        let (mut wanted, mut pattern) = (true, OsString::from("**/*"));
-        if session.mentions(AUTO_DISCOVER).await {
-            let texts = [
-                format!("${AUTO_DISCOVER}"),
-                AUTO_DISCOVER_PATTERN.to_owned(),
-            ];
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            let output = self.output.clone();
-            let mut cancel = self.cancel.subscribe();
-            if let Ok(Ok(values)) = self
-                .attend(session.expand(&texts, &output, &mut cancel))
-                .await?
-            {
-                wanted = values[0] != *OsStr::new("false");
-                pattern.clone_from(&values[1]);
-            }
-        }
-        let source = [self.workspace.source_directory.clone()];
-        if !wanted || self.bring(session, &source).await?.is_err() {
-            return Some(());
-        }
-        let (workspace, shown) = (
-            self.workspace.clone(),
-            pattern.to_string_lossy().into_owned(),
-        );
-        let stop = self.stop.clone();
-        let looking = tokio::task::spawn_blocking(move || {
-            report::discover(&workspace, &pattern, &|| stop.is_requested())
-        });
-        if let Ok(found) = self.attend(looking).await? {
-            let (files, duration) = (found.files, found.duration);
-            self.record(EventKind::ReportsDiscovered {
-                pattern: shown,
-                files,
-                duration,
-            });
-            if files > 0 {
-                let message = format!(
-                    "{files} file(s) look like test or coverage reports; this version does not collect them"
-                );
-                self.record(EventKind::Warning(Warning::new(message)));
-            }
-        }
-        Some(())
     }
 }
 

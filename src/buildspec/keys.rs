@@ -112,7 +112,7 @@ const ON_FAILURE_FORM: &str =
     "^([Aa][Bb][Oo][Rr][Tt]|[Cc][Oo][Nn][Tt][Ii][Nn][Uu][Ee]|[Rr][Ee][Tt][Rr][Yy](-[\\s\\S]*)?)$";
 const VERSIONS: &[&str] = &["0.2", "0.1"];
 const ACTIONS: &[&str] = &["restore", "save"];
-const REPORT_FORMATS: &[&str] = &[
+pub(crate) const REPORT_FORMATS: &[&str] = &[
     "JUNITXML",
     "NUNITXML",
     "NUNIT3XML",

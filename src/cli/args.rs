@@ -221,6 +221,14 @@ pub(super) struct RequestArgs {
     #[arg(long, value_name = "KEY", help_heading = "Artifacts")]
     pub(super) kms_key: Option<String>,
 
+    /// Where what is made of reports goes: junit.xml, summary.json and index.html [default: .runner/reports beside the source, if there are reports]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Reports")]
+    pub(super) reports: Option<PathBuf>,
+
+    /// Fail the build if reports tell of fewer covered lines than this
+    #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = "Reports")]
+    pub(super) fail_under: Option<f64>,
+
     /// End the build after this time
     #[arg(long, value_name = "DURATION", default_value = "60m", value_parser = positive_duration, help_heading = "Limits")]
     pub(super) timeout: Duration,
@@ -750,6 +758,15 @@ fn role_duration(text: &str) -> Result<Duration, String> {
         Ok(found)
     } else {
         Err("AWS gives out credentials of a role for 15 minutes to 12 hours".to_owned())
+    }
+}
+
+/// A share of 100, with or without its sign.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    match number.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("write a number from 0 to 100, such as 80 or 92.5".to_owned()),
     }
 }
 

@@ -112,6 +112,20 @@ fn render(plan: &Plan, name: &str) -> String {
         let names: Vec<String> = names.collect();
         text.push_str(&format!("exported   {}\n\n", names.join(", ")));
     }
+    for report in &plan.reports {
+        let format = report.format.as_ref();
+        let files = report.files.iter().map(|file| file.text.as_str());
+        let files: Vec<&str> = files.collect();
+        text.push_str(&format!(
+            "report     {} ({}) of {}\n",
+            report.group.text,
+            format.map_or("JUNITXML", |format| format.text.as_str()),
+            files.join(", ")
+        ));
+    }
+    if !plan.reports.is_empty() {
+        text.push('\n');
+    }
     if plan.artifacts.is_empty() {
         text.push_str("artifacts  none\n");
     }

@@ -6,6 +6,7 @@ use crate::buildspec::model::ArtifactIdentifier;
 use crate::phase::{OnFailure, Status, next};
 use crate::plan::{
     ArtifactLocation, ArtifactName, ArtifactPlan, CommandPlan, Expandable, PhasePlan, Plan,
+    ReportPlan,
 };
 
 /// Version of this form; grows with a change that a reader has to know of.
@@ -28,6 +29,7 @@ pub(super) fn plan_json(plan: &Plan) -> Value {
         "graceSeconds": plan.grace.as_secs(),
         "environment": environment,
         "runtimeVersions": plan.runtime_versions.iter().map(|asked| json!({ "runtime": asked.runtime, "version": asked.version })).collect::<Vec<_>>(),
+        "reports": plan.reports.iter().map(report_json).collect::<Vec<_>>(),
         "exportedVariables": plan.exported.iter().map(|exported| &exported.name).collect::<Vec<_>>(),
         "phases": plan.phases.iter().map(phase_json).collect::<Vec<_>>(),
         "artifacts": plan.artifacts.iter().map(|artifact| artifact_json(plan, artifact)).collect::<Vec<_>>(),
@@ -62,6 +64,21 @@ fn command_json(command: &CommandPlan) -> Value {
         "command": command.text,
         "line": command.place.line,
         "column": command.place.column,
+    })
+}
+
+fn report_json(report: &ReportPlan) -> Value {
+    let texts = |texts: &[Expandable]| {
+        texts
+            .iter()
+            .map(|text| json!(text.text))
+            .collect::<Vec<_>>()
+    };
+    json!({
+        "reportGroup": report.group.text,
+        "fileFormat": report.format.as_ref().map_or("JUNITXML", |format| format.text.as_str()),
+        "baseDirectory": report.base_directory.as_ref().map(|text| &text.text),
+        "files": texts(&report.files),
     })
 }
 

@@ -8,7 +8,8 @@ use super::args::RequestArgs;
 use super::{aws, container, machine, mistake};
 use crate::env;
 use crate::plan::{
-    ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, Runtimes, Source, Users,
+    ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, ReportRequest, Runtimes, Source,
+    Users,
 };
 use crate::process;
 
@@ -17,6 +18,9 @@ const GIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where artifacts go if nobody says otherwise, below the source directory.
 pub(super) const DEFAULT_ARTIFACTS: &str = ".runner/artifacts";
+
+/// Where runner's files about reports go if nobody says otherwise, below the source directory.
+const DEFAULT_REPORTS: &str = ".runner/reports";
 
 /// The source directory, absolute; a mistake if it is none.
 pub(super) fn source_directory(args: &RequestArgs) -> Result<PathBuf, clap::Error> {
@@ -102,6 +106,7 @@ pub(super) async fn request(
         shell: args.shell.clone(),
         region,
         artifacts: artifacts(args, directory)?,
+        reports: reports(args, directory)?,
         timeout: args.timeout,
         grace: args.grace,
         strict: args.strict,
@@ -148,6 +153,39 @@ fn artifacts(args: &RequestArgs, directory: &Path) -> Result<ArtifactRequest, cl
         namespace_type: args.artifact_namespace.into(),
         name: args.artifact_name.clone(),
         encryption_key: args.kms_key.clone(),
+    })
+}
+
+/// What is made of reports (REP-13, REP-14).
+fn reports(args: &RequestArgs, directory: &Path) -> Result<ReportRequest, clap::Error> {
+    let place = match &args.reports {
+        None => directory.join(DEFAULT_REPORTS),
+        Some(text) if text.as_os_str().is_empty() => {
+            return Err(mistake("`--reports` needs a directory"));
+        }
+        Some(text) if text.to_str().is_some_and(has_scheme) => {
+            return Err(mistake(format!(
+                "`{}` is no place for reports: write a directory",
+                text.display()
+            )));
+        }
+        Some(text) => {
+            let here = machine::directory()
+                .map_err(|error| mistake(format!("this directory is gone: {error}")))?;
+            let place = machine::canonical(&here.join(text));
+            if place.exists() && !place.is_dir() {
+                return Err(mistake(format!(
+                    "`--reports {}` is no directory",
+                    text.display()
+                )));
+            }
+            place
+        }
+    };
+    Ok(ReportRequest {
+        directory: place,
+        is_default: args.reports.is_none(),
+        fail_under: args.fail_under,
     })
 }
 

@@ -30,6 +30,7 @@ use crate::ownership::{self, OwnedDirectory};
 use crate::plan::ArtifactLocation;
 use crate::process;
 use crate::registry::isolated::{self, Isolated};
+use crate::report::made::FILES;
 use crate::secret::{Fetched, SecretSource};
 use crate::sink::{
     CodebuildLog, Console, ConsoleFormat, JsonLines, Pretty, Recorder, Sink, SinkFailure,
@@ -590,11 +591,15 @@ fn workspace(args: &RunArgs, loaded: &Loaded) -> Workspace {
         .into_iter()
         .flatten()
         .cloned();
+    // Of what is made of reports, too: an earlier build's file is no report of this one.
+    let reports = &loaded.request.reports.directory;
+    let made = FILES.map(|name| machine::canonical(reports).join(name));
     Workspace {
         source_directory: loaded.request.source.directory.clone(),
         hidden: std::iter::once(default)
             .chain(store)
             .chain(files)
+            .chain(made)
             .map(|path: PathBuf| machine::canonical(&path))
             .collect(),
         mounts: Vec::new(),

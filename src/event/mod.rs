@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! build    = build-started phase* exported-variables? phase* build-finished
-//! phase    = phase-started (source-ready | buildspec-found | buildspec-read | runtime | command | artifact)* phase-finished
+//! phase    = phase-started (source-ready | buildspec-found | buildspec-read | runtime | command | artifact | report)* phase-finished
 //! runtime  = runtime-selected | runtime-not-overridden | runtimes-skipped
 //! command  = command-started command-finished
-//! artifact = artifact-selected? artifact-progress* artifact-file-stored* artifact-stored | reports-discovered
+//! artifact = artifact-selected? artifact-progress* artifact-file-stored* artifact-stored
+//! report   = report-selected | reports-discovered | report-collected | reports-written
 //! ```
 //!
 //! `output`, `warning` and `stop-requested` may stand anywhere between `build-started` and `build-finished`: a process
@@ -125,6 +126,12 @@ pub enum EventKind {
     },
     /// An artifact is stored and verified, whole.
     ArtifactStored(ArtifactStored),
+    /// The files of a report group were selected (REP-10).
+    ReportSelected(ReportSelected),
+    /// A report was read (REP-1).
+    ReportCollected(ReportCollected),
+    /// What runner makes of all reports is written (REP-13).
+    ReportsWritten(ReportsWritten),
     /// Files that look like test or coverage reports were looked for (LOG-14).
     ReportsDiscovered {
         /// The pattern.
@@ -474,6 +481,9 @@ impl Grammar {
             | EventKind::ArtifactProgress(_)
             | EventKind::ArtifactFileStored { .. }
             | EventKind::ArtifactStored(_)
+            | EventKind::ReportSelected(_)
+            | EventKind::ReportCollected(_)
+            | EventKind::ReportsWritten(_)
             | EventKind::ReportsDiscovered { .. }
                 if self.phase != Some(Phase::UploadArtifacts) =>
             {
@@ -483,6 +493,9 @@ impl Grammar {
             | EventKind::ArtifactProgress(_)
             | EventKind::ArtifactFileStored { .. }
             | EventKind::ArtifactStored(_)
+            | EventKind::ReportSelected(_)
+            | EventKind::ReportCollected(_)
+            | EventKind::ReportsWritten(_)
             | EventKind::ReportsDiscovered { .. } => {}
         }
         Ok(())

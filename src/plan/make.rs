@@ -2,6 +2,7 @@
 
 use super::environment::{plan_environment, plan_secrets};
 use super::exported::plan_exported;
+use super::reports::plan_reports;
 use super::request::{BuildRequest, NamespaceType, Runtimes, Users};
 use super::types::{
     ArtifactName, ArtifactPlan, CommandPlan, Expandable, PhasePlan, Plan, RuntimePlan,
@@ -25,6 +26,7 @@ pub fn plan(
         request: Some(request),
     };
     unsupported::check(buildspec, given, &mut diagnostics);
+    let reports = plan_reports(source, buildspec, request.strict, &mut diagnostics);
     let artifacts = plan_artifacts(source, buildspec, request);
     diagnostic::sort(&mut diagnostics);
     if diagnostic::has_error(&diagnostics) {
@@ -71,6 +73,8 @@ pub fn plan(
             Runtimes::OnMachine(_) => RuntimeSource::Machine,
         },
         artifacts,
+        reports,
+        report_request: request.reports.clone(),
         artifact_location: request.artifacts.location.clone(),
         encryption_key: request.artifacts.encryption_key.clone(),
         region: request.region.clone(),

@@ -6,6 +6,7 @@
 mod environment;
 mod exported;
 mod make;
+mod reports;
 mod request;
 mod types;
 mod unsupported;
@@ -14,9 +15,9 @@ pub use environment::plan_environment as environment;
 pub use make::{limits, plan};
 pub use request::{
     ArtifactLocation, ArtifactRequest, BuildRequest, NamespaceType, Packaging, ProjectName,
-    Runtimes, Source, Users,
+    ReportRequest, Runtimes, Source, Users,
 };
 pub use types::{
     ArtifactName, ArtifactPlan, CommandList, CommandPlan, Expandable, ExportedPlan, PhasePlan,
-    Plan, RuntimePlan, RuntimeSource, SecretPlan,
+    Plan, ReportPlan, RuntimePlan, RuntimeSource, SecretPlan,
 };

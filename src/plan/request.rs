@@ -140,6 +140,17 @@ pub struct ArtifactRequest {
     pub encryption_key: Option<String>,
 }
 
+/// What is made of reports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportRequest {
+    /// Where runner's own files about them go (REP-13): absolute.
+    pub directory: PathBuf,
+    /// Whether nobody asked for that directory.
+    pub is_default: bool,
+    /// Least coverage of lines, from 0 to 100 (REP-14).
+    pub fail_under: Option<f64>,
+}
+
 /// Who brings the runtimes that a buildspec names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runtimes {
@@ -194,6 +205,8 @@ pub struct BuildRequest {
     pub region: Option<String>,
     /// Artifact settings.
     pub artifacts: ArtifactRequest,
+    /// What is made of reports.
+    pub reports: ReportRequest,
     /// Time limit of the whole build.
     pub timeout: Duration,
     /// Time between the request to end and the end by force.

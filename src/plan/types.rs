@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::request::{ArtifactLocation, NamespaceType, Packaging, ProjectName};
+use super::request::{ArtifactLocation, NamespaceType, Packaging, ProjectName, ReportRequest};
 use crate::buildspec::model::{ArtifactIdentifier, Shell, Unrecognized, Version};
 use crate::env::{EnvironmentVariable, SecretReference};
 use crate::phase::{CommandPhase, OnFailure};
@@ -42,6 +42,10 @@ pub struct Plan {
     pub runtime_source: RuntimeSource,
     /// Artifacts in the order in which they are stored, the primary one first.
     pub artifacts: Vec<ArtifactPlan>,
+    /// Reports, in the order of the file.
+    pub reports: Vec<ReportPlan>,
+    /// What is made of them.
+    pub report_request: ReportRequest,
     /// Where artifacts go.
     pub artifact_location: ArtifactLocation,
     /// KMS key for S3.
@@ -192,6 +196,19 @@ pub struct ArtifactPlan {
     pub packaging: Packaging,
     /// Whether the build id is part of the place.
     pub namespace_type: NamespaceType,
+}
+
+/// The reports of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportPlan {
+    /// Name or ARN of the group (REP-2).
+    pub group: Expandable,
+    /// `files`.
+    pub files: Vec<Expandable>,
+    /// `file-format`, as written.
+    pub format: Option<Expandable>,
+    /// `base-directory`; the source directory if not given.
+    pub base_directory: Option<Expandable>,
 }
 
 /// The name of an artifact (ART-12).

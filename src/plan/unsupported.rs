@@ -40,7 +40,6 @@ pub(super) fn check(buildspec: &Buildspec, given: Given<'_>, diagnostics: &mut V
     report.phases(buildspec);
     report.runtimes(buildspec, given);
     report.users(buildspec, given);
-    report.results(buildspec);
     report.prefix(buildspec, given);
     report.surroundings(buildspec);
 }
@@ -156,19 +155,6 @@ impl Report<'_> {
                 user.span,
                 format!("`run-as: {}` {message}", user.value),
                 "start the runner as root or as that user, or run the build in a container with `--image`",
-            );
-        }
-    }
-
-    fn results(&mut self, buildspec: &Buildspec) {
-        for report in &buildspec.reports {
-            self.warn(
-                report.group.span,
-                format!(
-                    "report group `{}` is not collected by this version",
-                    report.group.value
-                ),
-                "its files stay where the build wrote them",
             );
         }
     }

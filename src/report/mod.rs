@@ -12,9 +12,11 @@ mod cucumber;
 mod discover;
 mod error;
 mod format;
+mod hide;
 mod jacoco;
 mod json;
 mod junit;
+pub mod made;
 mod model;
 mod numbers;
 mod nunit;
@@ -49,6 +51,16 @@ impl Reading {
         Self(Collector::new(report, limits))
     }
 
+    /// Notes what is wrong with a file that cannot be read at all.
+    pub fn unreadable(&mut self, name: &str, error: &std::io::Error) {
+        self.0.begin_file();
+        self.problem(Problem {
+            file: Some(name.to_owned()),
+            message: error.to_string(),
+            help: None,
+        });
+    }
+
     /// Reads one more file, until `stopped`. `name` is how commands see it. A file that cannot be read to its end is a problem
     /// of the report; what stands before the mistake is kept. Says whether the file was read to its end.
     pub fn file(&mut self, name: &str, bytes: impl Read, stopped: &dyn Fn() -> bool) -> bool {
@@ -60,13 +72,13 @@ impl Reading {
             self.0.report_mut().problems.push(Problem {
                 file: Some(name.to_owned()),
                 message: error.to_string(),
-                help: None,
+                help: help(error),
             });
         }
         result.is_ok()
     }
 
-    /// Notes that a file cannot be read at all.
+    /// Notes what is wrong besides.
     pub fn problem(&mut self, problem: Problem) {
         self.0.report_mut().problems.push(problem);
     }
@@ -76,4 +88,31 @@ impl Reading {
     pub fn finish(self) -> Report {
         self.0.finish()
     }
+}
+
+/// What to do about a file that could not be read, where that is known.
+fn help(error: &ReadError) -> Option<String> {
+    let found = match error {
+        ReadError::Unexpected { found, .. } => found,
+        ReadError::Empty => {
+            return Some("there is nothing in the file: did whatever writes it run?".to_owned());
+        }
+        ReadError::Truncated { .. } => {
+            return Some(
+                "the file breaks off: what writes it was ended before it was done".to_owned(),
+            );
+        }
+        _ => return None,
+    };
+    let others: Vec<&str> = Format::ALL
+        .iter()
+        .filter(|format| format.roots().contains(&found.as_str()))
+        .map(|format| format.name())
+        .collect();
+    let found = match found.as_str() {
+        "packages" => vec![Format::CoberturaXml.name()],
+        "project" => vec![Format::CloverXml.name()],
+        _ => others,
+    };
+    (!found.is_empty()).then(|| format!("declare `file-format: {}`", found.join("` or `")))
 }

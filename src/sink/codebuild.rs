@@ -181,15 +181,31 @@ impl<W: Write + Send> CodebuildLog<W> {
                 &format!("Preparing to copy secondary artifacts {identifier}"),
             )?;
         }
+        self.selected(
+            time,
+            &selected.base_directory,
+            &selected.directories,
+            selected.files,
+        )
+    }
+
+    /// A selection step by step, of an artifact or of a report.
+    fn selected(
+        &mut self,
+        time: SystemTime,
+        base_directory: &str,
+        directories: &[DirectorySelection],
+        files: usize,
+    ) -> io::Result<()> {
         self.expanding(
             time,
-            &format!("Expanding base directory path: {}", selected.base_directory),
-            &selected.base_directory,
+            &format!("Expanding base directory path: {base_directory}"),
+            base_directory,
         )?;
         for DirectorySelection {
             directory,
             patterns,
-        } in &selected.directories
+        } in directories
         {
             self.line(
                 time,
@@ -208,8 +224,8 @@ impl<W: Write + Send> CodebuildLog<W> {
                 missed.map(|(pattern, _)| format!("Skipping invalid file path {pattern}")),
             )?;
         }
-        if selected.files > 0 {
-            self.line(time, &format!("Found {} file(s)", selected.files))?;
+        if files > 0 {
+            self.line(time, &format!("Found {files} file(s)"))?;
         }
         Ok(())
     }
@@ -305,6 +321,12 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
                 self.phase_finished(time, *phase, *status, *aborted, contexts)?;
             }
             EventKind::ArtifactSelected(selected) => self.artifact_selected(time, selected)?,
+            EventKind::ReportSelected(selected) => self.selected(
+                time,
+                &selected.base_directory,
+                &selected.directories,
+                selected.files,
+            )?,
             EventKind::ReportsDiscovered {
                 pattern,
                 files,
@@ -315,6 +337,8 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
             EventKind::ArtifactProgress(_)
             | EventKind::ArtifactFileStored { .. }
             | EventKind::ArtifactStored(_)
+            | EventKind::ReportCollected(_)
+            | EventKind::ReportsWritten(_)
             | EventKind::ExportedVariables(_)
             | EventKind::Warning(_)
             | EventKind::StopRequested { .. }

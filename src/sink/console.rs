@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 
 use super::failure::Failures;
-use super::{CodebuildLog, JsonLines, Sink};
+use super::{CodebuildLog, JsonLines, Sink, report};
 use crate::event::{Event, EventKind, ExportedVariable, Warning};
 use crate::units::render_size;
 
@@ -115,6 +115,16 @@ impl Console {
                     ),
                 });
                 text
+            }
+            EventKind::ReportCollected(collected) => {
+                let mut text = format!("report: {}\n", report::headline(collected));
+                for line in report::failure_lines(collected) {
+                    text.push_str(&format!("  {line}\n"));
+                }
+                text
+            }
+            EventKind::ReportsWritten(written) => {
+                format!("reports: {}\n", written.directory)
             }
             EventKind::ExportedVariables(variables) => {
                 let mut text = String::new();

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::Sink;
+use super::{Sink, report};
 use crate::event::{ArtifactStage, Event, EventKind, Exit, FORMAT, StopReason};
 use crate::phase::{Blame, PhaseContext};
 use crate::runtime::{Choice, Reason};
@@ -159,10 +159,10 @@ fn kind_json(kind: &EventKind) -> (&'static str, Value) {
             pattern,
             files,
             duration,
-        } => (
-            "reports-discovered",
-            json!({ "pattern": pattern, "files": files, "durationSeconds": seconds(*duration) }),
-        ),
+        } => report::discovered_json(pattern, *files, *duration),
+        EventKind::ReportSelected(selected) => report::selected_json(selected),
+        EventKind::ReportCollected(collected) => report::collected_json(collected),
+        EventKind::ReportsWritten(written) => report::written_json(written),
         EventKind::ExportedVariables(variables) => {
             let variables: Vec<Value> = variables
                 .iter()
@@ -329,7 +329,7 @@ fn rfc3339(time: SystemTime) -> String {
     format!("{timestamp:.6}")
 }
 
-fn seconds(duration: Duration) -> f64 {
+pub(super) fn seconds(duration: Duration) -> f64 {
     // Microseconds are as much as anyone can use, and make short texts.
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }

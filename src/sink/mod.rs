@@ -10,6 +10,7 @@ mod failure;
 mod json;
 mod pretty;
 mod recorder;
+mod report;
 
 pub use codebuild::CodebuildLog;
 pub use console::{Console, ConsoleFormat, render_warning};

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Sink;
 use super::console::{MAX_LISTED, count, exported_lines, render_warning};
 use super::failure::Failures;
+use super::{Sink, report};
 use crate::event::{
     ArtifactProgress, ArtifactStage, ArtifactStored, CommandStarted, Event, EventKind, Exit,
-    StopReason,
+    ReportCollected, ReportKind, ReportStatus, ReportsWritten, StopReason,
 };
 use crate::phase::{Phase, Status};
 use crate::source::LineColumn;
@@ -59,6 +59,8 @@ pub struct Pretty<W> {
     reasons: Vec<String>,
     warnings: usize,
     artifacts: Vec<(ArtifactStored, Files)>,
+    reports: Vec<ReportCollected>,
+    written: Option<ReportsWritten>,
     /// Single files of the artifact that is being stored.
     files: Files,
     exported: Vec<String>,
@@ -98,6 +100,8 @@ impl<W: Write + Send> Pretty<W> {
             reasons: Vec::new(),
             warnings: 0,
             artifacts: Vec::new(),
+            reports: Vec::new(),
+            written: None,
             files: Files::default(),
             exported: Vec::new(),
             bar: None,
@@ -283,6 +287,7 @@ impl<W: Write + Send> Pretty<W> {
             let time = self.paint(Paint::Dim, &render_duration(duration));
             self.line(&format!("{mark} {phase:<16} {status} {time}"))?;
         }
+        self.report_lines()?;
         self.artifact_lines()?;
         self.exported_lines()?;
         self.failure_lines(status)?;
@@ -332,6 +337,74 @@ impl<W: Write + Send> Pretty<W> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Tests that did not pass, counts, coverage, and where all of it is (REP-12).
+    fn report_lines(&mut self) -> io::Result<()> {
+        for collected in std::mem::take(&mut self.reports) {
+            let paint = match collected.status {
+                ReportStatus::Succeeded => Paint::Green,
+                ReportStatus::Failed => Paint::Red,
+                ReportStatus::Incomplete => Paint::Yellow,
+            };
+            let mark = match collected.status {
+                ReportStatus::Succeeded => self.symbol("✔", "+"),
+                ReportStatus::Failed | ReportStatus::Incomplete => self.symbol("✗", "x"),
+            };
+            let mark = self.paint(paint, mark);
+            let group = self.paint(Paint::Bold, &collected.group);
+            let facts = report::facts(&collected);
+            let bar = match collected.coverage.lines.percentage() {
+                Some(share) if collected.kind == ReportKind::CodeCoverage => {
+                    format!("{} ", self.share(share))
+                }
+                _ => String::new(),
+            };
+            self.line("")?;
+            self.line(&format!("{mark} report {group}  {bar}{facts}"))?;
+            let cross = self.symbol("✗", "x");
+            let cross = self.paint(Paint::Red, cross);
+            for failure in &collected.failures {
+                let place = report::place(failure);
+                let name = self.paint(Paint::Bold, &failure.name);
+                let place = self.paint(Paint::Dim, &place);
+                self.line(&format!("  {cross} {place}{name}"))?;
+                for line in report::message_lines(failure) {
+                    self.line(&format!("      {line}"))?;
+                }
+            }
+            for line in report::rest_lines(&collected) {
+                let line = self.paint(Paint::Dim, &line);
+                self.line(&format!("  {line}"))?;
+            }
+        }
+        if let Some(written) = self.written.take() {
+            let page = format!("{}/index.html", written.directory);
+            let page = self.paint(Paint::Bold, &page);
+            self.line("")?;
+            self.line(&format!("reports {page}"))?;
+        }
+        Ok(())
+    }
+
+    /// A share of 100 as a bar of ten.
+    fn share(&self, share: f64) -> String {
+        const WIDTH: usize = 10;
+        let tenths = (1..=10_u8).filter(|tenth| share >= f64::from(tenth * 10));
+        let tenths = tenths.count();
+        let (full, empty) = if self.style.unicode {
+            ("█", "░")
+        } else {
+            ("#", ".")
+        };
+        let paint = match tenths {
+            8.. => Paint::Green,
+            5..8 => Paint::Yellow,
+            _ => Paint::Red,
+        };
+        let full = self.paint(paint, &full.repeat(tenths));
+        let empty = self.paint(Paint::Dim, &empty.repeat(WIDTH - tenths));
+        format!("{full}{empty}")
     }
 
     fn exported_lines(&mut self) -> io::Result<()> {
@@ -451,6 +524,8 @@ impl<W: Write + Send> Sink for Pretty<W> {
                 let files = std::mem::take(&mut self.files);
                 self.artifacts.push((stored.clone(), files));
             }
+            EventKind::ReportCollected(collected) => self.reports.push(collected.clone()),
+            EventKind::ReportsWritten(written) => self.written = Some(written.clone()),
             EventKind::ExportedVariables(variables) => self.exported = exported_lines(variables),
             EventKind::Warning(warning) => {
                 self.warnings += 1;
@@ -465,6 +540,7 @@ impl<W: Write + Send> Sink for Pretty<W> {
             | EventKind::BuildspecFound { .. }
             | EventKind::RuntimesSkipped
             | EventKind::ArtifactSelected(_)
+            | EventKind::ReportSelected(_)
             | EventKind::ReportsDiscovered { .. } => {}
         }
         self.writer.flush()

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::Sink;
+use super::{Sink, report};
 use crate::event::{Event, EventKind, stamp};
 use crate::redact::{Hider, Redactor, Secrets};
 
@@ -119,6 +119,12 @@ impl Recorder {
         if !held.is_empty() {
             self.push(EventKind::Output { bytes: held });
         }
+    }
+
+    /// What is hidden, for whoever writes files of its own.
+    #[must_use]
+    pub const fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// Whether there is a secret in a text.
@@ -361,6 +367,16 @@ impl Recorder {
                 EventKind::ArtifactStored(stored)
             }
             EventKind::RuntimeChosen(choice) => EventKind::RuntimeChosen(choice.map(text)),
+            EventKind::ReportSelected(selected) => {
+                EventKind::ReportSelected(report::selected(selected, text))
+            }
+            EventKind::ReportCollected(collected) => {
+                EventKind::ReportCollected(report::collected(collected, text))
+            }
+            EventKind::ReportsWritten(mut written) => {
+                written.directory = text(written.directory);
+                EventKind::ReportsWritten(written)
+            }
             EventKind::ExportedVariables(mut variables) => {
                 for variable in &mut variables {
                     variable.value = self.secrets.redact(&variable.value);

@@ -79,7 +79,10 @@ fn as_event(event: &Value) -> Event {
             status: Status::Succeeded,
             duration: nothing,
         },
-        name if name.starts_with("artifact-") || name == "reports-discovered" => {
+        name if ["artifact-", "report-", "reports-"]
+            .iter()
+            .any(|begin| name.starts_with(begin)) =>
+        {
             EventKind::ReportsDiscovered {
                 pattern: String::new(),
                 files: 0,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use buildspec_runner::plan::{
     ArtifactLocation, ArtifactRequest, BuildRequest, NamespaceType, Packaging, ProjectName,
-    Runtimes, Source, Users,
+    ReportRequest, Runtimes, Source, Users,
 };
 
 /// A build of this directory, with nothing asked for and artifacts beside it.
@@ -37,6 +37,11 @@ pub(crate) fn request(source: &Path, artifacts: &Path) -> BuildRequest {
             namespace_type: NamespaceType::None,
             name: None,
             encryption_key: None,
+        },
+        reports: ReportRequest {
+            directory: source.join(".runner/reports"),
+            is_default: true,
+            fail_under: None,
         },
         timeout: Duration::from_hours(1),
         grace: Duration::from_secs(10),

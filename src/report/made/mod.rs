@@ -1,0 +1,140 @@
+//! What is made of all reports of a build: one JUnit file, a JSON summary, a page (REP-13).
+
+mod junit;
+mod page;
+mod summary;
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::{Case, Report};
+use crate::event::{CoverageSummary, ReportKind, TestSummary};
+
+/// Names of the files, in the order in which they are written.
+pub const FILES: [&str; 3] = ["junit.xml", "summary.json", "index.html"];
+
+/// All reports of a build, with secrets hidden.
+#[derive(Clone, Debug, Default)]
+pub struct Overview {
+    /// Name of the project.
+    pub project: String,
+    /// `project:uuid`.
+    pub build_id: String,
+    /// The reports.
+    pub reports: Vec<Report>,
+}
+
+impl Overview {
+    /// All tests of all reports.
+    #[must_use]
+    pub fn tests(&self) -> TestSummary {
+        let mut sum = TestSummary::default();
+        for tests in self.reports.iter().map(|report| report.tests) {
+            sum.succeeded += tests.succeeded;
+            sum.failed += tests.failed;
+            sum.error += tests.error;
+            sum.skipped += tests.skipped;
+            sum.unknown += tests.unknown;
+            sum.duration = sum.duration.saturating_add(tests.duration);
+        }
+        sum
+    }
+
+    /// All coverage: of the reports that the buildspec names, or of those that were found, where it names none (REP-14).
+    #[must_use]
+    pub fn coverage(&self) -> Option<CoverageSummary> {
+        let of = |discovered: bool| {
+            let reports = self.reports.iter().filter(move |report| {
+                report.kind() == ReportKind::CodeCoverage && report.discovered == discovered
+            });
+            reports
+                .map(Report::coverage_summary)
+                .reduce(|sum, next| CoverageSummary {
+                    lines: sum.lines.and(next.lines),
+                    branches: sum.branches.and(next.branches),
+                    files: sum.files + next.files,
+                })
+        };
+        of(false).or_else(|| of(true))
+    }
+
+    /// Every case that is kept, with its report.
+    fn cases(&self) -> impl Iterator<Item = (&Report, &Case)> {
+        self.reports
+            .iter()
+            .flat_map(|report| report.cases.iter().map(move |case| (report, case)))
+    }
+
+    /// The cases that took longest, the slowest first.
+    fn slowest(&self, most: usize) -> Vec<(&Report, &Case)> {
+        let mut cases: Vec<_> = self
+            .cases()
+            .filter(|(_, case)| case.duration.is_some_and(|time| !time.is_zero()))
+            .collect();
+        cases.sort_by_key(|(_, case)| std::cmp::Reverse(case.duration));
+        cases.truncate(most);
+        cases
+    }
+}
+
+/// Writes the files into this directory, each as a whole: a reader sees the old one or the new one.
+pub fn write(directory: &Path, overview: &Overview) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    for name in FILES {
+        replace(directory, name, |out| match name {
+            "junit.xml" => junit::write(overview, out),
+            "summary.json" => summary::write(overview, out),
+            _ => page::write(overview, out),
+        })?;
+    }
+    Ok(())
+}
+
+fn replace(
+    directory: &Path,
+    name: &str,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let new = directory.join(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(&new)
+        .and_then(|file| {
+            let mut out = io::BufWriter::new(file);
+            content(&mut out)?;
+            out.flush()
+        })
+        .and_then(|()| fs::rename(&new, directory.join(name)));
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+/// Text in XML and HTML, as content or in quotes. Characters that XML has no place for go.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 16);
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\n' | '\t' => out.push(c),
+            '\u{fffe}' | '\u{ffff}' => {}
+            _ if c.is_control() => {}
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// The same for an attribute, where the end of a line has to be written as such.
+fn attribute(text: &str) -> String {
+    escaped(text).replace('\n', "&#10;").replace('\t', "&#9;")
+}
