@@ -193,18 +193,7 @@ impl Read {
 
     /// What this version refuses to plan, as far as others see it in the file.
     fn has_unsupported(&self) -> bool {
-        let filled = |path: &[&str]| {
-            let value = self.witness.at(path).as_mapping();
-            value.is_some_and(|value| !value.is_empty())
-        };
-        let retries = ["install", "pre_build", "build", "post_build"]
-            .iter()
-            .any(|phase| {
-                let value = self.witness.at(&["phases", phase, "on-failure"]);
-                value.as_str().is_some_and(|text| text.starts_with("RETRY"))
-            });
-        let only_a_batch = self.witness.at(&["phases"]).is_null();
-        only_a_batch || retries || filled(&["artifacts", "secondary-artifacts"])
+        self.witness.at(&["phases"]).is_null()
     }
 
     fn plan(&self, buildspec: &Buildspec) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {

@@ -136,6 +136,12 @@ pub async fn drive<E: Executor>(
     driver.finish().await
 }
 
+/// Where the source and the buildspec are.
+pub(super) struct Found {
+    source_directory: String,
+    buildspec_location: Option<String>,
+}
+
 /// Whoever asked to leave at once gets `None` for everything.
 pub(super) type Left<T> = Option<T>;
 
@@ -168,7 +174,7 @@ pub(super) struct Driver {
     build_started: Instant,
     phase_started: Instant,
     last_progress: Option<Instant>,
-    keep: Keep,
+    pub(super) keep: Keep,
     kept: bool,
     shell_on_failure: Option<Terminal>,
     /// Whether the exported variables were read.
@@ -235,16 +241,15 @@ impl Driver {
             preflight,
             ..
         } = prepared;
+        let found = Found {
+            source_directory,
+            buildspec_location,
+        };
         self.record(EventKind::BuildStarted(started));
         self.record(EventKind::PhaseStarted {
             phase: Phase::DownloadSource,
         });
-        self.record(EventKind::SourceReady {
-            directory: source_directory,
-        });
-        if let Some(location) = buildspec_location {
-            self.record(EventKind::BuildspecFound { location });
-        }
+        self.tell_of(&found);
         for warning in warnings {
             self.record(EventKind::Warning(warning));
         }
@@ -284,8 +289,14 @@ impl Driver {
                         if phase == Phase::UploadArtifacts {
                             not_exported = self.freeze(session, plan.as_deref()).await?;
                         }
-                        self.phase_started = Instant::now();
-                        self.record(EventKind::PhaseStarted { phase });
+                        self.start_phase(phase);
+                    }
+                    Action::Retry(retried) => {
+                        let Some(plan) = plan.as_deref() else {
+                            continue;
+                        };
+                        let again = (plan, &found);
+                        next = self.retry(executor, again, retried, session).await?;
                     }
                     Action::FinishPhase {
                         phase,
@@ -339,7 +350,21 @@ impl Driver {
         }
     }
 
-    fn opened<S>(
+    pub(super) fn start_phase(&mut self, phase: Phase) {
+        self.phase_started = Instant::now();
+        self.record(EventKind::PhaseStarted { phase });
+    }
+
+    pub(super) fn tell_of(&mut self, found: &Found) {
+        self.record(EventKind::SourceReady {
+            directory: found.source_directory.clone(),
+        });
+        if let Some(location) = found.buildspec_location.clone() {
+            self.record(EventKind::BuildspecFound { location });
+        }
+    }
+
+    pub(super) fn opened<S>(
         &mut self,
         plan: &Plan,
         opened: Result<S, exec::Error>,
@@ -450,7 +475,11 @@ impl Driver {
         Some(self.export(session, plan).await?.err())
     }
 
-    async fn close<S: Session>(&mut self, session: &mut Option<S>, status: Status) -> Left<()> {
+    pub(super) async fn close<S: Session>(
+        &mut self,
+        session: &mut Option<S>,
+        status: Status,
+    ) -> Left<()> {
         if let Some(mut open) = session.take() {
             if self.keep.applies(status == Status::Succeeded) {
                 open.keep();
@@ -626,7 +655,7 @@ fn left_behind(processes: usize) -> Warning {
     Warning::new(message)
 }
 
-fn describe(plan: &Plan) -> BuildspecRead {
+pub(super) fn describe(plan: &Plan) -> BuildspecRead {
     let declared = plan.phases.iter().filter(|phase| phase.declared);
     BuildspecRead {
         version: plan.version.as_str(),
@@ -652,7 +681,7 @@ fn describe(plan: &Plan) -> BuildspecRead {
     }
 }
 
-fn environment(plan: &Plan) -> Environment {
+pub(super) fn environment(plan: &Plan) -> Environment {
     Environment {
         source_directory: plan.source_directory.clone(),
         shell: plan.shell.clone(),

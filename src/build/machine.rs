@@ -4,11 +4,11 @@
 //! time, and it is the last of the actions: running a command or storing artifacts. Whatever comes of it is the next
 //! input; signals and limits may come before it.
 
-use crate::event::{Exit, StopReason};
+use crate::event::{Exit, Retried, StopReason};
 use crate::exec::Escalation;
 use crate::phase::{
     self, BUILD_TIMED_OUT, COMMAND_EXECUTION_ERROR, CommandPhase, OnFailure, Phase, PhaseContext,
-    Status,
+    RetryScope, Status,
 };
 use crate::plan::{CommandList, CommandPlan, PhasePlan, Plan};
 use crate::source::LineColumn;
@@ -58,6 +58,9 @@ pub enum Action {
         /// Why, if it did not succeed.
         contexts: Vec<PhaseContext>,
     },
+    /// A failure calls for a retry. Of a whole build it is the last action: whether everything could be made ready again is
+    /// the next input. Of a phase, that phase begins again.
+    Retry(Retried),
     /// Ask what is under way to end, this urgently.
     Escalate(Escalation),
     /// Begin to wait for a gentle end.
@@ -121,6 +124,12 @@ pub struct Machine {
     failure: Option<PhaseContext>,
     /// Whether nothing has failed so far (PHASE-8).
     succeeding: bool,
+    /// The same when the phase under way began.
+    succeeded_before: bool,
+    /// What a retry runs again.
+    scope: RetryScope,
+    /// How many retries each phase has had.
+    retries: [u8; 4],
     /// How the first phase that did not succeed ended.
     status: Status,
     ending: Option<Ending>,
@@ -136,6 +145,9 @@ impl Machine {
             phases: Default::default(),
             failure: None,
             succeeding: true,
+            succeeded_before: true,
+            scope: RetryScope::default(),
+            retries: [0; 4],
             status: Status::Succeeded,
             ending: None,
             stops: 0,
@@ -144,6 +156,7 @@ impl Machine {
 
     /// Tells it what there is to run. Before [`Input::Ready`].
     pub fn load(&mut self, plan: &Plan) {
+        self.scope = plan.retry_scope;
         self.phases = plan.phases.each_ref().map(|phase: &PhasePlan| Lists {
             commands: phase.commands.iter().map(Item::of).collect(),
             finally: phase.finally.iter().map(Item::of).collect(),
@@ -330,6 +343,15 @@ impl Machine {
         contexts: Vec<PhaseContext>,
         actions: &mut Vec<Action>,
     ) {
+        if let Some(retried) = self.retry(phase, status, &contexts) {
+            actions.push(Action::FinishPhase {
+                phase,
+                status,
+                aborted: false,
+                contexts,
+            });
+            return self.begin_again(retried, actions);
+        }
         let on_failure = self.on_failure(phase);
         let aborted = status == Status::Failed && on_failure == Some(&OnFailure::Abort);
         let next = phase::next(phase, status, on_failure);
@@ -348,18 +370,55 @@ impl Machine {
         self.begin(next, actions);
     }
 
+    /// The retry that a failure calls for, if it is due (PHASE-12, PHASE-13). It counts as used.
+    fn retry(
+        &mut self,
+        phase: Phase,
+        status: Status,
+        contexts: &[PhaseContext],
+    ) -> Option<Retried> {
+        let phase = commands_of(phase).filter(|_| status == Status::Failed)?;
+        let Some(OnFailure::Retry(retry)) = &self.phases[phase as usize].on_failure else {
+            return None;
+        };
+        let used = self.retries[phase as usize];
+        let message = contexts.first().map_or("", |context| &context.message);
+        retry.is_due(used, message).then(|| {
+            self.retries[phase as usize] = used + 1;
+            Retried {
+                phase,
+                scope: self.scope,
+                retry: used + 1,
+                most: retry.count,
+            }
+        })
+    }
+
+    fn begin_again(&mut self, retried: Retried, actions: &mut Vec<Action>) {
+        let phase = retried.phase;
+        actions.push(Action::Retry(retried));
+        match self.scope {
+            // Nothing is left of what has happened but the retries that are used up.
+            RetryScope::Build => {
+                self.state = State::Downloading;
+                self.succeeding = true;
+                self.status = Status::Succeeded;
+            }
+            RetryScope::Phase => {
+                self.succeeding = self.succeeded_before;
+                self.begin(phase.phase(), actions);
+            }
+        }
+    }
+
     fn on_failure(&self, phase: Phase) -> Option<&OnFailure> {
-        let index = CommandPhase::ALL
-            .iter()
-            .position(|command_phase| command_phase.phase() == phase)?;
-        self.phases[index].on_failure.as_ref()
+        let phase = commands_of(phase)?;
+        self.phases[phase as usize].on_failure.as_ref()
     }
 
     fn begin(&mut self, phase: Phase, actions: &mut Vec<Action>) {
-        if let Some(commands) = CommandPhase::ALL
-            .into_iter()
-            .find(|commands| commands.phase() == phase)
-        {
+        self.succeeded_before = self.succeeding;
+        if let Some(commands) = commands_of(phase) {
             actions.push(Action::StartPhase(phase));
             self.run_from(commands, CommandList::Commands, 0, actions);
         } else if phase == Phase::UploadArtifacts {
@@ -371,6 +430,13 @@ impl Machine {
             actions.push(Action::Finish(self.status));
         }
     }
+}
+
+/// The commands that run in a phase, if any do.
+fn commands_of(phase: Phase) -> Option<CommandPhase> {
+    CommandPhase::ALL
+        .into_iter()
+        .find(|commands| commands.phase() == phase)
 }
 
 impl Default for Machine {
@@ -439,6 +505,17 @@ mod tests {
                     }
                     Action::Finish(status) => story.push(format!("{status}")),
                     Action::StartPhase(_) => {}
+                    Action::Retry(Retried {
+                        phase,
+                        scope,
+                        retry,
+                        ..
+                    }) => {
+                        story.push(format!("retry {retry} for {}", phase.key()));
+                        if scope == RetryScope::Build {
+                            input = Some(Input::Ready);
+                        }
+                    }
                     other => panic!("{other:?}"),
                 }
             }
@@ -529,6 +606,113 @@ mod tests {
         for (phase, on_failure, failing, end) in table {
             let story = run(&mut with(phase, on_failure.clone()), &[failing]).join(", ");
             assert!(story.ends_with(end), "{on_failure:?} of {phase}: {story}");
+        }
+    }
+
+    fn retrying(phase: usize, on_failure: &str, scope: RetryScope) -> Machine {
+        let mut phases = plain();
+        phases[phase].2 = Some(OnFailure::parse(on_failure).unwrap());
+        let mut machine = machine(phases);
+        machine.scope = scope;
+        machine
+    }
+
+    // PHASE-12, PHASE-14
+    #[test]
+    fn a_retry_runs_the_build_or_the_phase_again_until_it_is_used_up() {
+        let table = [
+            (
+                1,
+                "RETRY-1",
+                RetryScope::Build,
+                "p",
+                "DOWNLOAD_SOURCE SUCCEEDED, i, if, INSTALL SUCCEEDED, p, PRE_BUILD FAILED, retry 1 for pre_build, \
+                 DOWNLOAD_SOURCE SUCCEEDED, i, if, INSTALL SUCCEEDED, p, PRE_BUILD FAILED, FAILED",
+            ),
+            (
+                1,
+                "RETRY-1",
+                RetryScope::Phase,
+                "p",
+                "DOWNLOAD_SOURCE SUCCEEDED, i, if, INSTALL SUCCEEDED, p, PRE_BUILD FAILED, retry 1 for pre_build, \
+                 p, PRE_BUILD FAILED, FAILED",
+            ),
+            (
+                3,
+                "RETRY-2",
+                RetryScope::Phase,
+                "o",
+                "o, POST_BUILD FAILED, retry 1 for post_build, o, POST_BUILD FAILED, retry 2 for post_build, \
+                 o, POST_BUILD FAILED, UPLOAD_ARTIFACTS SUCCEEDED, FAILED",
+            ),
+            (
+                2,
+                "RETRY-no such message",
+                RetryScope::Build,
+                "b1",
+                "b1, bf1, bf2, BUILD FAILED, o, POST_BUILD SUCCEEDED, UPLOAD_ARTIFACTS SUCCEEDED, FAILED",
+            ),
+            (
+                2,
+                "RETRY-0",
+                RetryScope::Phase,
+                "b1",
+                "b1, bf1, bf2, BUILD FAILED, o, POST_BUILD SUCCEEDED, UPLOAD_ARTIFACTS SUCCEEDED, FAILED",
+            ),
+        ];
+        for (phase, on_failure, scope, failing, end) in table {
+            let story = run(&mut retrying(phase, on_failure, scope), &[failing]).join(", ");
+            assert!(story.ends_with(end), "{on_failure} {scope:?}: {story}");
+        }
+    }
+
+    // PHASE-15
+    #[test]
+    fn what_ends_a_build_for_good_is_not_retried() {
+        let fault = || PhaseContext::environment("CLIENT_ERROR", "no room");
+        let stop = || Input::Stop(StopReason::Signal(2));
+        let failed = || Input::CommandFinished(FAILED);
+        let table = [
+            (vec![Input::CommandBroken(fault())], Status::Fault),
+            (vec![stop(), failed()], Status::Stopped),
+            (vec![Input::TimeLimit, failed()], Status::TimedOut),
+        ];
+        for scope in [RetryScope::Build, RetryScope::Phase] {
+            for (inputs, status) in &table {
+                let mut machine = retrying(0, "RETRY", scope);
+                machine.on(Input::Ready);
+                let mut actions = Vec::new();
+                for input in inputs {
+                    actions = machine.on(input.clone());
+                }
+                assert_eq!(actions.last(), Some(&Action::Finish(*status)), "{inputs:?}");
+            }
+        }
+        // While a build is made ready again, it can be stopped and be refused as at its beginning.
+        let mut machine = retrying(0, "RETRY", RetryScope::Build);
+        machine.on(Input::Ready);
+        machine.on(Input::CommandFinished(FAILED));
+        machine.on(Input::CommandFinished(OK));
+        assert_eq!(machine.current_phase(), Phase::DownloadSource);
+        let actions = machine.on(Input::NotReady(Status::Fault, fault()));
+        assert_eq!(actions.last(), Some(&Action::Finish(Status::Fault)));
+    }
+
+    // PHASE-16
+    #[test]
+    fn after_a_retry_nothing_has_failed_but_what_failed_before_the_phase() {
+        let mut phases = plain();
+        phases[1].2 = Some(OnFailure::Continue);
+        phases[2].2 = Some(OnFailure::parse("RETRY-1").unwrap());
+        for (scope, succeeding) in [(RetryScope::Build, true), (RetryScope::Phase, false)] {
+            let mut machine = machine(phases.clone());
+            machine.scope = scope;
+            let end = |exit| Input::CommandFinished(exit);
+            machine.on(Input::Ready);
+            for exit in [OK, OK, FAILED, FAILED, OK, OK] {
+                machine.on(end(exit));
+            }
+            assert_eq!(machine.succeeding(), succeeding, "{scope:?}");
         }
     }
 

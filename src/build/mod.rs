@@ -10,6 +10,7 @@ mod machine;
 mod outcome;
 mod preflight;
 mod reports;
+mod retry;
 mod runtimes;
 mod secrets;
 mod upload;

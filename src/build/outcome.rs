@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::event::{ArtifactStored, Event, EventKind, ExportedVariable, StopReason};
-use crate::phase::{Blame, Phase, PhaseContext, Status};
+use crate::phase::{Blame, Phase, PhaseContext, RetryScope, Status};
 
 /// How one phase ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +23,14 @@ pub struct PhaseOutcome {
 pub struct Outcome {
     /// How all of it ended.
     pub status: Status,
-    /// Its phases, in order.
+    /// Its phases, in order: those that a retry repeats are not among them (PHASE-18).
     pub phases: Vec<PhaseOutcome>,
     /// Artifacts that are stored.
     pub artifacts: Vec<ArtifactStored>,
     /// Variables that it gives on.
     pub exported: Vec<ExportedVariable>,
+    /// How many retries there were.
+    pub retries: usize,
     /// Who asked for its end first, if anyone did.
     pub stopped_by: Option<StopReason>,
 }
@@ -40,6 +42,7 @@ impl Default for Outcome {
             phases: Vec::new(),
             artifacts: Vec::new(),
             exported: Vec::new(),
+            retries: 0,
             stopped_by: None,
         }
     }
@@ -62,6 +65,13 @@ impl Outcome {
                 duration: *duration,
             }),
             EventKind::ArtifactStored(stored) => self.artifacts.push(stored.clone()),
+            EventKind::Retried(retried) => {
+                self.retries += 1;
+                match retried.scope {
+                    RetryScope::Build => self.phases.clear(),
+                    RetryScope::Phase => drop(self.phases.pop()),
+                }
+            }
             EventKind::ExportedVariables(variables) => self.exported.clone_from(variables),
             EventKind::StopRequested { by } => self.stopped_by = self.stopped_by.or(Some(*by)),
             EventKind::BuildFinished { status, .. } => self.status = *status,
@@ -184,6 +194,7 @@ mod tests {
             phases: vec![phase],
             artifacts: Vec::new(),
             exported: Vec::new(),
+            retries: 0,
             stopped_by,
         }
     }

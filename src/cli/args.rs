@@ -16,6 +16,7 @@ use crate::exec::Keep;
 use crate::exec::container::{SourceMount, Ulimit};
 use crate::lint::FileKind;
 use crate::lint::config::Level;
+use crate::phase::RetryScope;
 use crate::plan::{NamespaceType, Packaging, ProjectName};
 use crate::units::{parse_duration, parse_size};
 
@@ -236,6 +237,15 @@ pub(super) struct RequestArgs {
     /// Time a command has to end by itself when the build is stopped
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Limits")]
     pub(super) grace: Duration,
+
+    /// What `on-failure: RETRY` runs again: the whole build, or the phase that failed
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "build",
+        help_heading = "Limits"
+    )]
+    pub(super) retry_scope: RetryScopeArg,
 
     /// Refuse a buildspec that asks for what this version does not do, instead of warning
     #[arg(long, help_heading = "Limits")]
@@ -716,6 +726,21 @@ impl From<NamespaceArg> for NamespaceType {
         match namespace {
             NamespaceArg::None => Self::None,
             NamespaceArg::BuildId => Self::BuildId,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum RetryScopeArg {
+    Build,
+    Phase,
+}
+
+impl From<RetryScopeArg> for RetryScope {
+    fn from(scope: RetryScopeArg) -> Self {
+        match scope {
+            RetryScopeArg::Build => Self::Build,
+            RetryScopeArg::Phase => Self::Phase,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::load::{self, Loaded};
 use super::{complain, plan_json, print, usage};
 use crate::build::ExitCode;
 use crate::env::Origin;
-use crate::phase::{OnFailure, Phase, Status, next};
+use crate::phase::{OnFailure, Phase, RetryScope, Status, next};
 use crate::plan::{
     ArtifactLocation, ArtifactName, ArtifactPlan, CommandPlan, PhasePlan, Plan, RuntimeSource,
 };
@@ -104,7 +104,7 @@ fn render(plan: &Plan, name: &str) -> String {
     text.push_str(&environment(plan));
     for phase in &plan.phases {
         text.push('\n');
-        text.push_str(&render_phase(phase, name));
+        text.push_str(&render_phase(phase, plan.retry_scope, name));
     }
     text.push('\n');
     if !plan.exported.is_empty() {
@@ -182,12 +182,12 @@ fn wrapped(label: &str, names: &[String]) -> String {
     text
 }
 
-fn render_phase(phase: &PhasePlan, name: &str) -> String {
+fn render_phase(phase: &PhasePlan, scope: RetryScope, name: &str) -> String {
     let title = phase.name.phase().name();
     let mut text = if phase.declared {
         let user = phase.user.as_ref();
         let user = user.map_or(String::new(), |user| format!("as {user}; "));
-        format!("{title:<10} {user}{}\n", after_failure(phase))
+        format!("{title:<10} {user}{}\n", after_failure(phase, scope))
     } else {
         format!("{title:<10} not in the buildspec\n")
     };
@@ -204,13 +204,22 @@ fn render_phase(phase: &PhasePlan, name: &str) -> String {
 }
 
 /// What follows a failure of this phase, in words.
-fn after_failure(phase: &PhasePlan) -> String {
+fn after_failure(phase: &PhasePlan, scope: RetryScope) -> String {
     let said = match &phase.on_failure {
         None => String::new(),
         Some(OnFailure::Abort) => " (on-failure: ABORT)".to_owned(),
         Some(OnFailure::Continue) => " (on-failure: CONTINUE)".to_owned(),
         Some(OnFailure::Retry(retry)) => {
-            format!(" (on-failure: RETRY, at most {} times)", retry.count)
+            let when = match retry.pattern.as_str() {
+                ".*" => String::new(),
+                pattern => format!(", after failures that match `{pattern}`"),
+            };
+            let times = if retry.count == 1 { "time" } else { "times" };
+            format!(
+                " (on-failure: RETRY of the {}, at most {} {times}{when})",
+                scope.name(),
+                retry.count
+            )
         }
     };
     match next(

@@ -25,6 +25,7 @@ pub(super) fn plan_json(plan: &Plan) -> Value {
         "sourceDirectory": plan.source_directory.display().to_string(),
         "buildspec": { "location": plan.buildspec_location, "version": plan.version.as_str() },
         "shell": plan.shell.name(),
+        "retryScope": plan.retry_scope.name(),
         "timeoutSeconds": plan.timeout.as_secs(),
         "graceSeconds": plan.grace.as_secs(),
         "environment": environment,
@@ -45,12 +46,19 @@ fn phase_json(phase: &PhasePlan) -> Value {
             OnFailure::Continue => "CONTINUE",
             OnFailure::Retry(_) => "RETRY",
         });
+    let retry = match &phase.on_failure {
+        Some(OnFailure::Retry(retry)) => {
+            json!({ "count": retry.count, "pattern": retry.pattern })
+        }
+        _ => Value::Null,
+    };
     let after = |status| next(phase.name.phase(), status, phase.on_failure.as_ref()).name();
     json!({
         "phase": phase.name.phase().name(),
         "declared": phase.declared,
         "runAs": phase.user,
         "onFailure": on_failure,
+        "retry": retry,
         "afterSuccess": after(Status::Succeeded),
         "afterFailure": after(Status::Failed),
         "commands": phase.commands.iter().map(command_json).collect::<Vec<_>>(),

@@ -107,6 +107,7 @@ pub(super) async fn request(
         region,
         artifacts: artifacts(args, directory)?,
         reports: reports(args, directory)?,
+        retry_scope: args.retry_scope.into(),
         timeout: args.timeout,
         grace: args.grace,
         strict: args.strict,

@@ -4,7 +4,7 @@
 //! sentence of this grammar (EVENT-2); [`Grammar`] checks it, and every stream of the test suite goes through it:
 //!
 //! ```text
-//! build    = build-started phase* exported-variables? phase* build-finished
+//! build    = build-started (phase* build-retried)* phase* exported-variables? phase* build-finished
 //! phase    = phase-started (source-ready | buildspec-found | buildspec-read | runtime | command | artifact | report)* phase-finished
 //! runtime  = runtime-selected | runtime-not-overridden | runtimes-skipped
 //! command  = command-started command-finished
@@ -26,7 +26,7 @@ pub use report::{
     ReportProblem, ReportSelected, ReportStatus, ReportsWritten, TestSummary,
 };
 
-use crate::phase::{CommandPhase, Phase, PhaseContext, Status};
+use crate::phase::{CommandPhase, Phase, PhaseContext, RetryScope, Status};
 use crate::plan::CommandList;
 use crate::runtime::Choice;
 use crate::source::LineColumn;
@@ -141,6 +141,8 @@ pub enum EventKind {
         /// How long it took.
         duration: Duration,
     },
+    /// A failure is followed by a retry, between phases (PHASE-12).
+    Retried(Retried),
     /// The values of exported variables, which nothing changes any more (ENV-40). At most once, between phases.
     ExportedVariables(Vec<ExportedVariable>),
     /// Something a person should know.
@@ -338,6 +340,36 @@ pub struct ArtifactStored {
     pub md5: Option<String>,
 }
 
+/// A retry that begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retried {
+    /// The phase whose failure calls for it.
+    pub phase: CommandPhase,
+    /// What runs again.
+    pub scope: RetryScope,
+    /// Counts the retries of this phase, from 1.
+    pub retry: u8,
+    /// How many there can be for this phase.
+    pub most: u8,
+}
+
+impl Retried {
+    /// What happens, as people read it.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let what = match self.scope {
+            RetryScope::Build => "the build".to_owned(),
+            RetryScope::Phase => format!("phase {}", self.phase.phase()),
+        };
+        format!(
+            "retrying {what} after a failure in {}: retry {} of at most {}",
+            self.phase.phase(),
+            self.retry,
+            self.most
+        )
+    }
+}
+
 /// A variable that a build gives on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportedVariable {
@@ -428,6 +460,13 @@ impl Grammar {
             EventKind::BuildStarted(_) => self.started = true,
             _ if !self.started => return wrong("before the beginning"),
             EventKind::Output { .. } | EventKind::Warning(_) | EventKind::StopRequested { .. } => {}
+            EventKind::Retried(_) if self.phase.is_some() => {
+                return wrong("a retry inside a phase");
+            }
+            EventKind::Retried(_) if self.exported => {
+                return wrong("a retry after exported variables");
+            }
+            EventKind::Retried(_) => {}
             EventKind::ExportedVariables(_) if self.phase.is_some() => {
                 return wrong("exported variables inside a phase");
             }
@@ -644,6 +683,19 @@ mod tests {
                 "outside DOWNLOAD_SOURCE",
             ),
             (vec![started(), finished(), finished()], "after the end"),
+            (
+                vec![
+                    started(),
+                    EventKind::ExportedVariables(Vec::new()),
+                    EventKind::Retried(Retried {
+                        phase: CommandPhase::Build,
+                        scope: RetryScope::Build,
+                        retry: 1,
+                        most: 3,
+                    }),
+                ],
+                "a retry after exported variables",
+            ),
             (
                 vec![
                     started(),

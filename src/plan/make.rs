@@ -83,6 +83,7 @@ pub fn plan(
             .cache
             .as_ref()
             .is_some_and(|cache| cache.paths.as_ref().is_some_and(|p| !p.is_empty())),
+        retry_scope: request.retry_scope,
         timeout: request.timeout,
         grace: request.grace,
     };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::buildspec::model::Shell;
+use crate::phase::RetryScope;
 use crate::runtime::OnMachine;
 
 /// Name of a project, as CodeBuild allows it: 2 to 150 letters, digits, `-` and `_`, a letter or digit first.
@@ -207,7 +208,9 @@ pub struct BuildRequest {
     pub artifacts: ArtifactRequest,
     /// What is made of reports.
     pub reports: ReportRequest,
-    /// Time limit of the whole build.
+    /// What `on-failure: RETRY` runs again.
+    pub retry_scope: RetryScope,
+    /// Time limit of the whole build, with its retries.
     pub timeout: Duration,
     /// Time between the request to end and the end by force.
     pub grace: Duration,

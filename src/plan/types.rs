@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::request::{ArtifactLocation, NamespaceType, Packaging, ProjectName, ReportRequest};
 use crate::buildspec::model::{ArtifactIdentifier, Shell, Unrecognized, Version};
 use crate::env::{EnvironmentVariable, SecretReference};
-use crate::phase::{CommandPhase, OnFailure};
+use crate::phase::{CommandPhase, OnFailure, RetryScope};
 use crate::source::LineColumn;
 
 /// A build, decided.
@@ -56,7 +56,9 @@ pub struct Plan {
     pub unrecognized: Vec<Unrecognized>,
     /// Whether the buildspec has cache paths.
     pub has_cache: bool,
-    /// Time limit of the whole build.
+    /// What `on-failure: RETRY` runs again.
+    pub retry_scope: RetryScope,
+    /// Time limit of the whole build, with its retries.
     pub timeout: Duration,
     /// Time between the request to end and the end by force.
     pub grace: Duration,

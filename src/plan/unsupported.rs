@@ -4,8 +4,8 @@
 use super::request::{BuildRequest, NamespaceType, Runtimes, Users};
 use crate::buildspec::Buildspec;
 use crate::diagnostic::{Code, Diagnostic, Severity};
-use crate::phase::{CommandPhase, OnFailure};
-use crate::source::{Span, Spanned};
+use crate::phase::CommandPhase;
+use crate::source::Span;
 
 /// What a request changes about that.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,7 +37,6 @@ pub(super) fn check(buildspec: &Buildspec, given: Given<'_>, diagnostics: &mut V
         diagnostics,
     };
     report.batch(buildspec);
-    report.phases(buildspec);
     report.runtimes(buildspec, given);
     report.users(buildspec, given);
     report.prefix(buildspec, given);
@@ -50,14 +49,6 @@ struct Report<'d> {
 }
 
 impl Report<'_> {
-    /// A build would go wrong without it.
-    fn refuse(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        let diagnostic = Diagnostic::new(Code::UnsupportedHere, span, message)
-            .with_severity(Severity::Error)
-            .with_help(help);
-        self.diagnostics.push(diagnostic);
-    }
-
     /// A build can do without it, and its author should know.
     fn warn(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
         self.warn_of(Code::UnsupportedHere, span, message, help);
@@ -88,22 +79,6 @@ impl Report<'_> {
             let diagnostic = Diagnostic::new(Code::PhasesMissing, batch, "this file only declares a batch: one build has nothing to run")
                 .with_help("run the buildspec of one of its builds with `--file`; batch builds are not supported yet");
             self.diagnostics.push(diagnostic);
-        }
-    }
-
-    fn phases(&mut self, buildspec: &Buildspec) {
-        for phase in &buildspec.phases {
-            if let Some(Spanned {
-                value: OnFailure::Retry(_),
-                span,
-            }) = &phase.on_failure
-            {
-                self.refuse(
-                    *span,
-                    "`on-failure: RETRY` is not supported yet",
-                    "remove it, or use `ABORT` or `CONTINUE`",
-                );
-            }
         }
     }
 

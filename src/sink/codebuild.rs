@@ -320,6 +320,10 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
                 }
                 self.phase_finished(time, *phase, *status, *aborted, contexts)?;
             }
+            EventKind::Retried(retried) => {
+                let text = retried.describe();
+                self.line(time, &text.replacen("retrying", "Retrying", 1))?;
+            }
             EventKind::ArtifactSelected(selected) => self.artifact_selected(time, selected)?,
             EventKind::ReportSelected(selected) => self.selected(
                 time,

@@ -126,6 +126,7 @@ impl Console {
             EventKind::ReportsWritten(written) => {
                 format!("reports: {}\n", written.directory)
             }
+            EventKind::Retried(retried) => format!("{}\n", retried.describe()),
             EventKind::ExportedVariables(variables) => {
                 let mut text = String::new();
                 for line in exported_lines(variables) {

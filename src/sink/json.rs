@@ -163,13 +163,7 @@ fn kind_json(kind: &EventKind) -> (&'static str, Value) {
         EventKind::ReportSelected(selected) => report::selected_json(selected),
         EventKind::ReportCollected(collected) => report::collected_json(collected),
         EventKind::ReportsWritten(written) => report::written_json(written),
-        EventKind::ExportedVariables(variables) => {
-            let variables: Vec<Value> = variables
-                .iter()
-                .map(|variable| json!({ "name": variable.name, "value": variable.value }))
-                .collect();
-            ("exported-variables", json!({ "variables": variables }))
-        }
+        EventKind::Retried(_) | EventKind::ExportedVariables(_) => between_phases_json(kind),
         EventKind::Warning(warning) => (
             "warning",
             json!({
@@ -191,6 +185,28 @@ fn kind_json(kind: &EventKind) -> (&'static str, Value) {
             "build-finished",
             json!({ "buildStatus": status.name(), "durationSeconds": seconds(*duration) }),
         ),
+    }
+}
+
+fn between_phases_json(kind: &EventKind) -> (&'static str, Value) {
+    match kind {
+        EventKind::Retried(retried) => (
+            "build-retried",
+            json!({
+                "phase": retried.phase.phase().name(),
+                "scope": retried.scope.name(),
+                "retry": retried.retry,
+                "retries": retried.most,
+            }),
+        ),
+        EventKind::ExportedVariables(variables) => {
+            let variables: Vec<Value> = variables
+                .iter()
+                .map(|variable| json!({ "name": variable.name, "value": variable.value }))
+                .collect();
+            ("exported-variables", json!({ "variables": variables }))
+        }
+        _ => unreachable!("invariant: only what stands between phases comes here"),
     }
 }
 

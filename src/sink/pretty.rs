@@ -11,9 +11,9 @@ use super::failure::Failures;
 use super::{Sink, report};
 use crate::event::{
     ArtifactProgress, ArtifactStage, ArtifactStored, CommandStarted, Event, EventKind, Exit,
-    ReportCollected, ReportKind, ReportStatus, ReportsWritten, StopReason,
+    ReportCollected, ReportKind, ReportStatus, ReportsWritten, Retried, StopReason,
 };
-use crate::phase::{Phase, Status};
+use crate::phase::{Phase, RetryScope, Status};
 use crate::source::LineColumn;
 use crate::units::{render_duration, render_size};
 
@@ -58,6 +58,7 @@ pub struct Pretty<W> {
     /// Why the build does not succeed, for the end.
     reasons: Vec<String>,
     warnings: usize,
+    retries: usize,
     artifacts: Vec<(ArtifactStored, Files)>,
     reports: Vec<ReportCollected>,
     written: Option<ReportsWritten>,
@@ -99,6 +100,7 @@ impl<W: Write + Send> Pretty<W> {
             failures,
             reasons: Vec::new(),
             warnings: 0,
+            retries: 0,
             artifacts: Vec::new(),
             reports: Vec::new(),
             written: None,
@@ -270,6 +272,23 @@ impl<W: Write + Send> Pretty<W> {
         self.line(&format!("{text}{hint}"))
     }
 
+    /// What was told of the phases that run again is no part of the summary (PHASE-18).
+    fn retried(&mut self, retried: &Retried) -> io::Result<()> {
+        self.retries += 1;
+        self.reasons.clear();
+        self.shown = None;
+        match retried.scope {
+            RetryScope::Build => self.phases.clear(),
+            RetryScope::Phase => drop(self.phases.pop()),
+        }
+        if self.style.quiet {
+            return Ok(());
+        }
+        self.line("")?;
+        let text = self.paint(Paint::Yellow, &retried.describe());
+        self.line(&text)
+    }
+
     fn summary(&mut self, status: Status, duration: Duration) -> io::Result<()> {
         self.clear_bar();
         if self.style.quiet {
@@ -298,7 +317,12 @@ impl<W: Write + Send> Pretty<W> {
             number => format!(", {}", count(number, "warning")),
         };
         self.line("")?;
-        self.line(&format!("{verdict} in {time}{warnings}"))
+        let retries = match self.retries {
+            0 => "",
+            1 => " after 1 retry",
+            number => &format!(" after {number} retries"),
+        };
+        self.line(&format!("{verdict} in {time}{retries}{warnings}"))
     }
 
     fn artifact_lines(&mut self) -> io::Result<()> {
@@ -526,6 +550,7 @@ impl<W: Write + Send> Sink for Pretty<W> {
             }
             EventKind::ReportCollected(collected) => self.reports.push(collected.clone()),
             EventKind::ReportsWritten(written) => self.written = Some(written.clone()),
+            EventKind::Retried(retried) => self.retried(retried)?,
             EventKind::ExportedVariables(variables) => self.exported = exported_lines(variables),
             EventKind::Warning(warning) => {
                 self.warnings += 1;

@@ -396,6 +396,7 @@ impl Recorder {
             | EventKind::CommandFinished { .. }
             | EventKind::ArtifactProgress(_)
             | EventKind::ReportsDiscovered { .. }
+            | EventKind::Retried(_)
             | EventKind::StopRequested { .. }
             | EventKind::BuildFinished { .. }) => kind,
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use buildspec_runner::build::{Action, Input, Machine};
 use buildspec_runner::buildspec;
 use buildspec_runner::event::Exit;
-use buildspec_runner::phase::{CommandPhase, OnFailure, Phase, Retry, Status, next};
+use buildspec_runner::phase::{CommandPhase, OnFailure, Phase, Retry, RetryScope, Status, next};
 use buildspec_runner::plan::{CommandList, Plan, plan};
 use buildspec_runner::source::SourceText;
 
@@ -139,15 +139,16 @@ fn a_build_never_goes_back() {
     );
 }
 
-/// Where a phase fails: nowhere, in `commands`, in `finally`, or in both; each time before the last command.
+/// Where a phase fails: nowhere, in `commands`, in `finally`, or in both, always or until there were so many retries; each
+/// time before the last command.
 const FAILING: [(Doing, Doing); 4] = [
     (Doing::Fine, Doing::Fine),
     (Doing::Fail(1), Doing::Fine),
-    (Doing::Fine, Doing::Fail(2)),
-    (Doing::Fail(1), Doing::Fail(2)),
+    (Doing::Flaky(1), Doing::Fail(2)),
+    (Doing::Fail(1), Doing::Flaky(2)),
 ];
 
-fn plan_with(on_failure: [Option<&OnFailure>; 4]) -> Plan {
+fn plan_with(on_failure: [Option<&OnFailure>; 4], scope: RetryScope) -> Plan {
     let mut yaml = "version: 0.2\nphases:\n".to_owned();
     for (phase, on_failure) in CommandPhase::ALL.iter().zip(on_failure) {
         yaml.push_str(&format!(
@@ -157,12 +158,16 @@ fn plan_with(on_failure: [Option<&OnFailure>; 4]) -> Plan {
         match on_failure {
             None => {}
             Some(OnFailure::Abort) => yaml.push_str("    on-failure: ABORT\n"),
-            Some(_) => yaml.push_str("    on-failure: CONTINUE\n"),
+            Some(OnFailure::Continue) => yaml.push_str("    on-failure: CONTINUE\n"),
+            Some(OnFailure::Retry(retry)) => {
+                yaml.push_str(&format!("    on-failure: RETRY-{}\n", retry.count));
+            }
         }
     }
     let source = SourceText::new("buildspec.yml", yaml);
     let (read, _) = buildspec::read(&source).expect("there is no mistake in it");
-    let request = request::request(Path::new("/source"), Path::new("/artifacts"));
+    let mut request = request::request(Path::new("/source"), Path::new("/artifacts"));
+    request.retry_scope = scope;
     let planned = plan(&source, &read, &request);
     planned.expect("there is nothing unsupported in it").0
 }
@@ -182,10 +187,10 @@ fn go(mut machine: Machine, build: &Build) -> Story {
                         CommandList::Commands => lists.commands[place],
                         CommandList::Finally => lists.finally[place],
                     };
-                    let status = if let Doing::Fail(status) = doing {
-                        status
-                    } else {
-                        0
+                    let status = match doing {
+                        Doing::Fail(status) => status,
+                        Doing::Flaky(retries) if story.retries.len() < retries => 3,
+                        _ => 0,
                     };
                     happened = Some(Input::CommandFinished(Exit::Exited(status.into())));
                 }
@@ -203,6 +208,12 @@ fn go(mut machine: Machine, build: &Build) -> Story {
                     story.end = Some(status);
                     return story;
                 }
+                Action::Retry(retried) => {
+                    story.retries.push(retried.phase);
+                    if retried.scope == RetryScope::Build {
+                        happened = Some(Input::Ready);
+                    }
+                }
                 Action::StartPhase(_) => {}
                 other => panic!("{other:?}"),
             }
@@ -211,15 +222,29 @@ fn go(mut machine: Machine, build: &Build) -> Story {
     }
 }
 
-// PHASE-2, PHASE-3, PHASE-4, PHASE-5, PHASE-7, PHASE-8
+// PHASE-2, PHASE-3, PHASE-4, PHASE-5, PHASE-7, PHASE-8, PHASE-12, PHASE-14, PHASE-16
 #[test]
 fn every_way_to_fail_goes_as_the_spec_has_it() {
-    let policies = [None, Some(OnFailure::Abort), Some(OnFailure::Continue)];
-    for policy in 0..81_usize {
-        let on_failure = [policy / 27, policy / 9 % 3, policy / 3 % 3, policy % 3]
-            .map(|index| policies[index].as_ref());
+    let retry = Retry {
+        count: 1,
+        pattern: ".*".to_owned(),
+    };
+    let policies = [
+        None,
+        Some(OnFailure::Abort),
+        Some(OnFailure::Continue),
+        Some(OnFailure::Retry(retry)),
+    ];
+    for policy in 0..512_usize {
+        let scope = if policy < 256 {
+            RetryScope::Build
+        } else {
+            RetryScope::Phase
+        };
+        let on_failure = [policy >> 6, policy >> 4, policy >> 2, policy]
+            .map(|index| policies[index & 3].as_ref());
         let mut machine = Machine::new();
-        machine.load(&plan_with(on_failure));
+        machine.load(&plan_with(on_failure, scope));
         for failing in 0..256_usize {
             let ways = [
                 failing >> 6,
@@ -238,16 +263,30 @@ fn every_way_to_fail_goes_as_the_spec_has_it() {
             let build = Build {
                 phases: [lists(0), lists(1), lists(2), lists(3)],
                 artifacts: Artifacts::None,
+                scope,
                 broken: false,
                 late_wishes: 0,
             };
             let story = go(machine.clone(), &build);
             assert_eq!(story, build.story(), "{build:?}");
-            let failed = story
-                .phases
-                .iter()
-                .any(|(_, status, _)| *status == Status::Failed);
-            assert_eq!(story.end == Some(Status::Succeeded), !failed, "{build:?}");
+            // Every failure is the end of a build, unless a retry followed it.
+            let failed = story.phases.iter();
+            let failed = failed.filter(|(_, status, _)| *status == Status::Failed);
+            let lasting = match scope {
+                RetryScope::Phase => failed.count() - story.retries.len(),
+                RetryScope::Build => {
+                    let begin = |(phase, ..): &(Phase, _, _)| *phase == Phase::DownloadSource;
+                    let last = story.phases.iter().rposition(begin).unwrap_or_default();
+                    let last = story.phases[last..].iter();
+                    last.filter(|(_, status, _)| *status == Status::Failed)
+                        .count()
+                }
+            };
+            assert_eq!(
+                story.end == Some(Status::Succeeded),
+                lasting == 0,
+                "{build:?}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How a build goes, told once more from the spec alone: what the program does is compared with it.
 
-use buildspec_runner::phase::{CommandPhase, OnFailure, Phase, Status};
+use buildspec_runner::phase::{CommandPhase, OnFailure, Phase, RetryScope, Status};
 use buildspec_runner::plan::CommandList;
 
 /// What a command does.
@@ -9,6 +9,8 @@ pub(super) enum Doing {
     Fine,
     Leak,
     Fail(u8),
+    /// It fails until there were so many retries.
+    Flaky(usize),
     Fault,
     /// So many wishes to stop come while it runs; it ends when asked, or only by force.
     Stop {
@@ -40,6 +42,8 @@ pub(super) struct Lists {
 pub(super) struct Build {
     pub(super) phases: [Lists; 4],
     pub(super) artifacts: Artifacts,
+    /// What a retry runs again.
+    pub(super) scope: RetryScope,
     /// Whether there is a place to run commands.
     pub(super) broken: bool,
     /// How many wishes to stop come when it is over and clears up behind itself. They change nothing.
@@ -55,6 +59,8 @@ pub(super) struct Story {
     pub(super) ran: Vec<Ran>,
     /// Phases, how they end, and whether that aborts the build.
     pub(super) phases: Vec<(Phase, Status, bool)>,
+    /// Phases whose failure was followed by a retry.
+    pub(super) retries: Vec<CommandPhase>,
     /// How the build ends; nothing if it is left.
     pub(super) end: Option<Status>,
 }
@@ -76,11 +82,18 @@ impl Build {
             story.end = Some(Status::Fault);
             return story;
         }
+        while self.attempt(&mut story) {}
+        story
+    }
+
+    /// An attempt at the whole build; whether another one follows.
+    fn attempt(&self, story: &mut Story) -> bool {
         story
             .phases
             .push((Phase::DownloadSource, Status::Succeeded, false));
         let mut well = true;
-        for (name, lists) in CommandPhase::ALL.into_iter().zip(&self.phases) {
+        let mut phases = CommandPhase::ALL.into_iter().zip(&self.phases).peekable();
+        while let Some(&(name, lists)) = phases.peek() {
             let well_before = well;
             let mut failed = false;
             for (list, commands) in [
@@ -89,16 +102,26 @@ impl Build {
             ] {
                 match story.run(name, list, commands, &mut well) {
                     Ok(all) => failed |= !all,
-                    Err(Cut::Left) => return story,
+                    Err(Cut::Left) => return false,
                     Err(Cut::Off(status)) => {
                         story.phases.push((name.phase(), status, false));
                         // The first phase that did not succeed is how the build ends, unless somebody ended it.
                         let faulted_late = status == Status::Fault && !well_before;
                         story.end = Some(if faulted_late { Status::Failed } else { status });
-                        return story;
+                        return false;
                     }
                 }
             }
+            if failed && lists.has_retry_after(&story.retries, name) {
+                story.phases.push((name.phase(), Status::Failed, false));
+                story.retries.push(name);
+                if self.scope == RetryScope::Build {
+                    return true;
+                }
+                well = well_before;
+                continue;
+            }
+            phases.next();
             let aborts = failed && lists.on_failure == Some(OnFailure::Abort);
             let status = if failed {
                 Status::Failed
@@ -107,10 +130,10 @@ impl Build {
             };
             story.phases.push((name.phase(), status, aborts));
             let early = matches!(name, CommandPhase::Install | CommandPhase::PreBuild);
-            let over = early && lists.on_failure.is_none();
+            let over = early && lists.on_failure != Some(OnFailure::Continue);
             if aborts || (failed && over) {
                 story.end = Some(Status::Failed);
-                return story;
+                return false;
             }
         }
         let stored = self.artifacts != Artifacts::Missing;
@@ -121,7 +144,18 @@ impl Build {
         };
         story.phases.push((Phase::UploadArtifacts, status, false));
         story.end = Some(if well { status } else { Status::Failed });
-        story
+        false
+    }
+}
+
+impl Lists {
+    /// Whether a failure of this phase is followed by one more retry. Every message is one that calls for it.
+    fn has_retry_after(&self, retries: &[CommandPhase], name: CommandPhase) -> bool {
+        let used = retries.iter().filter(|phase| **phase == name).count();
+        match &self.on_failure {
+            Some(OnFailure::Retry(retry)) => used < usize::from(retry.count),
+            _ => false,
+        }
     }
 }
 
@@ -137,7 +171,11 @@ impl Story {
         for (place, doing) in commands.iter().enumerate() {
             self.ran.push((phase, list, place, *well));
             match doing {
-                Doing::Fine | Doing::Leak => {}
+                Doing::Flaky(retries) if self.retries.len() < *retries => {
+                    *well = false;
+                    return Ok(false);
+                }
+                Doing::Fine | Doing::Leak | Doing::Flaky(_) => {}
                 Doing::Fail(_) => {
                     *well = false;
                     return Ok(false);

@@ -15,7 +15,7 @@ use buildspec_runner::exec::{
     Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Keep,
     Mount, Output, Session, Terminal,
 };
-use buildspec_runner::phase::{CommandPhase, OnFailure, Phase, Status};
+use buildspec_runner::phase::{CommandPhase, OnFailure, Phase, Retry, RetryScope, Status};
 use buildspec_runner::plan::plan;
 use buildspec_runner::redact::Secrets;
 use buildspec_runner::secret::SecretSource;
@@ -127,6 +127,7 @@ fn script(name: &str, doing: Doing) -> String {
         Doing::Fine => String::new(),
         Doing::Leak => "leak".to_owned(),
         Doing::Fail(status) => format!("exit {status}"),
+        Doing::Flaky(_) => unreachable!("a script does not know what ran before"),
         Doing::Fault => "fault".to_owned(),
         Doing::Stop { wishes, hard } => format!("{}{}", "wish\n".repeat(wishes), hang(hard)),
         Doing::Hang { hard } => hang(hard).to_owned(),
@@ -141,7 +142,10 @@ fn yaml(build: &Build) -> String {
         match lists.on_failure {
             None => {}
             Some(OnFailure::Abort) => yaml.push_str("    on-failure: ABORT\n"),
-            Some(_) => yaml.push_str("    on-failure: CONTINUE\n"),
+            Some(OnFailure::Continue) => yaml.push_str("    on-failure: CONTINUE\n"),
+            Some(OnFailure::Retry(ref retry)) => {
+                yaml.push_str(&format!("    on-failure: RETRY-{}\n", retry.count));
+            }
         }
         for (list, commands) in [("commands", &lists.commands), ("finally", &lists.finally)] {
             yaml.push_str(&format!("    {list}:\n"));
@@ -173,7 +177,8 @@ fn run(build: &Build, reason: StopReason, timeout: Duration) -> Told {
     fs::write(path("source/there"), "content").expect("a file can be written");
     let source = SourceText::new("buildspec.yml", yaml(build));
     let (read, _) = buildspec::read(&source).unwrap_or_else(|found| panic!("{found:#?}"));
-    let request = request::request(&path("source"), &path("artifacts"));
+    let mut request = request::request(&path("source"), &path("artifacts"));
+    request.retry_scope = build.scope;
     let (plan, _) = plan(&source, &read, &request).expect("there is nothing unsupported in it");
     let prepared = Prepared {
         started: BuildStarted {
@@ -265,7 +270,16 @@ fn doing() -> impl Strategy<Value = Doing> + Clone {
 }
 
 fn build(doing: impl Strategy<Value = Doing> + Clone) -> impl Strategy<Value = Build> {
-    let policies = [None, Some(OnFailure::Abort), Some(OnFailure::Continue)];
+    let retry = Retry {
+        count: 2,
+        pattern: ".*".to_owned(),
+    };
+    let policies = [
+        None,
+        Some(OnFailure::Abort),
+        Some(OnFailure::Continue),
+        Some(OnFailure::Retry(retry)),
+    ];
     let commands = prop::collection::vec(doing, 0..3);
     let lists = (
         commands.clone(),
@@ -287,12 +301,14 @@ fn build(doing: impl Strategy<Value = Doing> + Clone) -> impl Strategy<Value = B
     (
         phases,
         prop::sample::select(artifacts.to_vec()),
+        prop::sample::select(vec![RetryScope::Build, RetryScope::Phase]),
         prop::bool::weighted(0.05),
         0..=2_usize,
     )
-        .prop_map(|(phases, artifacts, broken, late_wishes)| Build {
+        .prop_map(|(phases, artifacts, scope, broken, late_wishes)| Build {
             phases,
             artifacts,
+            scope,
             broken,
             late_wishes,
         })
@@ -349,7 +365,9 @@ fn check(told: &Told, reason: StopReason) -> Result<(), String> {
             "the outcome is {outcome:?}, its events say {fold:?}"
         ));
     }
-    let failed = told.events.iter().any(|event| {
+    let retried = |event: &Event| matches!(event.kind, EventKind::Retried(_));
+    let last = told.events.iter().rposition(retried).unwrap_or_default();
+    let failed = told.events[last..].iter().any(|event| {
         matches!(&event.kind, EventKind::CommandFinished { exit, .. } if !exit.is_success())
     });
     if failed && outcome.status == Status::Succeeded {

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use buildspec_runner::event::{BuildStarted, CommandStarted, Event, EventKind, Exit, Grammar};
-use buildspec_runner::phase::{CommandPhase, Phase, Status};
+use buildspec_runner::event::{
+    BuildStarted, CommandStarted, Event, EventKind, Exit, Grammar, Retried,
+};
+use buildspec_runner::phase::{CommandPhase, Phase, RetryScope, Status};
 use buildspec_runner::plan::CommandList;
 use buildspec_runner::source::LineColumn;
 use serde_json::Value;
@@ -71,6 +73,12 @@ fn as_event(event: &Value) -> Event {
             leaked: false,
         },
         "output" => EventKind::Output { bytes: Vec::new() },
+        "build-retried" => EventKind::Retried(Retried {
+            phase: CommandPhase::Build,
+            scope: RetryScope::Build,
+            retry: 1,
+            most: 1,
+        }),
         "exported-variables" => EventKind::ExportedVariables(Vec::new()),
         "warning" | "stop-requested" => {
             EventKind::Warning(buildspec_runner::event::Warning::new(String::new()))

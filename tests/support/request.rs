@@ -43,6 +43,7 @@ pub(crate) fn request(source: &Path, artifacts: &Path) -> BuildRequest {
             is_default: true,
             fail_under: None,
         },
+        retry_scope: buildspec_runner::phase::RetryScope::Build,
         timeout: Duration::from_hours(1),
         grace: Duration::from_secs(10),
         strict: false,

@@ -2,9 +2,11 @@
 //!
 //! Names are CodeBuild's, letter for letter; they appear in logs, events and summaries. Everything here is pure.
 
-use std::fmt;
+mod on_failure;
 
-use regex::Regex;
+pub use on_failure::{OnFailure, OnFailureError, Retry, RetryScope};
+
+use std::fmt;
 
 use crate::source::LineColumn;
 
@@ -223,92 +225,6 @@ impl PhaseContext {
     }
 }
 
-/// `on-failure` of a phase (PHASE-6).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// `ABORT`: nothing more runs.
-    Abort,
-    /// `CONTINUE`: the next phase runs.
-    Continue,
-    /// `RETRY…`: the build runs again.
-    Retry(Retry),
-}
-
-/// The parts of `RETRY`, `RETRY-<count>`, `RETRY-<regex>` and `RETRY-<count>-<regex>`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retry {
-    /// How often at most, 0 to 100.
-    pub count: u8,
-    /// Which messages call for it.
-    pub pattern: String,
-}
-
-/// Why a text is no `on-failure`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OnFailureError {
-    /// None of the known words.
-    #[error(
-        "expected `ABORT`, `CONTINUE`, `RETRY`, `RETRY-<count>`, `RETRY-<regex>` or `RETRY-<count>-<regex>`"
-    )]
-    Unknown,
-    /// A count above 100.
-    #[error("a retry count is 0 to 100, not {0}")]
-    Count(u16),
-    /// A pattern that does not compile.
-    #[error("the pattern is not a regular expression: {0}")]
-    Pattern(String),
-}
-
-impl OnFailure {
-    /// Reads an `on-failure` value in any casing (PHASE-6). After `RETRY-`, up to three digits that are followed by `-`
-    /// or by the end are the count; what remains is the pattern.
-    pub fn parse(text: &str) -> Result<Self, OnFailureError> {
-        let word = text.to_ascii_uppercase();
-        match word.as_str() {
-            "ABORT" => return Ok(Self::Abort),
-            "CONTINUE" => return Ok(Self::Continue),
-            "RETRY" => {
-                return Ok(Self::Retry(Retry {
-                    count: 3,
-                    pattern: ".*".to_owned(),
-                }));
-            }
-            _ => {}
-        }
-        let Some(rest) = word.strip_prefix("RETRY-").map(|_| &text["RETRY-".len()..]) else {
-            return Err(OnFailureError::Unknown);
-        };
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (count, pattern) = match (digits, rest.get(digits..)) {
-            (1..=3, Some("")) => (Some(&rest[..digits]), ""),
-            (1..=3, Some(tail)) if tail.starts_with('-') => (Some(&rest[..digits]), &tail[1..]),
-            _ => (None, rest),
-        };
-        let count = match count {
-            None => 3,
-            Some(count) => match count.parse::<u16>().unwrap_or(u16::MAX) {
-                count @ 0..=100 => u8::try_from(count).unwrap_or(100),
-                count => return Err(OnFailureError::Count(count)),
-            },
-        };
-        let pattern = if pattern.is_empty() { ".*" } else { pattern };
-        if let Err(error) = Regex::new(pattern) {
-            let reason = error.to_string();
-            let reason = reason
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ")
-                .to_owned();
-            return Err(OnFailureError::Pattern(reason));
-        }
-        Ok(Self::Retry(Retry {
-            count,
-            pattern: pattern.to_owned(),
-        }))
-    }
-}
-
 /// What comes after a phase.
 ///
 /// | phase | after success | after a failure | `ABORT` | `CONTINUE` |
@@ -323,6 +239,9 @@ impl OnFailure {
 /// | `POST_BUILD` | `UPLOAD_ARTIFACTS` | `UPLOAD_ARTIFACTS` | FINALIZING | `UPLOAD_ARTIFACTS` |
 /// | `UPLOAD_ARTIFACTS` | FINALIZING | FINALIZING | | |
 /// | FINALIZING, COMPLETED | COMPLETED | COMPLETED | | |
+///
+/// With `RETRY` the build, or the phase, runs again as long as a failure calls for it and the count is not used up
+/// ([`Retry::is_due`]). Then what follows is what follows without `on-failure`.
 ///
 /// A phase that timed out, was stopped or met a fault of the environment ends the build whatever `on-failure` says
 /// (PHASE-3, PHASE-9): nobody would want the rest of it.
@@ -453,40 +372,5 @@ mod tests {
                 assert_eq!(phase, Completed, "{status} {on_failure:?}");
             }
         }
-    }
-
-    #[test]
-    fn on_failure_is_read_in_every_form() {
-        let retry = |count, pattern: &str| {
-            Ok(OnFailure::Retry(Retry {
-                count,
-                pattern: pattern.to_owned(),
-            }))
-        };
-        let table = [
-            ("ABORT", Ok(OnFailure::Abort)),
-            ("abort", Ok(OnFailure::Abort)),
-            ("Continue", Ok(OnFailure::Continue)),
-            ("RETRY", retry(3, ".*")),
-            ("Retry-5", retry(5, ".*")),
-            ("RETRY-0", retry(0, ".*")),
-            ("RETRY-100", retry(100, ".*")),
-            ("RETRY-timeout|reset", retry(3, "timeout|reset")),
-            ("RETRY-2-exit status 1", retry(2, "exit status 1")),
-            ("RETRY-2-", retry(2, ".*")),
-            ("RETRY-503", Err(OnFailureError::Count(503))),
-            ("RETRY-200", Err(OnFailureError::Count(200))),
-            ("RETRY-1234", retry(3, "1234")),
-            ("RETRY-5xx", retry(3, "5xx")),
-            ("RETRYING", Err(OnFailureError::Unknown)),
-            ("", Err(OnFailureError::Unknown)),
-        ];
-        for (text, expected) in table {
-            assert_eq!(OnFailure::parse(text), expected, "{text}");
-        }
-        assert!(matches!(
-            OnFailure::parse("RETRY-("),
-            Err(OnFailureError::Pattern(_))
-        ));
     }
 }
