@@ -42,7 +42,6 @@ fn the_summary_is_that_of_the_last_attempt() {
     );
     let ran = sandbox.run(["run", "--log-format", "pretty"]).expect(0);
     let (before, summary) = ran.stdout.split_once(" SUMMARY ").expect("a summary");
-    assert_eq!(before.matches("failed").count(), 0, "{before}");
     assert_eq!(
         before
             .matches("retrying the build after a failure in BUILD")
@@ -57,7 +56,7 @@ fn the_summary_is_that_of_the_last_attempt() {
     );
     assert_eq!(summary.matches("SUCCEEDED").count(), 7, "{summary}");
     assert!(summary.contains(" after 2 retries, 1 warning"), "{summary}");
-    assert!(!summary.contains("FAILED"), "{summary}");
+    assert!(!summary.contains("error"), "{summary}");
 }
 
 // PHASE-16

@@ -305,12 +305,21 @@ fn build(doing: impl Strategy<Value = Doing> + Clone) -> impl Strategy<Value = B
         prop::bool::weighted(0.05),
         0..=2_usize,
     )
-        .prop_map(|(phases, artifacts, scope, broken, late_wishes)| Build {
-            phases,
-            artifacts,
-            scope,
-            broken,
-            late_wishes,
+        .prop_map(|(phases, artifacts, scope, broken, late_wishes)| {
+            let retries = |lists: &Lists| matches!(lists.on_failure, Some(OnFailure::Retry(_)));
+            // Between two attempts a wish is not too late.
+            let late_wishes = if phases.iter().any(retries) {
+                0
+            } else {
+                late_wishes
+            };
+            Build {
+                phases,
+                artifacts,
+                scope,
+                broken,
+                late_wishes,
+            }
         })
 }
 
