@@ -68,13 +68,20 @@ phases:
   build:
     on-failure: RETRY-1
     commands:
-      - 'if test -e pid; then if kill -0 $(cat pid) 2>/dev/null; then echo still there; else echo it is gone; fi; fi'
+      - |
+        if test -e pid; then
+          # What has ended and was not waited for yet is a Z.
+          case $(cut -d ' ' -f 3 /proc/$(cat pid)/stat 2>/dev/null) in
+            ''|Z) echo it is gone ;;
+            *) echo still there ;;
+          esac
+        fi
       - (exec sleep 600) & echo $! > pid
       - exit 1
 ",
     );
     let ran = sandbox.run(["run", "--log-format", "codebuild"]).expect(1);
-    assert!(ran.stdout.contains("it is gone"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("\nit is gone"), "{}", ran.stdout);
     assert!(!ran.stdout.contains("\nstill there"), "{}", ran.stdout);
 }
 
