@@ -4,7 +4,10 @@
 //! the tests of the replacer of buildkite/agent (with its fuzz seeds) and of its redaction, of the masker and the token
 //! sanitizer of gitlab-runner, and of the encoders of actions/runner.
 
+mod support;
+
 use buildspec_runner::redact::{self, Redactor, Secrets};
+use support::sandbox::Sandbox;
 
 /// What is left of pieces of output, with exact values hidden.
 fn exact(values: &[&[u8]], pieces: &[&[u8]]) -> Vec<u8> {
@@ -266,4 +269,59 @@ fn what_is_longer_than_a_stretch_is_one_mask() {
     let base64 = "bG9uZ2VyIHRoYW4gYSBsaW5lIG9mIEJhc2U2NCBpcywgc28gdGhhdCBpdCBpcyBicm9rZW4gaW50";
     let value = "longer than a line of Base64 is, so that it is broken into two";
     assert_eq!(seen(&[value], &format!("{base64}\nbyB0d28K")), "***\n***8K");
+}
+
+// TOOL-43
+#[test]
+fn a_value_goes_through_a_socket_that_is_the_users_alone() {
+    Sandbox::with_commands(&[
+        "stat -c 'mode %a' \"$RUNNER_MASK_SOCKET\"",
+        "VALUE=$(printf 'of-%s-input' standard); printf '%s\\r\\n' \"$VALUE\" | runner mask",
+        "printf '<%s>' \"$VALUE\"",
+        "VALUE=$(printf -- '-ano%s' ther-one); runner mask \"$VALUE\"; printf '<%s>' \"$VALUE\"",
+    ])
+    .run(["run", "--quiet"])
+    .expect(0)
+    .stdout_has("mode 600\n<***>\n<***>");
+}
+
+// TOOL-40 TOOL-41: a process in the background is the build's too, and so are errors and artifacts' names.
+#[test]
+fn what_is_masked_is_hidden_in_events_and_messages() {
+    let sandbox = Sandbox::with_buildspec(
+        "version: 0.2\nphases:\n  build:\n    commands:\n      - printf 'na%s' med-value | runner mask\n      - touch named-value; echo named-value >&2\n      - false named-value\nartifacts:\n  files: ['**/*']\n",
+    );
+    let ran = sandbox
+        .run(["run", "--events", "events.json", "--log-file", "log.txt"])
+        .expect(1);
+    let read = |name: &str| std::fs::read_to_string(sandbox.source().join(name)).unwrap();
+    for text in [ran.stdout, ran.stderr, read("events.json"), read("log.txt")] {
+        assert!(!text.contains("named-value"), "{text}");
+    }
+    assert!(read("events.json").contains("false ***"));
+}
+
+// TOOL-42
+#[test]
+fn a_build_hides_so_much_and_no_more() {
+    Sandbox::with_commands(&[
+        "n=0; while printf '%060000d' $n | runner mask; do n=$((n + 1)); done; echo \"hidden=$n\"",
+    ])
+    .run(["run", "--quiet"])
+    .expect(0)
+    .stdout_has("hidden=17")
+    .stdout_has("hides as much as it can already");
+}
+
+// TOOL-44
+#[test]
+fn without_a_build_there_is_nothing_to_hide_in() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.run(["mask", "some-value"]).expect(2);
+    let ran = ran.stderr_has("there is no build to hide a value in");
+    assert!(!ran.stderr.contains("some-value"));
+    Sandbox::with_commands(&["echo value | runner mask || echo \"code $?\""])
+        .run(["run", "--quiet", "--no-tools"])
+        .expect(0)
+        .stdout_has("code 127");
 }

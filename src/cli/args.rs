@@ -79,6 +79,8 @@ pub(super) enum Command {
     Ecr(EcrArgs),
     /// Enter the container of a build that was kept, or list those that were
     Shell(ShellArgs),
+    /// Hide a value in what the build writes from now on (for commands of a build)
+    Mask(super::mask::MaskArgs),
     /// Remove what builds left behind that did not end as they should
     Prune(PruneArgs),
     /// Check what builds need: the container engine, an image, AWS, room on disks

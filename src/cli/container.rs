@@ -18,7 +18,7 @@ use crate::exec::container::{Offers, Outside, Purpose, TunnelStream};
 use crate::exec::{ContainerExecutor, container};
 use crate::ownership::Owner;
 use crate::process;
-use crate::tool::{self, Backend, Logins};
+use crate::tool::{self, Backend, Logins, Masks};
 
 /// AWS's own names of build images, and where AWS publishes those images for everybody.
 const PUBLISHED: &[(&str, &str)] = &[
@@ -245,6 +245,8 @@ pub(super) struct Offered {
     pub(super) tools: bool,
     /// How this program's calls for the build reach AWS.
     pub(super) aws: AwsSettings,
+    /// What its commands have hidden.
+    pub(super) masks: Masks,
     /// What serves AWS's credentials to its commands.
     pub(super) credentials: Option<Service>,
 }
@@ -260,6 +262,7 @@ fn serve(endpoint: Endpoint, args: &RequestArgs, offered: Offered) -> mpsc::Send
     let (connections, mut next) = mpsc::channel::<TunnelStream>(WAITING);
     let registries = aws::registry_settings(offered.aws);
     let backend = Backend::new(endpoint, Logins::in_memory(), registries);
+    let backend = backend.with_masks(offered.masks);
     let backend = Arc::new(if args.container.engine_socket {
         backend.with_whole_engine()
     } else {

@@ -19,6 +19,7 @@ mod layers;
 mod load;
 mod lsp;
 mod machine;
+mod mask;
 mod plan;
 mod plan_json;
 mod provision;
@@ -91,6 +92,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Some(Command::Pull(pull)) => pull::pull(&pull),
         Some(Command::Ecr(EcrArgs::Login(login))) => ecr::login(&login),
         Some(Command::Shell(shell)) => shell::shell(&shell),
+        Some(Command::Mask(mask)) => mask::mask(&mask),
         Some(Command::Prune(prune)) => prune::prune(&prune),
         Some(Command::Doctor(doctor)) => doctor::doctor(&doctor),
         Some(Command::Lsp) => lsp::serve(),

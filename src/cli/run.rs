@@ -17,13 +17,13 @@ use super::load::{self, Loaded};
 use super::provision::{self, Stops};
 use super::request::DEFAULT_ARTIFACTS;
 use super::{
-    aws, buildspec_file, complain, container, machine, mistake, plan, request, terminal, usage,
+    aws, buildspec_file, complain, container, machine, mask, mistake, plan, request, terminal, usage,
 };
 use crate::artifact::Workspace;
 use crate::aws::Settings as AwsSettings;
 use crate::build::{ExitCode, Finished, Prepared, StopSignals, World, drive};
 use crate::credentials::{Keeper, Service};
-use crate::env::EnvironmentVariable;
+use crate::env::{self, EnvironmentVariable};
 use crate::event::BuildStarted;
 use crate::exec::{Executor, HostExecutor, Keep, Terminal};
 use crate::ownership::{self, OwnedDirectory};
@@ -36,7 +36,7 @@ use crate::sink::{
     CodebuildLog, Console, ConsoleFormat, JsonLines, Pretty, Recorder, Sink, SinkFailure,
 };
 use crate::store::{DirectoryStore, S3Settings, S3Store, Store};
-use crate::tool;
+use crate::tool::{self, Masks};
 
 /// Runs a build.
 pub(super) fn run(args: RunArgs) -> ExitCode {
@@ -219,6 +219,7 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
                 container::Offered {
                     tools: !args.no_tools,
                     aws: identity.aws.clone(),
+                    masks: Masks::new(identity.hider()),
                     credentials: given.service.take(),
                 },
             ) {
@@ -387,6 +388,11 @@ async fn give(
         let place = place_for(has_users);
         given.here = identity.serve_here(&mut plan.environment, &place).await?;
         given.offered = Some(offer(args, &mut plan.environment, has_users));
+        if !args.no_tools {
+            if let Some(offered) = &given.offered {
+ offered.listen(identity, &mut plan.environment, has_users);
+}
+        }
     }
     Ok(given)
 }
@@ -397,6 +403,26 @@ struct Offered {
     tools: Option<OwnedDirectory>,
     /// Where a copy of this program is, for users who cannot reach this one.
     copy: Option<OwnedDirectory>,
+}
+
+impl Offered {
+    /// Hears of values that commands of the build have hidden, and tells them where (TOOL-43).
+    fn listen(
+        &self,
+        identity: &Identity,
+        environment: &mut Vec<EnvironmentVariable>,
+        has_users: bool,
+    ) {
+        let isolated = self.docker_config.as_ref().map(Isolated::bin);
+        let own = self.tools.as_ref().map(|own| own.path().to_owned());
+        let masks = Masks::new(identity.hider());
+        let socket = isolated
+            .or(own)
+            .and_then(|directory| mask::listen(&directory, has_users, masks));
+        if let Some(socket) = socket {
+            env::set_default(environment, mask::VARIABLE, socket.into());
+        }
+    }
 }
 
 impl Drop for Offered {
@@ -415,6 +441,8 @@ fn offer(args: &RunArgs, environment: &mut Vec<EnvironmentVariable>, has_users: 
         tools: None,
         copy: None,
     };
+    // That of a build around this one is not this one's.
+    environment.retain(|variable| variable.name != mask::VARIABLE);
     let wants_config = !args.no_ecr_login && isolated::is_wanted(environment);
     if !wants_config && args.no_tools {
         return offered;

@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OnceCell, mpsc};
 
 use super::docker::Own;
-use super::request::Request;
+use super::mask::{self, Masks};
+use super::request::{DockerRequest, Operation, Request};
 use super::wire::{self, Frame};
 use super::{aws, docker};
 use crate::engine::{Endpoint, Engine, Error};
@@ -24,6 +25,9 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long the engine may take for one piece of a body. A front that went away is not noticed before the end of that.
 const BODY_LIMIT: Duration = Duration::from_mins(10);
+
+/// Shortest token of a registry, in bytes; those of Amazon ECR have two thousand and more.
+const SHORTEST_TOKEN: usize = 16;
 
 /// Frames that wait for the line.
 const WAITING: usize = 8;
@@ -40,6 +44,7 @@ pub struct Backend {
     settings: Settings,
     /// Made at the first use.
     credentials: OnceLock<Credentials>,
+    masks: Option<Masks>,
 }
 
 /// Where credentials are kept that a build logs in with.
@@ -117,6 +122,23 @@ impl Backend {
             own: is_of_a_build.then(Mutex::default),
             settings,
             credentials: OnceLock::new(),
+            masks: None,
+        }
+    }
+
+    /// The same for a build that hides what its commands ask for, and the tokens and passwords that go through here.
+    #[must_use]
+    pub fn with_masks(self, masks: Masks) -> Self {
+        Self {
+            masks: Some(masks),
+            ..self
+        }
+    }
+
+    /// Has the build hide what a command is given or gives (LOG-25).
+    fn hide(&self, secret: &str) {
+        if let Some(masks) = &self.masks {
+            masks.hide_password(secret);
         }
     }
 
@@ -357,6 +379,12 @@ async fn listen(
     Ok(())
 }
 
+/// What is secret in what `aws ecr get-login-password` and `get-login` print: no other word of theirs is so long.
+fn passwords(text: &str) -> impl Iterator<Item = &str> {
+    text.split_whitespace()
+        .filter(|word| word.len() >= SHORTEST_TOKEN && !word.starts_with("https://"))
+}
+
 async fn answer(json: &[u8], body: Body, backend: &Backend, out: &Out) -> u8 {
     let (name, done) = match serde_json::from_slice(json) {
         Err(_) => (
@@ -365,8 +393,18 @@ async fn answer(json: &[u8], body: Body, backend: &Backend, out: &Out) -> u8 {
                 "this command is not of the version of runner that runs the build",
             )),
         ),
+        Ok(Request::Mask { value }) => {
+            let hidden = mask::hide(&value, backend.masks.as_ref());
+            ("runner", hidden.map(|()| 0).map_err(Failure::new))
+        }
         Ok(Request::Aws(request)) => {
+            let gives_passwords = !matches!(request.operation, Operation::Identity { .. });
             let text = aws::answer(request, backend).await;
+            if let (Ok(text), true) = (&text, gives_passwords) {
+                for password in passwords(text) {
+                    backend.hide(password);
+                }
+            }
             let done = match text {
                 Ok(text) => out.stdout(text).await.map(|()| 0),
                 Err(failure) => Err(failure),
@@ -375,13 +413,19 @@ async fn answer(json: &[u8], body: Body, backend: &Backend, out: &Out) -> u8 {
         }
         Ok(Request::Credential { server }) => {
             let done = match backend.given_out(&server).await {
-                Ok(Some(found)) => out.stdout(found.to_json()).await.map(|()| 0),
+                Ok(Some(found)) => {
+                    backend.hide(found.secret.reveal());
+                    out.stdout(found.to_json()).await.map(|()| 0)
+                }
                 Ok(None) => Ok(0),
                 Err(failure) => Err(failure),
             };
             ("docker-credential-runner", done)
         }
         Ok(Request::Docker(request)) => {
+            if let DockerRequest::Login { password, .. } = &request {
+                backend.hide(&password.0);
+            }
             ("docker", docker::answer(request, body, backend, out).await)
         }
     };

@@ -39,6 +39,7 @@ mod docker;
 mod files;
 mod front;
 mod link;
+mod mask;
 mod options;
 mod request;
 mod wire;
@@ -52,6 +53,7 @@ pub use credential::credential;
 pub use files::{FileCommand, Here};
 pub use front::{Environment, Surroundings, run};
 pub use link::link_into;
+pub use mask::{LONGEST as LONGEST_MASKED, Masks, mask, serve_mask};
 
 /// Bytes that wait between two ends in one process.
 const BETWEEN: usize = 256 * 1024;

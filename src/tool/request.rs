@@ -23,6 +23,11 @@ pub(super) enum Request {
     Aws(AwsRequest),
     /// Something of the container engine.
     Docker(DockerRequest),
+    /// To hide a value in everything that the build writes.
+    Mask {
+        /// The value.
+        value: Secret,
+    },
     /// Who the user is for a registry, for our credential helper: the answer is empty, or JSON of the helper protocol.
     Credential {
         /// The registry's address, as Docker writes it.

@@ -63,6 +63,7 @@ const TOOLS: &[&str] = &[
     "codebuild-hash-files",
     "docker",
     "docker-credential-runner",
+    "runner",
 ];
 
 /// Variable with [`TOOL_SOCKET`].

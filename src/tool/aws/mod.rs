@@ -184,7 +184,9 @@ mod tests {
         match read(&words, &environment) {
             Ok(Action::Call(call)) => match call.request {
                 Request::Aws(request) => Ok(request),
-                Request::Docker(_) | Request::Credential { .. } => panic!("{line}"),
+                Request::Docker(_) | Request::Credential { .. } | Request::Mask { .. } => {
+                    panic!("{line}")
+                }
             },
             Ok(_) => panic!("{line} is no call"),
             Err(mistake) => Err(mistake.message),

@@ -26,7 +26,7 @@ fn docker(line: &str) -> DockerRequest {
         .request
     {
         Request::Docker(request) => request,
-        Request::Aws(_) | Request::Credential { .. } => panic!("{line}"),
+        Request::Aws(_) | Request::Credential { .. } | Request::Mask { .. } => panic!("{line}"),
     }
 }
 
