@@ -12,7 +12,7 @@ use buildspec_runner::aws;
 use buildspec_runner::engine::Endpoint;
 use buildspec_runner::redact::{self, Hider, Redactor, Secrets};
 use buildspec_runner::registry::Settings;
-use buildspec_runner::tool::{self, Backend, Environment, Logins, Surroundings, Tool};
+use buildspec_runner::tool::{self, Backend, Environment, Logins, Masks, Surroundings, Tool};
 use support::sandbox::Sandbox;
 
 /// What is left of pieces of output, with exact values hidden.
@@ -335,10 +335,11 @@ fn without_a_build_there_is_nothing_to_hide_in() {
 // LOG-25
 #[test]
 fn a_password_that_goes_through_our_docker_is_hidden() {
-    let (hider, mut heard) = Hider::new();
+    let hider = Hider::default();
     let nowhere = Endpoint::Unix("/nowhere/engine.sock".into());
     let settings = Settings::new(Vec::new(), aws::Settings::default());
-    let backend = Backend::new(nowhere, Logins::in_memory(), settings).with_hider(hider);
+    let backend =
+        Backend::new(nowhere, Logins::in_memory(), settings).with_masks(Masks::new(hider.clone()));
     let around = Surroundings {
         directory: "/".into(),
         environment: Environment::default(),
@@ -347,18 +348,10 @@ fn a_password_that_goes_through_our_docker_is_hidden() {
         stderr: Vec::new(),
     };
     let words = ["login", "-u", "me", "--password-stdin", "localhost:1"].map(OsString::from);
-    let hidden = tokio::runtime::Builder::new_current_thread()
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime can be made")
-        .block_on(async {
-            let running = tool::run_here(Tool::Docker, &words, &backend, around);
-            let hearing = async {
-                let hiding = heard.recv().await.expect("something is to be hidden");
-                hiding.done.send(()).expect("somebody waits for it");
-                hiding.values
-            };
-            tokio::join!(running, hearing).1
-        });
-    assert_eq!(hidden, [b"a-long-password".to_vec()]);
+        .block_on(tool::run_here(Tool::Docker, &words, &backend, around));
+    assert_eq!(hider.take(), redact::forms(b"a-long-password"));
 }

@@ -17,7 +17,8 @@ use super::load::{self, Loaded};
 use super::provision::{self, Stops};
 use super::request::DEFAULT_ARTIFACTS;
 use super::{
-    aws, buildspec_file, complain, container, machine, mask, mistake, plan, request, terminal, usage,
+    aws, buildspec_file, complain, container, machine, mask, mistake, plan, request, terminal,
+    usage,
 };
 use crate::artifact::Workspace;
 use crate::aws::Settings as AwsSettings;
@@ -390,8 +391,8 @@ async fn give(
         given.offered = Some(offer(args, &mut plan.environment, has_users));
         if !args.no_tools {
             if let Some(offered) = &given.offered {
- offered.listen(identity, &mut plan.environment, has_users);
-}
+                offered.listen(identity, &mut plan.environment, has_users);
+            }
         }
     }
     Ok(given)
