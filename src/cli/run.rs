@@ -389,10 +389,8 @@ async fn give(
         let place = place_for(has_users);
         given.here = identity.serve_here(&mut plan.environment, &place).await?;
         given.offered = Some(offer(args, &mut plan.environment, has_users));
-        if !args.no_tools {
-            if let Some(offered) = &given.offered {
-                offered.listen(identity, &mut plan.environment, has_users);
-            }
+        if let (Some(offered), false) = (&given.offered, args.no_tools) {
+            offered.listen(identity, &mut plan.environment, has_users);
         }
     }
     Ok(given)
