@@ -6,6 +6,7 @@
 )]
 
 pub(crate) mod aws;
+pub(crate) mod codepipeline;
 pub(crate) mod container;
 pub(crate) mod engine;
 pub(crate) mod events;

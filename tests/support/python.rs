@@ -5,20 +5,28 @@ use std::process::{Command, Stdio};
 
 use super::skipped;
 
-/// Runs a script with `input` on its standard input. False if a module it needs is not there, which is said. What the
-/// script complains of is a failure.
-#[track_caller]
-pub(crate) fn judge(modules: &[&str], script: &str, input: &[u8]) -> bool {
+/// Whether Python and modules are there. If not, that is said.
+pub(crate) fn has(modules: &[&str]) -> bool {
     let imports = format!("import {}", modules.join(", "));
     let there = Command::new("python3")
         .args(["-c", &imports])
         .stderr(Stdio::null())
         .status();
-    if !there.is_ok_and(|status| status.success()) {
+    let has = there.is_ok_and(|status| status.success());
+    if !has {
         skipped(
             "python",
             &format!("it has not all of {}", modules.join(", ")),
         );
+    }
+    has
+}
+
+/// Runs a script with `input` on its standard input. False if a module it needs is not there, which is said. What the
+/// script complains of is a failure.
+#[track_caller]
+pub(crate) fn judge(modules: &[&str], script: &str, input: &[u8]) -> bool {
+    if !has(modules) {
         return false;
     }
     let mut child = Command::new("python3")
