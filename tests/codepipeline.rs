@@ -8,13 +8,26 @@ use support::codepipeline::CodePipeline;
 use support::python::judge;
 use support::wait::within;
 
-#[test]
-fn boto3_finds_the_server_to_be_as_the_service() {
-    let script = "\
+/// Runs a module of Python tests.
+fn driven_by_boto3(module: &'static str) {
+    let script = format!(
+        "\
 import sys, unittest
 sys.dont_write_bytecode = True
-unittest.main(module=None, argv=['', 'discover', '--start-directory', 'tests/services'])";
-    within("tests/services", || judge(&["boto3"], script, b""));
+sys.path.insert(0, 'tests/services')
+unittest.main(module='{module}', argv=[''])"
+    );
+    within(module, move || judge(&["boto3"], &script, b""));
+}
+
+#[test]
+fn operations_are_as_the_services() {
+    driven_by_boto3("test_codepipeline");
+}
+
+#[test]
+fn faults_are_as_they_are_set() {
+    driven_by_boto3("test_codepipeline_faults");
 }
 
 #[test]
