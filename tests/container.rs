@@ -13,4 +13,6 @@ mod faults;
 mod files;
 #[path = "container/images.rs"]
 mod images;
+#[path = "container/sources.rs"]
+mod sources;
 mod support;

@@ -34,6 +34,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("engine", 2),
     ("event", 2),
     ("exec", 2),
+    ("fetch", 2),
     ("ownership", 2),
     ("process", 2),
     ("redact", 2),
@@ -51,7 +52,7 @@ const LAYERS: &[(&str, u8)] = &[
 ];
 
 /// Modules of one layer that do not know one another: each is a way out into the world of its own.
-const STRANGERS: &[&str] = &["exec", "registry", "secret", "sink", "store"];
+const STRANGERS: &[&str] = &["exec", "fetch", "registry", "secret", "sink", "store"];
 
 static ID: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b([A-Z]{3,5}-[0-9]+)\b"));
 static STATEMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?m)^\*\*`([A-Z]+-[0-9]+)` — "));

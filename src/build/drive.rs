@@ -19,8 +19,8 @@ use crate::buildspec::model::ArtifactIdentifier;
 use crate::credentials::Keeper;
 use crate::env::SecretReference;
 use crate::event::{
-    BuildStarted, BuildspecRead, CommandStarted, EventKind, Exit, RuntimesNamed, StopReason,
-    Warning,
+    BuildStarted, BuildspecRead, CommandStarted, EventKind, Exit, RuntimesNamed, SourceReady,
+    StopReason, Warning,
 };
 use crate::exec::{self, Environment, Escalation, Executor, Keep, Session, Terminal};
 use crate::phase::{
@@ -50,8 +50,10 @@ pub type StopSignals = mpsc::UnboundedReceiver<StopReason>;
 pub struct Prepared {
     /// For the first event.
     pub started: BuildStarted,
-    /// `CODEBUILD_SRC_DIR`.
-    pub source_directory: String,
+    /// Sources that are there, the primary one first; none of those that could not be fetched.
+    pub sources: Vec<SourceReady>,
+    /// Whether sources were fetched: then somebody may have asked for the end already, or its time may have come.
+    pub was_fetching: bool,
     /// Where the buildspec was found, if it was.
     pub buildspec_location: Option<String>,
     /// The plan, or why there is none.
@@ -136,9 +138,9 @@ pub async fn drive<E: Executor>(
     driver.finish().await
 }
 
-/// Where the source and the buildspec are.
+/// Where the sources and the buildspec are.
 pub(super) struct Found {
-    source_directory: String,
+    sources: Vec<SourceReady>,
     buildspec_location: Option<String>,
 }
 
@@ -234,7 +236,8 @@ impl Driver {
     ) -> Left<()> {
         let Prepared {
             started,
-            source_directory,
+            sources,
+            was_fetching,
             buildspec_location,
             plan,
             warnings,
@@ -242,7 +245,7 @@ impl Driver {
             ..
         } = prepared;
         let found = Found {
-            source_directory,
+            sources,
             buildspec_location,
         };
         self.record(EventKind::BuildStarted(started));
@@ -252,6 +255,9 @@ impl Driver {
         self.tell_of(&found);
         for warning in warnings {
             self.record(EventKind::Warning(warning));
+        }
+        if was_fetching {
+            self.attend(std::future::ready(())).await?;
         }
         let (plan, mut input) = match plan {
             Err(context) => (None, Input::NotReady(Status::Failed, context)),
@@ -356,9 +362,9 @@ impl Driver {
     }
 
     pub(super) fn tell_of(&mut self, found: &Found) {
-        self.record(EventKind::SourceReady {
-            directory: found.source_directory.clone(),
-        });
+        for source in &found.sources {
+            self.record(EventKind::SourceReady(source.clone()));
+        }
         if let Some(location) = found.buildspec_location.clone() {
             self.record(EventKind::BuildspecFound { location });
         }
@@ -684,6 +690,11 @@ pub(super) fn describe(plan: &Plan) -> BuildspecRead {
 pub(super) fn environment(plan: &Plan) -> Environment {
     Environment {
         source_directory: plan.source_directory.clone(),
+        secondary_directories: plan
+            .secondary_sources
+            .iter()
+            .map(|(_, directory)| directory.clone())
+            .collect(),
         shell: plan.shell.clone(),
         version: plan.version,
         variables: plan

@@ -134,11 +134,15 @@ pub(super) struct RequestArgs {
     #[arg(short = 'C', long = "directory", value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Source")]
     pub(super) directory: Option<PathBuf>,
 
+    /// Source: a directory, s3://BUCKET/KEY.zip or git+https://HOST/PATH@REVISION; with ID= a secondary one
+    #[arg(long, value_name = "[ID=]SOURCE", value_hint = ValueHint::AnyPath, help_heading = "Source")]
+    pub(super) source: Vec<String>,
+
     /// Buildspec, relative to the source directory; `-` reads standard input [default: buildspec.yml]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Source")]
     pub(super) file: Option<PathBuf>,
 
-    /// Version of the source, for CODEBUILD_SOURCE_VERSION
+    /// Version of the source, for CODEBUILD_SOURCE_VERSION; where it is fetched, this version of it
     #[arg(long, value_name = "VERSION", help_heading = "Source")]
     pub(super) source_version: Option<String>,
 

@@ -1,7 +1,7 @@
 //! Builds in containers: from arguments to a [`ContainerExecutor`], and this program's part inside (BOX-1 to BOX-9).
 
 use std::ffi::OsString;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::args::{ContainerArgs, ExecutorArg, RequestArgs};
+use super::sources::Sources;
 use super::{aws, complain, engine, machine, mistake};
 use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
@@ -155,9 +156,30 @@ pub(super) fn published(name: &str) -> Result<String, clap::Error> {
 
 /// Where the source of a build is in its container: below a number, as on CodeBuild.
 pub(super) fn source_directory(build_uuid: &str) -> PathBuf {
+    below_number(number_of(build_uuid))
+}
+
+/// Where a secondary source is: below a number of its own, none of those that are `taken`.
+pub(super) fn secondary_directory(
+    build_uuid: &str,
+    identifier: &str,
+    taken: &[PathBuf],
+) -> PathBuf {
+    let mut number = number_of((build_uuid, identifier));
+    while taken.contains(&below_number(number)) {
+        number += 1;
+    }
+    below_number(number)
+}
+
+/// Nine digits that follow from something.
+fn number_of(something: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    build_uuid.hash(&mut hasher);
-    let number = 100_000_000 + hasher.finish() % 900_000_000;
+    something.hash(&mut hasher);
+    100_000_000 + hasher.finish() % 900_000_000
+}
+
+fn below_number(number: u64) -> PathBuf {
     PathBuf::from(format!("/codebuild/output/src{number}/src"))
 }
 
@@ -177,7 +199,7 @@ pub(super) fn environment() -> Vec<(OsString, OsString)> {
 pub(super) fn executor(
     args: &RequestArgs,
     image: String,
-    directory: &Path,
+    sources: &Sources,
     build_id: &str,
     offered: Offered,
 ) -> Result<ContainerExecutor, String> {
@@ -221,7 +243,12 @@ pub(super) fn executor(
         ulimits: container.ulimit.clone(),
         pids_limit: container.pids_limit,
         source_mount: container.mount_source.into(),
-        source_directory: directory.to_owned(),
+        source_directory: sources.primary.directory.clone(),
+        secondary_directories: sources
+            .secondary
+            .iter()
+            .map(|(_, place)| place.directory.clone())
+            .collect(),
         temporary_directory: machine::private_directory(),
         program,
         owner: (

@@ -111,6 +111,24 @@ impl Layers {
         self.line(Paint::Done, word, &format!("{image}{facts} in {took}"));
     }
 
+    /// What is no image is there, or so far that no line needs to say more.
+    pub(super) fn done(&mut self, word: &str, text: &str) {
+        self.clear();
+        self.line(Paint::Done, word, text);
+    }
+
+    /// So many bytes of something that is no image have come. Bars show it, and lines do not.
+    pub(super) fn received(&mut self, name: &str, bytes: u64, total: Option<u64>) {
+        if self.mode == Mode::Bars {
+            self.layer(Layer {
+                id: name.to_owned(),
+                state: LayerState::Downloading,
+                current: bytes,
+                total: total.unwrap_or_default(),
+            });
+        }
+    }
+
     /// Takes every bar away.
     pub(super) fn clear(&mut self) {
         for (_, shown) in self.shown.drain() {

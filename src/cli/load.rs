@@ -1,13 +1,15 @@
 //! From arguments to a plan: what `run` and `plan` have in common.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::RequestArgs;
 use super::buildspec_file::{self, NotFound};
+use super::sources::{Sources, Wanted};
 use super::{aws, machine, request, runtimes, terminal};
 use crate::buildspec;
 use crate::diagnostic::{self, Code, Colour, Diagnostic, render};
 use crate::event::{Warning, stamp};
+use crate::fetch::Location;
 use crate::phase::PhaseContext;
 use crate::plan::{BuildRequest, Plan, Runtimes, plan};
 use crate::redact::Secrets;
@@ -17,8 +19,8 @@ use crate::source::SourceText;
 pub(super) struct Loaded {
     /// What was asked for.
     pub(super) request: BuildRequest,
-    /// The source directory.
-    pub(super) directory: PathBuf,
+    /// The sources, which are there as long as this is.
+    pub(super) sources: Sources,
     /// Name of the buildspec for messages.
     pub(super) name: String,
     /// Where the buildspec was found, if it was.
@@ -43,7 +45,8 @@ impl Loaded {
         let variables = planned
             .chain(callers)
             .filter_map(|(name, value)| Some((name.to_str()?, value)));
-        Secrets::new(aws::credentials(variables))
+        let known = aws::credentials(variables).into_iter();
+        Secrets::new(known.chain(self.sources.secrets()).collect::<Vec<_>>())
     }
 }
 
@@ -55,52 +58,100 @@ pub(super) struct Refusal {
     pub(super) complaint: String,
 }
 
-/// Reads the machine and the buildspec and makes the plan. Only mistakes on the command line are errors here.
-pub(super) async fn load(args: &RequestArgs, count_build: bool) -> Result<Loaded, clap::Error> {
-    let directory = request::source_directory(args)?;
-    let mut request = request::request(args, &directory, stamp()).await?;
+/// What is asked for, before anything is fetched or read.
+pub(super) struct Asked {
+    /// The request; of a source that is to be fetched, it has what is known before.
+    pub(super) request: BuildRequest,
+    /// The sources.
+    pub(super) sources: Sources,
+}
+
+/// Reads the machine. Only mistakes on the command line are errors here.
+pub(super) async fn ask(
+    args: &RequestArgs,
+    sources: Sources,
+    count_build: bool,
+) -> Result<Asked, clap::Error> {
+    let mut request = request::request(args, &sources, stamp()).await?;
     if count_build {
         request.build_number = machine::next_build_number(&request.project);
     }
+    Ok(Asked { request, sources })
+}
+
+/// Whether the buildspec is in a source that is yet to be fetched.
+pub(super) fn has_to_wait(args: &RequestArgs, asked: &Asked) -> bool {
+    let is_given = args.file.as_deref() == Some(Path::new("-"));
+    asked.sources.has_to_fetch(Wanted::ForPlan) && !is_given
+}
+
+/// Reads the buildspec and makes the plan.
+pub(super) async fn read(args: &RequestArgs, asked: Asked) -> Loaded {
+    let Asked {
+        mut request,
+        sources,
+    } = asked;
+    let directory = sources.primary.directory.clone();
     let colour = terminal::error_colour(args.color);
-    let found =
-        match buildspec_file::read(&directory, args.directory.as_deref(), args.file.as_deref()) {
-            Ok(found) => found,
-            Err(not_found) => {
-                let name = args.file.as_ref().map_or_else(
-                    || "buildspec.yml".to_owned(),
-                    |file| file.display().to_string(),
-                );
-                let location = not_found.location.as_deref().map(|location| {
-                    as_commands_see(location, &directory, &request.source.directory)
-                });
-                let plan = Err(refuse_file(*not_found, colour));
-                return Ok(Loaded {
-                    request,
-                    directory,
-                    name,
-                    location,
-                    plan,
-                    warnings: Vec::new(),
-                    source: None,
-                });
-            }
-        };
+    let shown = match &sources.primary.location {
+        Location::Directory(written) if !args.source.is_empty() || args.directory.is_some() => {
+            Some(written.as_path())
+        }
+        _ => None,
+    };
+    let found = match buildspec_file::read(&directory, shown, args.file.as_deref()) {
+        Ok(found) => found,
+        Err(not_found) => {
+            let location = not_found
+                .location
+                .as_deref()
+                .map(|location| as_commands_see(location, &directory, &request.source.directory));
+            return Loaded {
+                location,
+                ..refused(
+                    args,
+                    Asked { request, sources },
+                    refuse_file(*not_found, colour),
+                )
+            };
+        }
+    };
     let location = as_commands_see(&found.location, &directory, &request.source.directory);
     request.buildspec_location.clone_from(&location);
     let (plan, warnings) = match decide(&found.source, &mut request).await {
         Ok((plan, warnings)) => (Ok(Box::new(plan)), warnings),
         Err(diagnostics) => (Err(refuse(&found.source, &diagnostics, colour)), Vec::new()),
     };
-    Ok(Loaded {
+    Loaded {
         request,
-        directory,
+        sources,
         name: found.source.name().to_owned(),
         location: Some(location),
         plan,
         warnings,
         source: Some(found.source),
-    })
+    }
+}
+
+/// What is known where there is no buildspec to read.
+pub(super) fn refused(args: &RequestArgs, asked: Asked, refusal: Refusal) -> Loaded {
+    let Asked { request, sources } = asked;
+    Loaded {
+        request,
+        sources,
+        name: name(args),
+        location: None,
+        plan: Err(refusal),
+        warnings: Vec::new(),
+        source: None,
+    }
+}
+
+/// Name of the buildspec for messages, before it is read.
+pub(super) fn name(args: &RequestArgs) -> String {
+    let file = args.file.as_deref();
+    let name = file.unwrap_or(Path::new(buildspec_file::DEFAULT));
+    name.display().to_string()
 }
 
 /// A place in the source directory as it is called where commands run.

@@ -31,6 +31,7 @@ mod run;
 mod runtimes;
 mod shell;
 mod shellcheck;
+mod sources;
 mod terminal;
 mod tool;
 mod transfer;

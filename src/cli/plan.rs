@@ -1,12 +1,19 @@
 //! `runner plan`: what a build would do. Names of variables and where they come from, never their values.
 
-use tokio::runtime;
+use std::time::Instant;
 
-use super::args::PlanArgs;
-use super::load::{self, Loaded};
-use super::{complain, plan_json, print, usage};
+use tokio::runtime;
+use tokio::sync::mpsc;
+
+use super::args::{PlanArgs, RequestArgs};
+use super::identity::Identity;
+use super::load::{self, Asked, Loaded, Refusal};
+use super::provision::Stops;
+use super::sources::{Sources, Wanted};
+use super::{complain, machine, plan_json, print, usage};
 use crate::build::ExitCode;
 use crate::env::Origin;
+use crate::event::StopReason;
 use crate::phase::{OnFailure, Phase, RetryScope, Status, next};
 use crate::plan::{
     ArtifactLocation, ArtifactName, ArtifactPlan, CommandPlan, PhasePlan, Plan, RuntimeSource,
@@ -26,10 +33,51 @@ pub(super) fn plan(args: &PlanArgs) -> ExitCode {
             return ExitCode::Fault;
         }
     };
-    match runtime.block_on(load::load(&args.request, false)) {
-        Err(mistake) => usage(&mistake),
-        Ok(loaded) => show(&loaded, args.json),
+    runtime.block_on(async {
+        let asked = match Sources::of(&args.request) {
+            Ok(sources) => load::ask(&args.request, sources, false).await,
+            Err(mistake) => Err(mistake),
+        };
+        match asked {
+            Err(mistake) => usage(&mistake),
+            Ok(asked) => of(&args.request, asked, false, args.json).await,
+        }
+    })
+}
+
+/// Prints the plan of a build, or why there is none. A primary source that is elsewhere is fetched for the buildspec in it,
+/// as little of it as goes; other sources are not (SRC-5).
+pub(super) async fn of(args: &RequestArgs, mut asked: Asked, quiet: bool, json: bool) -> ExitCode {
+    if !load::has_to_wait(args, &asked) {
+        return show(&load::read(args, asked).await, json);
     }
+    let (signals, mut heard) = mpsc::unbounded_channel();
+    if let Err(error) = machine::listen_for_signals(&signals) {
+        complain(&format!("error: could not listen for signals: {error}\n"));
+        return ExitCode::Fault;
+    }
+    let stops = Stops {
+        heard: &mut heard,
+        back: &signals,
+    };
+    let deadline = Instant::now().checked_add(args.timeout);
+    let identity = Identity::of(args, &asked.request);
+    let asking = (args, &identity.aws);
+    let arrived = asked
+        .sources
+        .fetch(Wanted::ForPlan, asking, quiet, deadline, stops);
+    let mut arrived = Box::pin(arrived).await;
+    if let Ok(StopReason::Signal(number)) = heard.try_recv() {
+        return ExitCode::Signal(number);
+    }
+    let Some((context, complaint)) = arrived.refusal.take() else {
+        asked.request.source.resolved_version = arrived.commit;
+        return show(&load::read(args, asked).await, json);
+    };
+    show(
+        &load::refused(args, asked, Refusal { context, complaint }),
+        json,
+    )
 }
 
 /// Prints the plan, or why there is none.
@@ -80,6 +128,9 @@ fn render(plan: &Plan, name: &str) -> String {
     );
     field("project", plan.project.as_str());
     field("source", &plan.source_directory.display().to_string());
+    for (identifier, directory) in &plan.secondary_sources {
+        field("", &format!("{identifier}: {}", directory.display()));
+    }
     field("shell", plan.shell.name());
     if !plan.runtime_versions.is_empty() {
         let asked = plan.runtime_versions.iter();

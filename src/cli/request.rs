@@ -4,12 +4,16 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
+
 use super::args::RequestArgs;
+use super::sources::{Place, Sources};
 use super::{aws, container, machine, mistake};
 use crate::env;
+use crate::fetch::Location;
 use crate::plan::{
-    ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, ReportRequest, Runtimes, Source,
-    Users,
+    ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, ReportRequest, Runtimes,
+    SecondarySource, Source, SourceKind, Users,
 };
 use crate::process;
 
@@ -22,45 +26,23 @@ pub(super) const DEFAULT_ARTIFACTS: &str = ".runner/artifacts";
 /// Where runner's files about reports go if nobody says otherwise, below the source directory.
 const DEFAULT_REPORTS: &str = ".runner/reports";
 
-/// The source directory, absolute; a mistake if it is none.
-pub(super) fn source_directory(args: &RequestArgs) -> Result<PathBuf, clap::Error> {
-    let here = machine::directory()
-        .map_err(|error| mistake(format!("this directory is gone: {error}")))?;
-    let directory = match &args.directory {
-        Some(directory) => here.join(directory),
-        None => here,
-    };
-    let shown = args
-        .directory
-        .as_deref()
-        .unwrap_or(&directory)
-        .display()
-        .to_string();
-    match directory.canonicalize() {
-        Ok(directory) if directory.is_dir() => Ok(directory),
-        Ok(_) => Err(mistake(format!("{shown} is no directory"))),
-        Err(error) => Err(mistake(format!(
-            "the source directory {shown} cannot be used: {error}"
-        ))),
-    }
-}
-
 /// Makes the request. `buildspec_location` is filled in when the buildspec was found.
 pub(super) async fn request(
     args: &RequestArgs,
-    directory: &Path,
+    sources: &Sources,
     start_time: SystemTime,
 ) -> Result<BuildRequest, clap::Error> {
-    let name = directory
-        .file_name()
-        .map(OsStr::to_string_lossy)
-        .unwrap_or_default();
     let project = args
         .project
         .clone()
-        .unwrap_or_else(|| ProjectName::from_directory_name(&name));
-    let (mut source, region) = tokio::join!(
-        source(args, directory),
+        .unwrap_or_else(|| ProjectName::from_directory_name(&sources.primary.name()));
+    let others = sources
+        .secondary
+        .iter()
+        .map(|(_, place)| source(place, None));
+    let (mut source, others, region) = tokio::join!(
+        source(&sources.primary, args.source_version.as_deref()),
+        join_all(others),
         aws::region(args.region.as_deref(), args.profile.as_deref()),
     );
     let build_uuid = uuid::Uuid::new_v4().to_string();
@@ -78,8 +60,14 @@ pub(super) async fn request(
         environment
             .extend(["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| (name.into(), region.into())));
     }
+    let mut secondary_sources = secondary_sources(sources, others);
     if in_container {
         source.directory = container::source_directory(&build_uuid);
+        let mut taken = vec![source.directory.clone()];
+        for SecondarySource { identifier, source } in &mut secondary_sources {
+            source.directory = container::secondary_directory(&build_uuid, identifier, &taken);
+            taken.push(source.directory.clone());
+        }
     }
     Ok(BuildRequest {
         build_uuid,
@@ -88,6 +76,7 @@ pub(super) async fn request(
         start_time,
         initiator: machine::initiator(),
         source,
+        secondary_sources,
         buildspec_location: String::new(),
         environment,
         serves_credentials: args.assume_role.is_some() || args.credentials_endpoint,
@@ -105,8 +94,8 @@ pub(super) async fn request(
         },
         shell: args.shell.clone(),
         region,
-        artifacts: artifacts(args, directory)?,
-        reports: reports(args, directory)?,
+        artifacts: artifacts(args, &sources.beside)?,
+        reports: reports(args, &sources.beside)?,
         retry_scope: args.retry_scope.into(),
         timeout: args.timeout,
         grace: args.grace,
@@ -242,8 +231,32 @@ fn start_build_variables(texts: &[String]) -> Result<Vec<(String, OsString)>, cl
     Ok(variables)
 }
 
-/// What git knows of the source, if it is a git work tree (ENV-3).
-async fn source(args: &RequestArgs, directory: &Path) -> Source {
+fn secondary_sources(sources: &Sources, found: Vec<Source>) -> Vec<SecondarySource> {
+    let identifiers = sources.secondary.iter().map(|(identifier, _)| identifier);
+    identifiers
+        .zip(found)
+        .map(|(identifier, source)| SecondarySource {
+            identifier: identifier.clone(),
+            source,
+        })
+        .collect()
+}
+
+/// What is known of a source before it is fetched; of a directory, what git knows if it is a git work tree (ENV-3).
+async fn source(place: &Place, version: Option<&str>) -> Source {
+    let Place {
+        location,
+        directory,
+    } = place;
+    if location.is_elsewhere() {
+        return Source {
+            kind: kind(location),
+            directory: directory.clone(),
+            repository_url: location.repository_url(),
+            version: location.version().map(str::to_owned),
+            resolved_version: None,
+        };
+    }
     let in_git = directory
         .ancestors()
         .any(|ancestor| ancestor.join(".git").exists());
@@ -256,10 +269,19 @@ async fn source(args: &RequestArgs, directory: &Path) -> Source {
         (None, None)
     };
     Source {
+        kind: SourceKind::S3,
         directory: directory.to_owned(),
         repository_url: url.map(|url| without_credentials(&url)),
-        version: args.source_version.clone(),
+        version: version.map(str::to_owned),
         resolved_version: commit,
+    }
+}
+
+fn kind(location: &Location) -> SourceKind {
+    match location {
+        Location::Directory(_) | Location::S3(_) => SourceKind::S3,
+        Location::Git(at) if at.url.contains("://git-codecommit.") => SourceKind::CodeCommit,
+        Location::Git(_) => SourceKind::Git,
     }
 }
 

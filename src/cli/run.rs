@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use tokio::runtime;
 use tokio::sync::mpsc;
 
-use super::args::{KeepArg, RequestArgs, RunArgs};
+use super::args::{KeepArg, MountArg, RequestArgs, RunArgs};
 use super::exported::ExportedFile;
 use super::identity::{Here, Identity};
-use super::load::{self, Loaded};
+use super::load::{self, Asked, Loaded, Refusal};
 use super::provision::{self, Stops};
 use super::request::DEFAULT_ARTIFACTS;
+use super::sources::{self, Arrived, Sources};
 use super::{
     aws, buildspec_file, complain, container, machine, mask, mistake, plan, request, terminal,
     usage,
@@ -25,10 +26,11 @@ use crate::aws::Settings as AwsSettings;
 use crate::build::{ExitCode, Finished, Prepared, StopSignals, World, drive};
 use crate::credentials::{Keeper, Service};
 use crate::env::{self, EnvironmentVariable};
-use crate::event::BuildStarted;
+use crate::event::{BuildStarted, SourceReady, StopReason};
+use crate::exec::container::SourceMount;
 use crate::exec::{Executor, HostExecutor, Keep, Terminal};
 use crate::ownership::{self, OwnedDirectory};
-use crate::plan::ArtifactLocation;
+use crate::plan::{ArtifactLocation, BuildRequest};
 use crate::process;
 use crate::registry::isolated::{self, Isolated};
 use crate::report::made::FILES;
@@ -54,13 +56,10 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
         }
     };
     let code = runtime.block_on(async {
-        if let Err(mistake) = check_files(&args) {
-            return usage(&mistake);
-        }
-        match load::load(&args.request, !args.dry_run).await {
+        match ask(&args).await {
             Err(mistake) => usage(&mistake),
-            Ok(loaded) if args.dry_run => dry_run(&loaded),
-            Ok(loaded) => Box::pin(build(args, loaded, started_at)).await,
+            Ok(asked) if args.dry_run => dry_run(&args, asked).await,
+            Ok(asked) => Box::pin(build(args, asked, started_at)).await,
         }
     });
     // Work that nobody waits for any more must not keep the process.
@@ -68,8 +67,21 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
     code
 }
 
+/// What the arguments ask for; a mistake if they cannot mean it.
+async fn ask(args: &RunArgs) -> Result<Asked, clap::Error> {
+    let sources = Sources::of(&args.request)?;
+    check_files(args, &sources)?;
+    if sources.has_to_fetch(sources::Wanted::All) {
+        // Nobody waits for a source to be told of a mistake.
+        shell_on_failure(args)?;
+        check_keep(args)?;
+        request::dotenv_variables(&args.request.secrets_file)?;
+    }
+    load::ask(&args.request, sources, !args.dry_run).await
+}
+
 /// Refuses files to write that are the same, or the buildspec: one would take the place of the other.
-fn check_files(args: &RunArgs) -> Result<(), clap::Error> {
+fn check_files(args: &RunArgs, sources: &Sources) -> Result<(), clap::Error> {
     let outputs = [
         ("--log-file", Some("codebuild"), &args.log_file),
         ("--events", Some("json"), &args.events),
@@ -77,9 +89,11 @@ fn check_files(args: &RunArgs) -> Result<(), clap::Error> {
     ];
     let mut taken = Vec::new();
     if args.request.file.as_deref() != Some(Path::new("-")) {
-        let directory = request::source_directory(&args.request)?;
         let name = args.request.file.as_deref();
-        let path = directory.join(name.unwrap_or(Path::new(buildspec_file::DEFAULT)));
+        let path = sources
+            .primary
+            .directory
+            .join(name.unwrap_or(Path::new(buildspec_file::DEFAULT)));
         taken.push(("the buildspec", path));
     }
     for (flag, format, path) in outputs {
@@ -117,21 +131,40 @@ fn written_by(flag: &str) -> &'static str {
     }
 }
 
-fn dry_run(loaded: &Loaded) -> ExitCode {
-    let code = plan::show(loaded, false);
+async fn dry_run(args: &RunArgs, asked: Asked) -> ExitCode {
+    let code = plan::of(&args.request, asked, args.quiet, false).await;
     if code == ExitCode::Succeeded {
         complain("dry run: nothing was run\n");
     }
     code
 }
 
-async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCode {
-    // A FIFO is opened when somebody reads it. Until then a signal does what it does to any program (PHASE-9).
-    let sinks = match sinks(&args, &loaded.name) {
+/// A build whose sources are there, as far as they can be, and whose sinks are open.
+struct Begun {
+    loaded: Loaded,
+    arrived: Arrived,
+    identity: Identity,
+    sinks: Vec<Box<dyn Sink>>,
+    exported: Option<ExportedFile>,
+    signals: mpsc::UnboundedSender<StopReason>,
+    stop_signals: StopSignals,
+}
+
+/// Reads what can be read at once, opens the sinks, hears signals, and fetches what has to be fetched.
+async fn begin(args: &RunArgs, asked: Asked, started_at: Instant) -> Result<Begun, ExitCode> {
+    // What can be read at once is. Until there are sinks a signal does what it does to any program (PHASE-9).
+    let known = if load::has_to_wait(&args.request, &asked) {
+        Err(asked)
+    } else {
+        Ok(load::read(&args.request, asked).await)
+    };
+    let name = name_of(args, &known);
+    // A FIFO is opened when somebody reads it.
+    let sinks = match sinks(args, &name) {
         Ok(sinks) => sinks,
         Err(complaint) => {
             complain(&complaint);
-            return ExitCode::Fault;
+            return Err(ExitCode::Fault);
         }
     };
     let exported = match args
@@ -143,24 +176,50 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
         Ok(exported) => exported,
         Err(complaint) => {
             complain(&complaint);
-            return ExitCode::Fault;
+            return Err(ExitCode::Fault);
         }
     };
+    let (signals, mut stop_signals) = listen()?;
+    let stops = Stops {
+        heard: &mut stop_signals,
+        back: &signals,
+    };
+    let identity = Identity::of(&args.request, request_of(&known));
+    let fetched = fetch(args, known, &identity, started_at, stops);
+    let (loaded, arrived) = Box::pin(fetched).await;
     match &loaded.plan {
         Err(refusal) => complain(&refusal.complaint),
         Ok(_) if args.verbose => complain(&loaded.secrets().redact(&plan::text(&loaded))),
         Ok(_) => {}
     }
-    let (signals, stop_signals) = mpsc::unbounded_channel();
-    if let Err(error) = machine::listen_for_signals(&signals) {
-        complain(&format!("error: could not listen for signals: {error}\n"));
-        return ExitCode::Fault;
-    }
+    Ok(Begun {
+        loaded,
+        arrived,
+        identity,
+        sinks,
+        exported,
+        signals,
+        stop_signals,
+    })
+}
+
+async fn build(args: RunArgs, asked: Asked, started_at: Instant) -> ExitCode {
+    let Begun {
+        mut loaded,
+        arrived,
+        identity,
+        sinks,
+        exported,
+        signals,
+        stop_signals,
+    } = match Box::pin(begin(&args, asked, started_at)).await {
+        Ok(begun) => begun,
+        Err(code) => return code,
+    };
     let image = match container::image(&args.request.container) {
         Ok(image) => image,
         Err(mistake) => return usage(&mistake),
     };
-    let identity = Identity::of(&args.request, &loaded.request);
     // It goes away when this function returns: after the build, whatever came of it.
     let mut given = match give(&args, &mut loaded, &identity, image.is_some()).await {
         Ok(given) => given,
@@ -175,21 +234,26 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
         Ok(terminal) => terminal,
         Err(mistake) => return usage(&mistake),
     };
-    if image.is_none() && args.keep != KeepArg::Never {
-        return usage(&mistake(
-            "`--keep` keeps containers, and this build has none: run it in one with `--image IMAGE`",
-        ));
+    if let Err(mistake) = check_keep(&args) {
+        return usage(&mistake);
     }
     let secrets = match secrets(&args.request, &identity) {
         Ok(secrets) => secrets,
         Err(mistake) => return usage(&mistake),
     };
+    if has_users(&loaded) {
+        loaded.sources.open_to_users();
+    }
     sweep(&args, &loaded);
     let kept_build = loaded.request.build_uuid.clone();
     let wanted = Wanted {
         keep: args.keep.into(),
         shell_on_failure,
         preflight: !args.no_preflight,
+    };
+    let sources = Ready {
+        was_fetching: loaded.sources.has_to_fetch(sources::Wanted::All),
+        ready: arrived.ready(&loaded.request),
     };
     let mut recorder = Recorder::start(sinks, loaded.secrets());
     recorder.heed(identity.hider());
@@ -208,14 +272,14 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
     } = match image {
         None => {
             let host = host(&loaded, &given);
-            Box::pin(surroundings.drive(host, loaded, started_at, wanted)).await
+            Box::pin(surroundings.drive(host, loaded, sources, started_at, wanted)).await
         }
         Some(image) => {
             let build_id = format!("{}:{}", loaded.request.project, loaded.request.build_uuid);
             match container::executor(
                 &args.request,
                 image,
-                &loaded.directory,
+                &loaded.sources,
                 &build_id,
                 container::Offered {
                     tools: !args.no_tools,
@@ -225,6 +289,10 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
                 },
             ) {
                 Ok(mut executor) => {
+                    // What was fetched goes away with this program, and a container that is kept stays.
+                    if sources.was_fetching && args.keep != KeepArg::Never {
+                        executor.source_mount = SourceMount::Copy;
+                    }
                     if loaded.plan.is_ok() {
                         let deadline = started_at.checked_add(loaded.request.timeout);
                         let stops = Stops {
@@ -235,7 +303,8 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
                             provision::image(&args, &executor, &identity.aws, deadline, stops);
                         executor.unavailable = Box::pin(pulled).await;
                     }
-                    Box::pin(surroundings.drive(executor, loaded, started_at, wanted)).await
+                    Box::pin(surroundings.drive(executor, loaded, sources, started_at, wanted))
+                        .await
                 }
                 Err(error) => {
                     complain(&format!("error: {error}\n"));
@@ -252,11 +321,117 @@ async fn build(args: RunArgs, mut loaded: Loaded, started_at: Instant) -> ExitCo
     finish(outcome.exit_code(), &sink_failures).await
 }
 
+/// What was asked for.
+fn request_of(known: &Result<Loaded, Asked>) -> &BuildRequest {
+    match known {
+        Ok(loaded) => &loaded.request,
+        Err(asked) => &asked.request,
+    }
+}
+
+/// Name of the buildspec for messages.
+fn name_of(args: &RunArgs, known: &Result<Loaded, Asked>) -> String {
+    match known {
+        Ok(loaded) => loaded.name.clone(),
+        Err(_) => load::name(&args.request),
+    }
+}
+
+/// Hears signals from now on.
+fn listen() -> Result<(mpsc::UnboundedSender<StopReason>, StopSignals), ExitCode> {
+    let (signals, stop_signals) = mpsc::unbounded_channel();
+    match machine::listen_for_signals(&signals) {
+        Ok(()) => Ok((signals, stop_signals)),
+        Err(error) => {
+            complain(&format!("error: could not listen for signals: {error}\n"));
+            Err(ExitCode::Fault)
+        }
+    }
+}
+
+/// Fetches the sources that are elsewhere, and reads the buildspec if it was in one of them. What cannot be fetched leaves a
+/// build without a plan (SRC-30).
+async fn fetch(
+    args: &RunArgs,
+    known: Result<Loaded, Asked>,
+    identity: &Identity,
+    started_at: Instant,
+    stops: Stops<'_>,
+) -> (Loaded, Arrived) {
+    let request = &args.request;
+    let sources = match &known {
+        // Nothing is run, so nothing is needed.
+        Ok(loaded) if loaded.plan.is_err() => None,
+        Ok(loaded) => Some(&loaded.sources),
+        Err(asked) => Some(&asked.sources),
+    };
+    let deadline = started_at.checked_add(request.timeout);
+    let mut arrived = match sources.filter(|sources| sources.has_to_fetch(sources::Wanted::All)) {
+        None => Arrived::nothing(),
+        Some(sources) => {
+            let wanted = sources::Wanted::All;
+            let asking = (request, &identity.aws);
+            sources
+                .fetch(wanted, asking, args.quiet, deadline, stops)
+                .await
+        }
+    };
+    let refusal = arrived.refusal.take();
+    // The phase tells it, with what to do.
+    let refusal = refusal.map(|(context, _)| Refusal {
+        context,
+        complaint: String::new(),
+    });
+    let loaded = match (known, refusal) {
+        (Ok(loaded), None) => loaded,
+        (Ok(loaded), Some(refusal)) => Loaded {
+            plan: Err(refusal),
+            ..loaded
+        },
+        (Err(asked), Some(refusal)) => load::refused(request, asked, refusal),
+        (Err(mut asked), None) => {
+            asked
+                .request
+                .source
+                .resolved_version
+                .clone_from(&arrived.commit);
+            load::read(request, asked).await
+        }
+    };
+    (loaded, arrived)
+}
+
 /// What a person wants of a build besides its result.
 struct Wanted {
     keep: Keep,
     shell_on_failure: Option<Terminal>,
     preflight: bool,
+}
+
+/// What of the sources a build is told.
+struct Ready {
+    was_fetching: bool,
+    ready: Vec<SourceReady>,
+}
+
+/// Refuses to keep what there is not (CTR-30), or what would lose its source (SRC-4).
+fn check_keep(args: &RunArgs) -> Result<(), clap::Error> {
+    let container = &args.request.container;
+    if args.keep == KeepArg::Never {
+        return Ok(());
+    }
+    if container::image(container)?.is_none() {
+        return Err(mistake(
+            "`--keep` keeps containers, and this build has none: run it in one with `--image IMAGE`",
+        ));
+    }
+    let elsewhere = Sources::of(&args.request)?.has_to_fetch(sources::Wanted::All);
+    if elsewhere && container.mount_source == MountArg::Bind {
+        return Err(mistake(
+            "`--keep` keeps no source that was fetched and is mounted: leave `--mount-source bind` out, and it is copied",
+        ));
+    }
+    Ok(())
 }
 
 /// The terminal for `--shell-on-failure`; a mistake if there is none (CTR-33).
@@ -338,6 +513,7 @@ impl Surroundings {
         self,
         executor: E,
         loaded: Loaded,
+        sources: Ready,
         started_at: Instant,
         wanted: Wanted,
     ) -> Finished {
@@ -350,12 +526,11 @@ impl Surroundings {
             temporary_directory: machine::temporary_directory(),
             recorder: self.recorder,
         };
-        drive(
-            prepare(loaded, started_at, wanted, E::NAME),
-            world,
-            self.stop_signals,
-        )
-        .await
+        let (prepared, sources) = prepare(loaded, sources, started_at, wanted, E::NAME);
+        let finished = drive(prepared, world, self.stop_signals).await;
+        // What was fetched is there until here.
+        drop(sources);
+        finished
     }
 }
 
@@ -521,12 +696,14 @@ fn docker_config(
 
 fn prepare(
     loaded: Loaded,
+    ready: Ready,
     started_at: Instant,
     wanted: Wanted,
     executor: &'static str,
-) -> Prepared {
+) -> (Prepared, Sources) {
     let Loaded {
         request,
+        sources,
         location,
         plan,
         warnings,
@@ -541,7 +718,7 @@ fn prepare(
                 .map(move |warning| load::as_event(source, warning))
         })
         .collect();
-    Prepared {
+    let prepared = Prepared {
         started: BuildStarted {
             build_id: format!("{}:{}", request.project, request.build_uuid),
             project: request.project.as_str().to_owned(),
@@ -549,7 +726,8 @@ fn prepare(
             executor,
             runner_version: env!("CARGO_PKG_VERSION"),
         },
-        source_directory: request.source.directory.display().to_string(),
+        sources: ready.ready,
+        was_fetching: ready.was_fetching,
         buildspec_location: location,
         plan: plan.map_err(|refusal| refusal.context),
         warnings,
@@ -559,7 +737,8 @@ fn prepare(
         keep: wanted.keep,
         shell_on_failure: wanted.shell_on_failure,
         preflight: wanted.preflight,
-    }
+    };
+    (prepared, sources)
 }
 
 /// How long a complaint at the end may take: a terminal that was told to wait (Ctrl-S) takes neither log nor complaint.
@@ -609,7 +788,7 @@ fn store(identity: &Identity, loaded: &Loaded) -> Store {
 /// Where artifacts come from; what this program itself writes there is none of them.
 fn workspace(args: &RunArgs, loaded: &Loaded) -> Workspace {
     // The default place too, wherever these artifacts go: an earlier build may have left its own there.
-    let default = loaded.directory.join(DEFAULT_ARTIFACTS);
+    let default = loaded.sources.beside.join(DEFAULT_ARTIFACTS);
     let store = match &loaded.request.artifacts.location {
         ArtifactLocation::Directory(root) => Some(root.clone()),
         ArtifactLocation::S3 { .. } => None,

@@ -27,7 +27,7 @@ pub use report::{
 };
 
 use crate::phase::{CommandPhase, Phase, PhaseContext, RetryScope, Status};
-use crate::plan::CommandList;
+use crate::plan::{CommandList, SourceKind};
 use crate::runtime::Choice;
 use crate::source::LineColumn;
 
@@ -62,11 +62,8 @@ pub enum EventKind {
         /// Which one.
         phase: Phase,
     },
-    /// The source is there.
-    SourceReady {
-        /// `CODEBUILD_SRC_DIR`.
-        directory: String,
-    },
+    /// A source is there.
+    SourceReady(SourceReady),
     /// The buildspec was found; it may still turn out to be unusable.
     BuildspecFound {
         /// Where.
@@ -159,6 +156,17 @@ pub enum EventKind {
         /// How long it took.
         duration: Duration,
     },
+}
+
+/// A source that is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceReady {
+    /// Its identifier; `None` for the primary one.
+    pub identifier: Option<String>,
+    /// `CODEBUILD_SRC_DIR`, or that of the identifier.
+    pub directory: String,
+    /// What kind of place it is from.
+    pub kind: SourceKind,
 }
 
 /// What is known when a build begins.
@@ -502,7 +510,7 @@ impl Grammar {
             }
             EventKind::CommandFinished { .. } => self.in_command = false,
             _ if self.in_command => return wrong("inside a command"),
-            EventKind::SourceReady { .. }
+            EventKind::SourceReady(_)
             | EventKind::BuildspecFound { .. }
             | EventKind::BuildspecRead(_)
             | EventKind::RuntimeChosen(_)
@@ -511,7 +519,7 @@ impl Grammar {
             {
                 return wrong("outside DOWNLOAD_SOURCE");
             }
-            EventKind::SourceReady { .. }
+            EventKind::SourceReady(_)
             | EventKind::BuildspecFound { .. }
             | EventKind::BuildspecRead(_)
             | EventKind::RuntimeChosen(_)
@@ -676,9 +684,7 @@ mod tests {
                 vec![
                     started(),
                     in_build,
-                    EventKind::SourceReady {
-                        directory: String::new(),
-                    },
+                    EventKind::SourceReady(SourceReady::default()),
                 ],
                 "outside DOWNLOAD_SOURCE",
             ),

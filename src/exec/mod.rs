@@ -40,6 +40,8 @@ pub use crate::view::Mount;
 pub struct Environment {
     /// Where the first command runs, and every command of version 0.1.
     pub source_directory: PathBuf,
+    /// Directories of other sources.
+    pub secondary_directories: Vec<PathBuf>,
     /// What runs the commands.
     pub shell: Shell,
     /// How commands share their state.

@@ -157,8 +157,28 @@ pub struct AbandonedDirectory {
 impl AbandonedDirectory {
     /// Removes it with all that is in it.
     pub fn remove(self) -> io::Result<()> {
-        fs::remove_dir_all(&self.path)
+        remove_tree(&self.path)
     }
+}
+
+/// Removes a directory with all that is in it, also where its own permissions are against it, as those of what a build
+/// unpacked may be. One that is not there is removed.
+pub fn remove_tree(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        removed => return removed,
+    }
+    let mut pending = vec![directory.to_owned()];
+    while let Some(directory) = pending.pop() {
+        let _ = fs::set_permissions(&directory, Permissions::from_mode(0o700));
+        for entry in fs::read_dir(&directory)?.flatten() {
+            if entry.file_type()?.is_dir() {
+                pending.push(entry.path());
+            }
+        }
+    }
+    fs::remove_dir_all(directory)
 }
 
 /// The directories in `parent` that this program made for this user, and whose owners are gone.

@@ -7,5 +7,5 @@
 mod directory;
 mod owner;
 
-pub use directory::{AbandonedDirectory, OwnedDirectory, abandoned, sweep};
+pub use directory::{AbandonedDirectory, OwnedDirectory, abandoned, remove_tree, sweep};
 pub use owner::{Life, Owner};

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::UNIX_EPOCH;
 
 use super::make::build_id;
-use super::request::BuildRequest;
+use super::request::{BuildRequest, SecondarySource};
 use super::types::SecretPlan;
 use crate::buildspec::Buildspec;
 use crate::buildspec::model::Variable;
@@ -37,6 +37,9 @@ pub fn plan_environment(buildspec: &Buildspec, request: &BuildRequest) -> Vec<En
         environment.set(Origin::StartBuild, name, value);
     }
     for (name, value) in runner_variables(request) {
+        environment.set(Origin::Runner, name, value);
+    }
+    for (name, value) in secondary_variables(request) {
         environment.set(Origin::Runner, name, value);
     }
     environment.finish()
@@ -161,6 +164,23 @@ fn runner_variables(request: &BuildRequest) -> Vec<(&'static str, OsString)> {
     }
     if let Some(version) = &request.source.resolved_version {
         variables.push(("CODEBUILD_RESOLVED_SOURCE_VERSION", text(version)));
+    }
+    variables
+}
+
+/// `CODEBUILD_*_<identifier>` of the other sources (ENV-30, ENV-31, ENV-32).
+fn secondary_variables(request: &BuildRequest) -> Vec<(String, OsString)> {
+    let mut variables = Vec::new();
+    for SecondarySource { identifier, source } in &request.secondary_sources {
+        let mut set = |name: &str, value: OsString| {
+            variables.push((format!("CODEBUILD_{name}_{identifier}"), value));
+        };
+        set("SRC_DIR", source.directory.clone().into_os_string());
+        let url = source.repository_url.as_deref().unwrap_or_default();
+        set("SOURCE_REPO_URL", url.into());
+        if let Some(version) = &source.version {
+            set("SOURCE_VERSION", version.into());
+        }
     }
     variables
 }

@@ -50,6 +50,11 @@ pub fn plan(
         project: request.project.clone(),
         build_number: request.build_number,
         source_directory: request.source.directory.clone(),
+        secondary_sources: request
+            .secondary_sources
+            .iter()
+            .map(|other| (other.identifier.clone(), other.source.directory.clone()))
+            .collect(),
         buildspec_location: request.buildspec_location.clone(),
         version: buildspec.version,
         shell: shell.unwrap_or_default(),

@@ -15,7 +15,7 @@ pub use environment::plan_environment as environment;
 pub use make::{limits, plan};
 pub use request::{
     ArtifactLocation, ArtifactRequest, BuildRequest, NamespaceType, Packaging, ProjectName,
-    ReportRequest, Runtimes, Source, Users,
+    ReportRequest, Runtimes, SecondarySource, Source, SourceKind, Users,
 };
 pub use types::{
     ArtifactName, ArtifactPlan, CommandList, CommandPlan, Expandable, ExportedPlan, PhasePlan,

@@ -59,9 +59,23 @@ impl fmt::Display for ProjectName {
     }
 }
 
+/// What kind of place a source is from, as far as CodeBuild's log tells them apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A bucket, or a directory that the caller has: as if it had come from a bucket.
+    #[default]
+    S3,
+    /// A git repository.
+    Git,
+    /// A git repository of CodeCommit.
+    CodeCommit,
+}
+
 /// Where the source is and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
+    /// What kind of place it is from.
+    pub kind: SourceKind,
     /// `CODEBUILD_SRC_DIR`: absolute.
     pub directory: PathBuf,
     /// Where it was cloned from, without credentials.
@@ -70,6 +84,15 @@ pub struct Source {
     pub version: Option<String>,
     /// The commit that is checked out.
     pub resolved_version: Option<String>,
+}
+
+/// A source beside the primary one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecondarySource {
+    /// Its identifier: letters, digits, `-` and `_`.
+    pub identifier: String,
+    /// Where it is and what is known of it.
+    pub source: Source,
 }
 
 /// Where artifacts go.
@@ -185,6 +208,8 @@ pub struct BuildRequest {
     pub initiator: String,
     /// The source.
     pub source: Source,
+    /// Other sources, in the order in which they were named.
+    pub secondary_sources: Vec<SecondarySource>,
     /// The buildspec's place as it is shown in the log.
     pub buildspec_location: String,
     /// Variables that the build environment has by itself.

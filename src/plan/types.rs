@@ -22,6 +22,8 @@ pub struct Plan {
     pub build_number: u64,
     /// The source directory.
     pub source_directory: PathBuf,
+    /// Identifiers and directories of the other sources.
+    pub secondary_sources: Vec<(String, PathBuf)>,
     /// The buildspec's place as it is shown in the log.
     pub buildspec_location: String,
     /// How commands share their state.

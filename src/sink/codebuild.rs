@@ -9,9 +9,10 @@ use jiff::tz::TimeZone;
 use super::Sink;
 use crate::event::{
     ArtifactSelected, BuildspecRead, CommandStarted, DirectorySelection, Event, EventKind, Exit,
-    RuntimesNamed,
+    RuntimesNamed, SourceReady,
 };
 use crate::phase::{Phase, PhaseContext, Status};
+use crate::plan::SourceKind;
 
 /// Writes CodeBuild's log.
 pub struct CodebuildLog<W> {
@@ -21,6 +22,8 @@ pub struct CodebuildLog<W> {
     at_line_start: bool,
     /// Text of the command that is running.
     command: String,
+    /// What kinds of places the sources are from, in their order.
+    sources: Vec<SourceKind>,
     /// The directory, and what follows the selection of runtimes.
     held: Option<(String, BuildspecRead)>,
 }
@@ -37,6 +40,7 @@ impl<W: Write + Send> CodebuildLog<W> {
             name: name.into(),
             at_line_start: true,
             command: String::new(),
+            sources: Vec::new(),
             held: None,
         }
     }
@@ -65,11 +69,23 @@ impl<W: Write + Send> CodebuildLog<W> {
             .try_for_each(|text| self.line(time, text.as_ref()))
     }
 
+    fn source_ready(&mut self, time: SystemTime, source: &SourceReady) -> io::Result<()> {
+        self.sources.push(source.kind);
+        let directory = &source.directory;
+        match &source.identifier {
+            None => {
+                self.command.clone_from(directory);
+                self.line(time, &format!("CODEBUILD_SRC_DIR={directory}"))
+            }
+            Some(identifier) => {
+                self.line(time, &format!("CODEBUILD_SRC_DIR_{identifier}={directory}"))
+            }
+        }
+    }
+
     fn buildspec_read(&mut self, time: SystemTime, read: &BuildspecRead) -> io::Result<()> {
-        self.line(
-            time,
-            "Setting HTTP client timeout to higher timeout for S3 source",
-        )?;
+        let sources = std::mem::take(&mut self.sources);
+        self.lines(time, sources.into_iter().map(timeout_of))?;
         if !read.unrecognized.is_empty() {
             self.line(time, &unrecognized(&read.unrecognized))?;
         }
@@ -260,6 +276,17 @@ impl<W: Write + Send> CodebuildLog<W> {
     }
 }
 
+/// What the log says of how a source is fetched (SRC-31).
+const fn timeout_of(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::S3 => "Setting HTTP client timeout to higher timeout for S3 source",
+        SourceKind::Git => {
+            "Setting HTTP client timeout to higher timeout for Github and GitHub Enterprise sources"
+        }
+        SourceKind::CodeCommit => "Not setting HTTP client timeout for source type codecommit",
+    }
+}
+
 impl<W: Write + Send> Sink for CodebuildLog<W> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         let time = event.time;
@@ -279,10 +306,7 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
                 }
                 _ => {}
             },
-            EventKind::SourceReady { directory } => {
-                self.command.clone_from(directory);
-                self.line(time, &format!("CODEBUILD_SRC_DIR={directory}"))?;
-            }
+            EventKind::SourceReady(source) => self.source_ready(time, source)?,
             EventKind::BuildspecFound { location } => {
                 self.line(time, &format!("YAML location is {location}"))?;
             }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Sink, report};
-use crate::event::{ArtifactStage, Event, EventKind, Exit, FORMAT, StopReason};
+use crate::event::{ArtifactStage, Event, EventKind, Exit, FORMAT, SourceReady, StopReason};
 use crate::phase::{Blame, PhaseContext};
 use crate::runtime::{Choice, Reason};
 
@@ -62,6 +62,14 @@ pub fn event_json(event: &Event) -> Value {
     Value::Object(object)
 }
 
+fn source_json(source: &SourceReady) -> Value {
+    let mut fields = json!({ "directory": source.directory });
+    if let Some(identifier) = &source.identifier {
+        fields["identifier"] = json!(identifier);
+    }
+    fields
+}
+
 fn kind_json(kind: &EventKind) -> (&'static str, Value) {
     match kind {
         EventKind::BuildStarted(started) => (
@@ -76,7 +84,7 @@ fn kind_json(kind: &EventKind) -> (&'static str, Value) {
             }),
         ),
         EventKind::PhaseStarted { phase } => ("phase-started", json!({ "phase": phase.name() })),
-        EventKind::SourceReady { directory } => ("source-ready", json!({ "directory": directory })),
+        EventKind::SourceReady(source) => ("source-ready", source_json(source)),
         EventKind::BuildspecFound { location } => {
             ("buildspec-found", json!({ "location": location }))
         }

@@ -561,7 +561,7 @@ impl<W: Write + Send> Sink for Pretty<W> {
             EventKind::StopRequested { by } => self.stop_requested(*by)?,
             EventKind::BuildFinished { status, duration } => self.summary(*status, *duration)?,
             EventKind::PhaseStarted { .. }
-            | EventKind::SourceReady { .. }
+            | EventKind::SourceReady(_)
             | EventKind::BuildspecFound { .. }
             | EventKind::RuntimesSkipped
             | EventKind::ArtifactSelected(_)

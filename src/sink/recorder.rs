@@ -310,9 +310,10 @@ impl Recorder {
         }
         let text = |text: String| self.secrets.redact(&text);
         match kind {
-            EventKind::SourceReady { directory } => EventKind::SourceReady {
-                directory: text(directory),
-            },
+            EventKind::SourceReady(mut source) => {
+                source.directory = text(source.directory);
+                EventKind::SourceReady(source)
+            }
             EventKind::BuildspecFound { location } => EventKind::BuildspecFound {
                 location: text(location),
             },

@@ -9,6 +9,7 @@ use std::thread;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::types::{BucketVersioningStatus, ChecksumMode, VersioningConfiguration};
 use tokio::runtime::Runtime;
 
@@ -96,6 +97,26 @@ impl Bucket {
         self.runtime
             .block_on(request.send())
             .expect("an object can be stored");
+    }
+
+    /// Stores bytes; gives the version, where versions are kept.
+    pub(crate) fn put_bytes(&self, key: &str, content: Vec<u8>) -> String {
+        let stored = self.store(key, content);
+        stored.version_id().unwrap_or_default().to_owned()
+    }
+
+    /// Stores bytes; gives the entity tag.
+    pub(crate) fn put_bytes_tag(&self, key: &str, content: Vec<u8>) -> String {
+        self.store(key, content)
+            .e_tag()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    fn store(&self, key: &str, content: Vec<u8>) -> PutObjectOutput {
+        let request = self.client.put_object().bucket(&self.name).key(key);
+        let stored = self.runtime.block_on(request.body(content.into()).send());
+        stored.expect("an object can be stored")
     }
 
     /// Keys, sorted.

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use buildspec_runner::event::{
-    BuildStarted, CommandStarted, Event, EventKind, Exit, Grammar, Retried,
+    BuildStarted, CommandStarted, Event, EventKind, Exit, Grammar, Retried, SourceReady,
 };
 use buildspec_runner::phase::{CommandPhase, Phase, RetryScope, Status};
 use buildspec_runner::plan::CommandList;
@@ -54,9 +54,7 @@ fn as_event(event: &Value) -> Event {
         | "buildspec-read"
         | "runtime-selected"
         | "runtime-not-overridden"
-        | "runtimes-skipped" => EventKind::SourceReady {
-            directory: String::new(),
-        },
+        | "runtimes-skipped" => EventKind::SourceReady(SourceReady::default()),
         "command-started" => EventKind::CommandStarted(CommandStarted {
             phase: CommandPhase::ALL
                 .into_iter()

@@ -10,6 +10,7 @@ pub(crate) mod codepipeline;
 pub(crate) mod container;
 pub(crate) mod engine;
 pub(crate) mod events;
+pub(crate) mod git;
 pub(crate) mod normalise;
 pub(crate) mod oracle;
 pub(crate) mod python;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use buildspec_runner::plan::{
     ArtifactLocation, ArtifactRequest, BuildRequest, NamespaceType, Packaging, ProjectName,
-    ReportRequest, Runtimes, Source, Users,
+    ReportRequest, Runtimes, Source, SourceKind, Users,
 };
 
 /// A build of this directory, with nothing asked for and artifacts beside it.
@@ -17,11 +17,13 @@ pub(crate) fn request(source: &Path, artifacts: &Path) -> BuildRequest {
         start_time: SystemTime::UNIX_EPOCH,
         initiator: "tester".to_owned(),
         source: Source {
+            kind: SourceKind::S3,
             directory: source.to_owned(),
             repository_url: None,
             version: None,
             resolved_version: None,
         },
+        secondary_sources: Vec::new(),
         buildspec_location: source.join("buildspec.yml").display().to_string(),
         environment: Vec::new(),
         serves_credentials: false,

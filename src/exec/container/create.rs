@@ -23,7 +23,7 @@ use super::session::{Container, ContainerSession, LastWords, SourcePlace};
 use super::wire::Streams;
 use super::{ContainerExecutor, PROGRAM, STATE_DIRECTORY, transfer};
 use crate::engine::{self, Endpoint, Engine};
-use crate::exec::{Environment, Error};
+use crate::exec::{Environment, Error, Mount};
 
 /// Most of what an entry point wrote that is shown when it failed, in bytes.
 const SHOWN_LOG: usize = 2000;
@@ -218,16 +218,31 @@ fn mounts(
     let mut mounts = Vec::new();
     if bound {
         mounts.push(mount(&executor.program, Path::new(PROGRAM), true));
-        mounts.push(mount(
-            &executor.source_directory,
-            &environment.source_directory,
-            false,
-        ));
+        let places = source_places(executor, environment);
+        mounts.extend(
+            places
+                .iter()
+                .map(|place| mount(&place.outside, &place.inside, false)),
+        );
     }
     if let (true, Endpoint::Unix(socket)) = (executor.engine_socket, &executor.endpoint) {
         mounts.push(mount(socket, Path::new("/var/run/docker.sock"), false));
     }
     mounts
+}
+
+/// Where the sources are on both sides, the primary one first.
+fn source_places(executor: &ContainerExecutor, environment: &Environment) -> Vec<Mount> {
+    let inside = std::iter::once(&environment.source_directory);
+    let outside = std::iter::once(&executor.source_directory);
+    inside
+        .chain(&environment.secondary_directories)
+        .zip(outside.chain(&executor.secondary_directories))
+        .map(|(inside, outside)| Mount {
+            inside: inside.clone(),
+            outside: outside.clone(),
+        })
+        .collect()
 }
 
 async fn start(
@@ -238,8 +253,8 @@ async fn start(
 ) -> Result<Option<ContainerSession>, Error> {
     if !bound {
         let program = (executor.program.clone(), PathBuf::from(PROGRAM));
-        let source = (&*executor.source_directory, &*environment.source_directory);
-        transfer::send(container, Some(source), vec![program]).await?;
+        let sources = source_places(executor, &environment);
+        transfer::send(container, sources, vec![program]).await?;
     }
     let started = container
         .engine
@@ -250,8 +265,7 @@ async fn start(
         return Err(not_started(container, error));
     }
     let source = SourcePlace {
-        inside: environment.source_directory.clone(),
-        outside: executor.source_directory.clone(),
+        places: source_places(executor, &environment),
         bound,
         // Whoever asks for a mount knows what is there; some engines show it with other numbers.
         to_be_seen: bound && executor.source_mount == SourceMount::Auto,

@@ -132,6 +132,8 @@ pub struct ContainerExecutor {
     pub source_mount: SourceMount,
     /// The source directory outside.
     pub source_directory: PathBuf,
+    /// Those of other sources, in the order in which a build names them.
+    pub secondary_directories: Vec<PathBuf>,
     /// Where files of the build may be put: private.
     pub temporary_directory: PathBuf,
     /// This program.

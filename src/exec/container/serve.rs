@@ -93,7 +93,8 @@ struct Server {
     answers: WriteHalf<TunnelStream>,
     variables: Vec<(OsString, OsString)>,
     session: Option<HostSession>,
-    source_directory: PathBuf,
+    /// Directories of sources, that of the primary one first.
+    source_directories: Vec<PathBuf>,
     owner: (u32, u32),
     /// Whom the last command ran as, if not as root.
     user: Option<User>,
@@ -118,7 +119,7 @@ impl Server {
             answers,
             variables,
             session: None,
-            source_directory: PathBuf::new(),
+            source_directories: Vec::new(),
             owner: (0, 0),
             user: None,
             kept: false,
@@ -141,7 +142,7 @@ impl Server {
             let (output, _) = mpsc::channel(1);
             self.cancel.send_replace(Escalation::Kill);
             session.close(&output, &mut self.cancel.subscribe()).await;
-            let _ = hand_over(&self.source_directory, self.owner);
+            let _ = hand_over(&self.source_directories, self.owner);
         }
         if self.kept {
             return;
@@ -157,6 +158,7 @@ impl Server {
         let answer = match request {
             Request::Open {
                 source_directory,
+                secondary_directories,
                 shell,
                 version,
                 grace_milliseconds,
@@ -165,11 +167,14 @@ impl Server {
                 same,
             } => {
                 // Before anything is done to it: at the end its files are given to the caller.
-                if same.is_some() && DirectoryFacts::of(&source_directory) != same {
+                let mut directories = vec![source_directory.clone()];
+                directories.extend(secondary_directories.iter().cloned());
+                if same.is_some_and(|same| facts(&directories) != Some(same)) {
                     return (Answer::Elsewhere, Vec::new());
                 }
                 let mut environment = Environment {
                     source_directory,
+                    secondary_directories,
                     shell: Shell::parse(&shell).unwrap_or_default(),
                     version: Version::parse(&version).unwrap_or(Version::V0_2),
                     variables: self.variables(tail),
@@ -182,8 +187,7 @@ impl Server {
                     return (Answer::Failed(WireError::Other(message)), Vec::new());
                 }
                 self.owner = owner_in_here(&environment.source_directory, owner);
-                self.source_directory
-                    .clone_from(&environment.source_directory);
+                self.source_directories = directories;
                 self.open(environment).await
             }
             Request::Run { succeeding, user } => self.run(succeeding, user, tail).await,
@@ -195,14 +199,13 @@ impl Server {
             },
             Request::Drain => self.drain().await,
             Request::HandOver => {
-                let (directory, owner) = (self.source_directory.clone(), self.owner);
-                let handed = self.at_it(move |_| hand_over(&directory, owner)).await;
+                let (directories, owner) = (self.source_directories.clone(), self.owner);
+                let handed = self.at_it(move |_| hand_over(&directories, owner)).await;
                 handed.map(|()| Answer::Done).map_err(|error| {
                     WireError::Other(format!("could not give files back to their owner: {error}"))
                 })
             }
-            Request::List => {
-                let directory = self.source_directory.clone();
+            Request::List { directory } => {
                 let listed = self.at_it(move |paths| list(&directory, paths)).await;
                 listed.map(|()| Answer::Done).map_err(|error| {
                     WireError::Other(format!("could not read the source: {error}"))
@@ -212,7 +215,7 @@ impl Server {
             Request::Close { keep } => {
                 let saved = if keep { self.save_state() } else { Ok(()) };
                 let closed = self.close().await;
-                let _ = hand_over(&self.source_directory, self.owner);
+                let _ = hand_over(&self.source_directories, self.owner);
                 self.kept = keep && saved.is_ok();
                 saved.map(|()| closed)
             }
@@ -294,10 +297,13 @@ impl Server {
         let user = name.map(find_user).transpose()?.flatten();
         if self.user != user {
             if let Some(user) = &user {
-                grant(&self.source_directory, user).map_err(|error| {
-                    let name = name.unwrap_or_default();
-                    WireError::Other(format!("could not let {name} read the source: {error}"))
-                })?;
+                let mut granted = self.source_directories.iter();
+                granted
+                    .try_for_each(|directory| grant(directory, user))
+                    .map_err(|error| {
+                        let name = name.unwrap_or_default();
+                        WireError::Other(format!("could not let {name} read the source: {error}"))
+                    })?;
             }
             self.user = user;
         }
@@ -459,9 +465,20 @@ fn owner_in_here(directory: &Path, owner: (u32, u32)) -> (u32, u32) {
     }
 }
 
-/// Gives every file of the source to its owner.
-fn hand_over(directory: &Path, owner: (u32, u32)) -> io::Result<()> {
-    for_each_below(directory, |path, found| own(path, found, owner))
+/// Gives every file of the sources to its owner: as many as can be, also after one that cannot.
+fn hand_over(directories: &[PathBuf], owner: (u32, u32)) -> io::Result<()> {
+    let handed = directories
+        .iter()
+        .map(|directory| for_each_below(directory, |path, found| own(path, found, owner)));
+    handed.fold(Ok(()), io::Result::and)
+}
+
+/// What directories are; `None` if one cannot be looked at.
+fn facts(directories: &[PathBuf]) -> Option<Vec<DirectoryFacts>> {
+    let facts = directories
+        .iter()
+        .map(|directory| DirectoryFacts::of(directory));
+    facts.collect()
 }
 
 /// Writes the paths of what is below a directory, relative to it, in parts. What no copy of it has is left out: pipes,

@@ -68,14 +68,12 @@ pub struct ContainerSession {
     cancel: Cancel,
 }
 
-/// Where the source is on both sides.
+/// Where the sources are on both sides.
 #[derive(Debug)]
 pub(super) struct SourcePlace {
-    /// The directory inside.
-    pub(super) inside: PathBuf,
-    /// The directory outside.
-    pub(super) outside: PathBuf,
-    /// Whether both are one. Else what is inside is a copy, and has to come back.
+    /// The directories, that of the primary source first.
+    pub(super) places: Vec<Mount>,
+    /// Whether both sides are one. Else what is inside is a copy, and has to come back.
     pub(super) bound: bool,
     /// Whether that is to be seen by the session inside before it does anything.
     pub(super) to_be_seen: bool,
@@ -116,6 +114,15 @@ impl LastWords {
 }
 
 impl SourcePlace {
+    /// What the directories are outside, where that is to be seen inside.
+    fn seen(&self) -> Option<Vec<DirectoryFacts>> {
+        let places = self.places.iter().filter(|_| self.to_be_seen);
+        let seen: Option<Vec<DirectoryFacts>> = places
+            .map(|place| DirectoryFacts::of(&place.outside))
+            .collect();
+        seen.filter(|seen| !seen.is_empty())
+    }
+
     fn clear(&mut self) {
         if let Some(elsewhere) = self.elsewhere.take() {
             let _ = std::fs::remove_dir_all(elsewhere.path());
@@ -247,11 +254,10 @@ impl ContainerSession {
         let variables: Vec<OsString> = environment.variables.iter().map(wire::assignment).collect();
         let variables = wire::join(variables.iter().map(OsString::as_os_str));
         for _ in 0..LOOKS {
-            let outside = &self.source.outside;
-            let seen = self.source.to_be_seen.then(|| DirectoryFacts::of(outside));
-            let same = seen.flatten();
+            let same = self.source.seen();
             let request = Request::Open {
                 source_directory: environment.source_directory.clone(),
+                secondary_directories: environment.secondary_directories.clone(),
                 shell: environment.shell.name().to_owned(),
                 version: environment.version.as_str().to_owned(),
                 grace_milliseconds: u64::try_from(environment.grace.as_millis())
@@ -263,7 +269,7 @@ impl ContainerSession {
             match self.ask(&request, &variables).await? {
                 (Answer::Opened, _) => return Ok(true),
                 // Somebody changed it meanwhile: what was compared was older than what was found.
-                (Answer::Elsewhere, _) if DirectoryFacts::of(&self.source.outside) != same => {}
+                (Answer::Elsewhere, _) if self.source.seen() != same => {}
                 (Answer::Elsewhere, _) => return Ok(false),
                 (other, _) => return Err(self.unexpected(other)),
             }
@@ -381,7 +387,9 @@ impl ContainerSession {
                 (other, _) => return Err(self.unexpected(other)),
             }
         } else {
-            self.copy_source_back().await?;
+            for place in 0..self.source.places.len() {
+                self.copy_source_back(place).await?;
+            }
         }
         self.is_back = true;
         Ok(())
@@ -389,13 +397,12 @@ impl ContainerSession {
 
     /// Makes the directory outside what the one inside is. Nothing is removed unless the session inside says what is there:
     /// what an engine sends can be less.
-    async fn copy_source_back(&mut self) -> Result<(), Error> {
-        let before = self.list_source().await;
-        let outside = self.source.outside.clone();
-        let inside = &self.source.inside;
+    async fn copy_source_back(&mut self, place: usize) -> Result<(), Error> {
+        let Mount { inside, outside } = self.source.places[place].clone();
+        let before = self.list_source(&inside).await;
         let mut cancel = self.cancel.clone();
         // Also where the session is gone: what the build made is worth having.
-        let fetched = transfer::fetch(&self.container, inside, &outside, &mut cancel).await;
+        let fetched = transfer::fetch(&self.container, &inside, &outside, &mut cancel).await;
         // It is not tried again while the build is closed.
         if let Err(Error::Engine(crate::engine::Error::Connection { .. })) = fetched {
             self.container.fall_silent();
@@ -410,7 +417,7 @@ impl ContainerSession {
         let after = if is_whole {
             Vec::new()
         } else {
-            self.list_source().await?
+            self.list_source(&inside).await?
         };
         transfer::mirror(&outside, &arrived, &before, &after).map_err(|source| Error::System {
             doing: "bring the source back from the container",
@@ -418,8 +425,11 @@ impl ContainerSession {
         })
     }
 
-    /// What there is in the source, as the session inside sees it.
-    async fn list_source(&mut self) -> Result<Vec<PathBuf>, Error> {
+    /// What there is in a source, as the session inside sees it.
+    async fn list_source(&mut self, inside: &Path) -> Result<Vec<PathBuf>, Error> {
+        let request = Request::List {
+            directory: inside.to_owned(),
+        };
         let (output, mut parts) = mpsc::channel::<Vec<u8>>(1);
         let collecting = tokio::spawn(async move {
             let mut paths = Vec::new();
@@ -428,7 +438,7 @@ impl ContainerSession {
             }
             paths
         });
-        let answer = self.ask_aloud(&Request::List, &[], &output).await;
+        let answer = self.ask_aloud(&request, &[], &output).await;
         drop(output);
         match answer? {
             (Answer::Done, _) => collecting.await.map_err(|error| Error::System {
@@ -651,9 +661,13 @@ impl Session for ContainerSession {
 
     async fn bring(&mut self, starts: &[PathBuf]) -> Result<Vec<Mount>, Error> {
         self.bring_source_back().await?;
-        let mut mounts = vec![mount(&self.source.inside, &self.source.outside)?];
+        let places = self.source.places.iter();
+        let mut mounts = places
+            .map(|place| mount(&place.inside, &place.outside))
+            .collect::<Result<Vec<Mount>, Error>>()?;
         for start in starts {
-            if !start.starts_with(&self.source.inside) {
+            let is_here = |place: &Mount| start.starts_with(&place.inside);
+            if !self.source.places.iter().any(is_here) {
                 self.bring_elsewhere(start).await?;
             }
         }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::session::{Container, SILENCE, silence};
 use crate::engine;
-use crate::exec::{Cancel, Error};
+use crate::exec::{Cancel, Error, Mount};
 
 /// Chunks on their way; each has up to [`CHUNK`] bytes.
 const CHUNKS: usize = 8;
@@ -38,16 +38,15 @@ const END_MARKER: u64 = 2 * BLOCK;
 /// Under this name beside its own a file is until all of it has come.
 const INCOMING: &str = ".runner-incoming";
 
-/// Copies a directory, and files of bytes, into a container that was not started yet or runs.
+/// Copies directories, and files of bytes, into a container that was not started yet or runs.
 pub(super) async fn send(
     container: &Container,
-    directory: Option<(&Path, &Path)>,
+    directories: Vec<Mount>,
     files: Vec<(PathBuf, PathBuf)>,
 ) -> Result<(), Error> {
     let (writer, chunks) = mpsc::channel(CHUNKS);
     let (progress, mut moved) = watch::channel(());
-    let directory = directory.map(|(outside, inside)| (outside.to_owned(), inside.to_owned()));
-    let packing = tokio::task::spawn_blocking(move || pack(writer, directory, files));
+    let packing = tokio::task::spawn_blocking(move || pack(writer, directories, files));
     let stream = futures_util::stream::unfold((chunks, progress), |(mut chunks, progress)| async {
         let chunk: Bytes = chunks.recv().await?;
         progress.send_replace(());
@@ -104,7 +103,7 @@ fn silent(doing: String) -> engine::Error {
 
 fn pack(
     chunks: mpsc::Sender<Bytes>,
-    directory: Option<(PathBuf, PathBuf)>,
+    directories: Vec<Mount>,
     files: Vec<(PathBuf, PathBuf)>,
 ) -> io::Result<()> {
     let to = io::BufWriter::with_capacity(CHUNK, ToChunks(chunks));
@@ -121,7 +120,7 @@ fn pack(
         let inside = inside.strip_prefix("/").unwrap_or(&inside).to_owned();
         archive.append_data(&mut header, inside, &mut file)?;
     }
-    if let Some((outside, inside)) = directory {
+    for Mount { inside, outside } in directories {
         let inside = inside.strip_prefix("/").unwrap_or(&inside).to_owned();
         append(&mut archive, &outside, &inside)?;
     }

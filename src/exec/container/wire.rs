@@ -38,6 +38,8 @@ pub(super) enum Request {
     Open {
         /// The source directory inside.
         source_directory: PathBuf,
+        /// Those of other sources.
+        secondary_directories: Vec<PathBuf>,
         /// Name of the shell.
         shell: String,
         /// `0.1` or `0.2`.
@@ -48,8 +50,8 @@ pub(super) enum Request {
         owner: (u32, u32),
         /// What there is of runner's own.
         offers: Offers,
-        /// What the source directory is outside, where it has to be the same inside.
-        same: Option<DirectoryFacts>,
+        /// What these directories are outside, in their order, where they have to be the same inside.
+        same: Option<Vec<DirectoryFacts>>,
     },
     /// Run a command. Tail: its text.
     Run {
@@ -74,11 +76,14 @@ pub(super) enum Request {
     },
     /// Pass on what background processes wrote.
     Drain,
-    /// Give the files of the source back to their owner.
+    /// Give the files of the sources back to their owner.
     HandOver,
-    /// List what there is in the source: directories, files and links, as far as they are on its own file system. The paths
+    /// List what there is in a source: directories, files and links, as far as they are on its own file system. The paths
     /// come as output, relative, each ended by NUL, in parts.
-    List,
+    List {
+        /// The directory of the source.
+        directory: PathBuf,
+    },
     /// Write down what the last command left, for a shell.
     SaveState,
     /// End everything.
@@ -165,7 +170,7 @@ pub(super) enum Answer {
     Output,
     /// Ready for the first command.
     Opened,
-    /// The source directory is not the one that it has to be. Nothing was done to it.
+    /// A source directory is not the one that it has to be. Nothing was done to it.
     Elsewhere,
     /// A command is over.
     Ended {
