@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use buildspec_runner::build::ExitCode;
+use buildspec_runner::buildspec::keys::{self, Key, Kind, Section};
 use buildspec_runner::diagnostic::{Code, Severity};
 use regex::Regex;
 use support::wait::Bounded as _;
@@ -221,6 +222,69 @@ fn every_statement_has_a_test_and_every_citation_a_statement() {
     for (id, by) in tested.into_iter().chain(in_sources) {
         if !statements.contains_key(&id) {
             problems.push(format!("{id} is cited by {by} and stated nowhere"));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// How a key is written in `spec/conformance.md`; nothing for one that only leads to others, or belongs to batch builds.
+fn path_of_key(key: &Key) -> Option<String> {
+    let inner = matches!(
+        key.kind,
+        Kind::Section(_) | Kind::Sections(_) | Kind::Named(_)
+    );
+    let above = match key.section {
+        Section::TopLevel if inner && key.name != "batch" => return None,
+        Section::TopLevel => "",
+        Section::Env => "env.",
+        Section::OldEnv => "environment_variables.",
+        Section::Proxy => "proxy.",
+        Section::Phases => "phases.",
+        Section::InstallPhase if key.name == "runtime-versions" => "phases.install.",
+        Section::InstallPhase | Section::Phase => "phases.*.",
+        Section::ReportGroup => "reports.*.",
+        Section::Artifacts => "artifacts.",
+        Section::SecondaryArtifact => "artifacts.secondary-artifacts.*.",
+        Section::Cache => "cache.",
+        _ => return None,
+    };
+    Some(format!("{above}{}", key.name))
+}
+
+#[test]
+fn what_is_shown_where_is_whole_and_true() {
+    let page = read(&root().join("spec/conformance.md"));
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).collect();
+    let firsts: Vec<&str> = rows
+        .iter()
+        .filter_map(|row| row.split(" | ").next()?.strip_prefix("| "))
+        .collect();
+    let count = |first: &str| firsts.iter().filter(|found| **found == first).count();
+    let mut problems = Vec::new();
+    let keys: BTreeSet<String> = keys::ALL.iter().filter_map(path_of_key).collect();
+    let keys = keys.into_iter().map(|key| format!("`{key}`"));
+    for expected in (1..=37).map(|number| format!("C{number}")).chain(keys) {
+        if count(&expected) != 1 {
+            problems.push(format!("{expected} is there {} times", count(&expected)));
+        }
+    }
+    let known = statements();
+    let link = pattern(r"\[([^\]]+)\]\(\.\./([^)]+)\)");
+    for row in rows {
+        for id in ids_in(row).into_iter().filter(|id| !known.contains_key(id)) {
+            problems.push(format!("{id} is no statement: {row}"));
+        }
+        for found in link.captures_iter(row) {
+            let (name, path) = (&found[1], root().join(&found[2]));
+            let is_test = found[2].starts_with("tests/");
+            if !path.is_file() || (is_test && !read(&path).contains(&format!("fn {name}("))) {
+                problems.push(format!("{name} is not there: {row}"));
+            }
+        }
+        let is_row = row.contains('`') || row.starts_with("| C");
+        let says_why = row.contains("not in this version");
+        if is_row && !says_why && !link.is_match(row) {
+            problems.push(format!("nothing shows it: {row}"));
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));

@@ -49,7 +49,7 @@ use crate::buildspec::{schema, yaml};
 use crate::exec::container::CONTAINER_NAME;
 use crate::process;
 use crate::registry::isolated;
-use crate::tool::{FileCommand, Tool};
+use crate::tool::{FileCommand, SessionCommand, Tool};
 
 /// Runs the program with these arguments, the name it was called by first.
 #[must_use]
@@ -79,6 +79,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     }
     if let Some(command) = FileCommand::named(called_as) {
         return ExitCode::Tool(tool::run_about_files(command, &arguments[1..]));
+    }
+    if SessionCommand::named(called_as).is_some() {
+        return ExitCode::Tool(0);
     }
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,

@@ -170,8 +170,8 @@ impl Report<'_> {
             self.warn_of(
                 Code::ProxySectionIgnored,
                 span,
-                "`proxy` has no effect: the runner uses the machine's own network settings",
-                "set HTTPS_PROXY for the runner itself",
+                "`proxy` has no effect: what the runner itself sends to AWS goes through no proxy",
+                "make S3 reachable without one, or keep artifacts in a directory",
             );
         }
     }

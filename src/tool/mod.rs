@@ -1,5 +1,6 @@
 //! `aws` and `docker` for places that have none: a bare image, a host with an engine and no command line for it. And the
-//! commands about files that CodeBuild's build images have ([`FileCommand`]), which need nothing but the files.
+//! commands about files that CodeBuild's build images have ([`FileCommand`]), which need nothing but the files; and those of debug
+//! sessions ([`SessionCommand`]), which do nothing without one.
 //!
 //! They do what builds of images need and nothing else (`SUPPORTED` of [`mod@aws`] and [`mod@docker`]); where the real
 //! ones are on PATH, those are used, since ours are at its end ([`link_into`]).
@@ -42,6 +43,7 @@ mod link;
 mod mask;
 mod options;
 mod request;
+mod session;
 mod wire;
 
 use std::ffi::{OsStr, OsString};
@@ -54,6 +56,7 @@ pub use files::{FileCommand, Here};
 pub use front::{Environment, Surroundings, run};
 pub use link::link_into;
 pub use mask::{LONGEST as LONGEST_MASKED, Masks, mask, serve_mask};
+pub use session::SessionCommand;
 
 /// Bytes that wait between two ends in one process.
 const BETWEEN: usize = 256 * 1024;

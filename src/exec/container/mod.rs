@@ -59,8 +59,10 @@ const DOCKER_DIRECTORY: &str = "/codebuild/runner/docker";
 /// Names under which this program is a tool.
 const TOOLS: &[&str] = &[
     "aws",
+    "codebuild-breakpoint",
     "codebuild-glob-search",
     "codebuild-hash-files",
+    "codebuild-resume",
     "docker",
     "docker-credential-runner",
     "runner",

@@ -288,15 +288,9 @@ fn changes_machine(command: &SimpleCommand) -> Option<(&str, &Word)> {
     changes.then_some((program, first))
 }
 
-/// Programs that CodeBuild brings along.
+/// Programs that CodeBuild brings along, and this program does not.
 fn codebuild_only_command(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {
-    const PROGRAMS: &[&str] = &[
-        "codebuild-breakpoint",
-        "codebuild-resume",
-        "codebuild-hash-files",
-        "codebuild-tests-run",
-        "codebuild-glob-search",
-    ];
+    const PROGRAMS: &[&str] = &["codebuild-tests-run"];
     if subject.profile != Profile::Runner {
         return;
     }
