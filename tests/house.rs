@@ -46,6 +46,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("view", 2),
     ("artifact", 3),
     ("build", 3),
+    ("cache", 3),
     ("lint", 3),
     ("report", 3),
     ("tool", 3),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::cache::{BuildCache, Cached};
 use super::machine::{Action, Input, Machine};
 use super::outcome::Outcome;
 use crate::artifact::Workspace;
@@ -84,6 +85,8 @@ pub struct World<E> {
     pub secrets: SecretSource,
     /// Where artifacts go.
     pub store: Arc<Store>,
+    /// Where what is cached is kept, if it is.
+    pub cache: Option<BuildCache>,
     /// Where artifacts come from.
     pub workspace: Workspace,
     /// Where archives may be made: private, and gone with the build.
@@ -117,6 +120,7 @@ pub async fn drive<E: Executor>(
         world.temporary_directory,
         signals,
     );
+    driver.cache = world.cache.map(Arc::new);
     let mut session = None;
     let finished = driver
         .build(
@@ -153,6 +157,10 @@ pub(super) struct Driver {
     pub(super) recorder: Recorder,
     pub(super) outcome: Outcome,
     pub(super) store: Arc<Store>,
+    /// Where what is cached is kept, if it is.
+    pub(super) cache: Option<Arc<BuildCache>>,
+    /// What was restored and is to be saved.
+    pub(super) cached: Option<Cached>,
     pub(super) workspace: Workspace,
     pub(super) temporary_directory: PathBuf,
     /// Where sessions send output.
@@ -203,6 +211,8 @@ impl Driver {
             recorder,
             outcome: Outcome::default(),
             store,
+            cache: None,
+            cached: None,
             workspace,
             temporary_directory,
             output,
@@ -282,6 +292,9 @@ impl Driver {
                     .await?;
                 if let (Input::Ready, Some(session)) = (&input, session.as_mut()) {
                     input = self.install_runtimes(session, &plan).await?;
+                    if let Input::Ready = input {
+                        self.restore_cache(session, &plan).await?;
+                    }
                 }
                 (Some(plan), input)
             }
@@ -333,6 +346,8 @@ impl Driver {
                             Some(context) => Input::NotStored(Status::Fault, context),
                             None => self.store_artifacts(session, plan).await?,
                         });
+                        // Whatever came of the artifacts (CACHE-13).
+                        self.save_cache(session).await?;
                     }
                     Action::Finish(status) => {
                         // A build that failed before POST_BUILD gives on what is known (ENV-40).
@@ -679,7 +694,7 @@ pub(super) fn describe(plan: &Plan) -> BuildspecRead {
             RuntimeSource::Machine => RuntimesNamed::OfMachine,
             RuntimeSource::Image { .. } => RuntimesNamed::OfImage,
         },
-        has_cache: plan.has_cache,
+        has_cache: plan.cache.is_some(),
         has_parameters: plan
             .secrets
             .iter()

@@ -3,6 +3,7 @@
 //! All policy is in [`machine`], which is pure: what follows what, what a failure, a signal or the time limit changes.
 //! [`mod@drive`] is the only loop: it feeds the machine and carries out what it says. [`outcome`] is a fold over the events.
 
+mod cache;
 mod credentials;
 mod drive;
 mod exported;
@@ -15,6 +16,7 @@ mod runtimes;
 mod secrets;
 mod upload;
 
+pub use cache::BuildCache;
 pub use drive::{Finished, Prepared, StopSignals, World, drive};
 pub use machine::{Action, Input, Machine};
 pub use outcome::{ExitCode, Outcome, PhaseOutcome};

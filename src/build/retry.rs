@@ -42,6 +42,9 @@ impl Driver {
         let mut input = self.opened(plan, opened, session);
         if let (Input::Ready, Some(session)) = (&input, session.as_mut()) {
             input = self.install_runtimes(session, plan).await?;
+            if let Input::Ready = input {
+                self.restore_cache(session, plan).await?;
+            }
         }
         Some(Some(input))
     }

@@ -83,6 +83,9 @@ pub(super) enum Command {
     Mask(super::mask::MaskArgs),
     /// Remove what builds left behind that did not end as they should
     Prune(PruneArgs),
+    /// Look at what builds have cached, and remove it
+    #[command(subcommand)]
+    Cache(CacheArgs),
     /// Check what builds need: the container engine, an image, AWS, room on disks
     Doctor(DoctorArgs),
     /// Check buildspecs as they are written: a language server for editors, on standard input and output
@@ -125,6 +128,88 @@ pub(super) struct EcrLoginArgs {
     /// AWS profile
     #[arg(long, value_name = "PROFILE")]
     pub(super) profile: Option<String>,
+}
+
+/// What can be done with caches.
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheArgs {
+    /// List what is kept
+    Ls(CacheLsArgs),
+    /// Remove what is kept under keys, or all of it
+    Rm(CacheRmArgs),
+    /// Remove what was not used for long, or until the rest fits a size
+    Prune(CachePruneArgs),
+}
+
+/// Which cache.
+#[derive(Debug, ClapArgs)]
+pub(super) struct CachePlaceArgs {
+    /// Where it is: a directory, or s3://BUCKET/PREFIX [default: runner/caches in your cache directory]
+    #[arg(long, value_name = "DIR|s3://…", value_hint = ValueHint::AnyPath)]
+    pub(super) cache: Option<String>,
+
+    /// Only what this project, or name of `--cache-namespace`, has there
+    #[arg(long, value_name = "NAME")]
+    pub(super) project: Option<String>,
+
+    /// AWS region
+    #[arg(long, value_name = "REGION")]
+    pub(super) region: Option<String>,
+
+    /// AWS profile
+    #[arg(long, value_name = "PROFILE")]
+    pub(super) profile: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct CacheLsArgs {
+    #[command(flatten)]
+    pub(super) place: CachePlaceArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct CacheRmArgs {
+    /// Keys as `runner cache ls` shows them, or names as its JSON has them
+    #[arg(
+        value_name = "KEY",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    pub(super) keys: Vec<String>,
+
+    /// Remove everything, with `--project` everything of it
+    #[arg(long)]
+    pub(super) all: bool,
+
+    /// Show what would be removed, and remove nothing
+    #[arg(short = 'n', long, alias = "dryrun")]
+    pub(super) dry_run: bool,
+
+    #[command(flatten)]
+    pub(super) place: CachePlaceArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["limit", "unused_for"])))]
+pub(super) struct CachePruneArgs {
+    /// Until all of it has at most this size: what was used longest ago goes first
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(super) limit: Option<u64>,
+
+    /// What was not used for this long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(super) unused_for: Option<Duration>,
+
+    /// Show what would be removed, and remove nothing
+    #[arg(short = 'n', long, alias = "dryrun")]
+    pub(super) dry_run: bool,
+
+    #[command(flatten)]
+    pub(super) place: CachePlaceArgs,
 }
 
 /// What a build is asked for.
@@ -235,6 +320,18 @@ pub(super) struct RequestArgs {
     /// Fail the build if reports tell of fewer covered lines than this
     #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = "Reports")]
     pub(super) fail_under: Option<f64>,
+
+    /// Keep what `cache` names, and restore it: in a directory, or in s3://BUCKET/PREFIX [without a value: runner/caches in your cache directory]
+    #[arg(long, value_name = "DIR|s3://…", num_args = 0..=1, default_missing_value = "", value_hint = ValueHint::AnyPath, help_heading = "Cache")]
+    pub(super) cache: Option<String>,
+
+    /// Whose the cache is: builds of one name share it [default: the project's]
+    #[arg(long, value_name = "NAME", requires = "cache", help_heading = "Cache")]
+    pub(super) cache_namespace: Option<String>,
+
+    /// Most room for all that is kept there: what was used longest ago goes first
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "cache", help_heading = "Cache")]
+    pub(super) cache_limit: Option<u64>,
 
     /// End the build after this time
     #[arg(long, value_name = "DURATION", default_value = "60m", value_parser = positive_duration, help_heading = "Limits")]

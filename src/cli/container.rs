@@ -13,6 +13,7 @@ use super::sources::Sources;
 use super::{aws, complain, engine, machine, mistake};
 use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
+use crate::cache;
 use crate::credentials::Service;
 use crate::engine::Endpoint;
 use crate::exec::container::{Offers, Outside, Purpose, TunnelStream};
@@ -346,7 +347,7 @@ pub(super) fn inside(arguments: &[OsString]) -> ExitCode {
     let ended = runtime.and_then(|runtime| {
         runtime.block_on(async {
             if is_session {
-                container::serve(machine::variables()).await
+                container::serve(machine::variables(), cache::work).await
             } else {
                 container::hold().await
             }

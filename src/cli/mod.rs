@@ -5,6 +5,8 @@
 mod args;
 mod aws;
 mod buildspec_file;
+mod cache;
+mod cache_kept;
 mod config;
 mod container;
 mod credential_helper;
@@ -98,6 +100,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Some(Command::Shell(shell)) => shell::shell(&shell),
         Some(Command::Mask(mask)) => mask::mask(&mask),
         Some(Command::Prune(prune)) => prune::prune(&prune),
+        Some(Command::Cache(cache)) => cache_kept::run(&cache),
         Some(Command::Doctor(doctor)) => doctor::doctor(&doctor),
         Some(Command::Lsp) => lsp::serve(),
         Some(Command::Schema) => print(format!("{:#}\n", schema::schema()).as_bytes()),

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use super::args::RequestArgs;
 use super::sources::{Place, Sources};
-use super::{aws, container, machine, mistake};
+use super::{aws, cache, container, machine, mistake};
 use crate::env;
 use crate::fetch::Location;
 use crate::plan::{
@@ -97,6 +97,7 @@ pub(super) async fn request(
         artifacts: artifacts(args, &sources.beside)?,
         reports: reports(args, &sources.beside)?,
         retry_scope: args.retry_scope.into(),
+        cache: cache::request(args)?,
         timeout: args.timeout,
         grace: args.grace,
         strict: args.strict,
@@ -180,7 +181,7 @@ fn reports(args: &RequestArgs, directory: &Path) -> Result<ReportRequest, clap::
 }
 
 /// Whether a text is a URL, and not a directory.
-fn has_scheme(text: &str) -> bool {
+pub(super) fn has_scheme(text: &str) -> bool {
     let letters = |scheme: &str| {
         !scheme.is_empty()
             && scheme

@@ -18,12 +18,12 @@ use super::provision::{self, Stops};
 use super::request::DEFAULT_ARTIFACTS;
 use super::sources::{self, Arrived, Sources};
 use super::{
-    aws, buildspec_file, complain, container, machine, mask, mistake, plan, request, terminal,
-    usage,
+    aws, buildspec_file, cache, complain, container, machine, mask, mistake, plan, request,
+    terminal, usage,
 };
 use crate::artifact::Workspace;
 use crate::aws::Settings as AwsSettings;
-use crate::build::{ExitCode, Finished, Prepared, StopSignals, World, drive};
+use crate::build::{BuildCache, ExitCode, Finished, Prepared, StopSignals, World, drive};
 use crate::credentials::{Keeper, Service};
 use crate::env::{self, EnvironmentVariable};
 use crate::event::{BuildStarted, SourceReady, StopReason};
@@ -261,6 +261,7 @@ async fn build(args: RunArgs, asked: Asked, started_at: Instant) -> ExitCode {
         credentials: identity.keeper(),
         secrets,
         store: Arc::new(store(&identity, &loaded)),
+        cache: cache::of_build(&identity.aws, &loaded.request),
         workspace: workspace(&args, &loaded),
         recorder,
         stop_signals,
@@ -503,6 +504,7 @@ struct Surroundings {
     credentials: Option<Arc<Keeper>>,
     secrets: SecretSource,
     store: Arc<Store>,
+    cache: Option<BuildCache>,
     workspace: Workspace,
     recorder: Recorder,
     stop_signals: StopSignals,
@@ -522,6 +524,7 @@ impl Surroundings {
             credentials: self.credentials,
             secrets: self.secrets,
             store: self.store,
+            cache: self.cache,
             workspace: self.workspace,
             temporary_directory: machine::temporary_directory(),
             recorder: self.recorder,
@@ -804,6 +807,7 @@ fn workspace(args: &RunArgs, loaded: &Loaded) -> Workspace {
         source_directory: loaded.request.source.directory.clone(),
         hidden: std::iter::once(default)
             .chain(store)
+            .chain(cache::directory(&loaded.request))
             .chain(files)
             .chain(made)
             .map(|path: PathBuf| machine::canonical(&path))

@@ -5,8 +5,10 @@
 //!
 //! ```text
 //! build    = build-started (phase* build-retried)* phase* exported-variables? phase* build-finished
-//! phase    = phase-started (source-ready | buildspec-found | buildspec-read | runtime | command | artifact | report)* phase-finished
+//! phase    = phase-started (source-ready | buildspec-found | buildspec-read | runtime | cache | command | artifact | report)* phase-finished
 //! runtime  = runtime-selected | runtime-not-overridden | runtimes-skipped
+//! cache    = cache-skipped | cache-expanded | cache-missed | cache-found | cache-fetched | cache-restored | cache-kept |
+//!            cache-saved | cache-failed
 //! command  = command-started command-finished
 //! artifact = artifact-selected? artifact-progress* artifact-file-stored* artifact-stored
 //! report   = report-selected | reports-discovered | report-collected | reports-written
@@ -142,6 +144,8 @@ pub enum EventKind {
     Retried(Retried),
     /// The values of exported variables, which nothing changes any more (ENV-40). At most once, between phases.
     ExportedVariables(Vec<ExportedVariable>),
+    /// What the cache does (CACHE-14).
+    Cache(CacheEvent),
     /// Something a person should know.
     Warning(Warning),
     /// Somebody asked the build to end.
@@ -387,6 +391,133 @@ pub struct ExportedVariable {
     pub value: String,
 }
 
+/// What the cache does: what begins before the first command, then what ends after the artifacts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheEvent {
+    /// The buildspec has one, and nothing is restored or saved.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// What it is about, after expansion.
+    Expanded {
+        /// `paths`.
+        paths: Vec<String>,
+        /// `key`.
+        key: Option<String>,
+        /// `fallback-keys`.
+        fallback_keys: Vec<String>,
+    },
+    /// Nothing that could be restored is kept.
+    Missed {
+        /// The key, if there is one.
+        key: Option<String>,
+    },
+    /// Something that can be restored is kept.
+    Found {
+        /// Its key, if it has one: not always the one that was looked for.
+        key: Option<String>,
+        /// Where it is.
+        location: String,
+        /// Its size, in bytes.
+        bytes: u64,
+    },
+    /// It is here, and is what was saved.
+    Fetched,
+    /// All of it is where it was.
+    Restored(CacheRestored),
+    /// Nothing was saved.
+    Kept {
+        /// The key, if there is one.
+        key: Option<String>,
+        /// Why.
+        reason: CacheKept,
+    },
+    /// It is saved.
+    Saved(CacheSaved),
+    /// It could not be done. No build fails with it.
+    Failed {
+        /// What.
+        step: CacheStep,
+        /// Why.
+        message: String,
+        /// What to do about it, where that is known.
+        help: Option<String>,
+    },
+}
+
+/// What was restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheRestored {
+    /// Its key, if it has one.
+    pub key: Option<String>,
+    /// Whether that is the one that was looked for, and not one that begins as a fallback key does.
+    pub is_exact: bool,
+    /// Where it was.
+    pub location: String,
+    /// Files and links.
+    pub files: u64,
+    /// Their content, in bytes.
+    pub bytes: u64,
+    /// The archive, in bytes.
+    pub archive_bytes: u64,
+    /// How long all of it took.
+    pub duration: Duration,
+}
+
+/// What was saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheSaved {
+    /// Its key, if it has one.
+    pub key: Option<String>,
+    /// Where it is.
+    pub location: String,
+    /// Files and links.
+    pub files: u64,
+    /// Their content, in bytes.
+    pub bytes: u64,
+    /// The archive, in bytes.
+    pub archive_bytes: u64,
+    /// How many others had to go for it.
+    pub removed: usize,
+    /// How long all of it took.
+    pub duration: Duration,
+}
+
+/// Why nothing is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheKept {
+    /// The key is there already, and what has a key is never written again.
+    Exists,
+    /// What would be saved is what is kept.
+    Unchanged,
+    /// The paths take nothing.
+    Nothing,
+}
+
+impl CacheKept {
+    /// In words.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Exists => "its key is saved already",
+            Self::Unchanged => "nothing has changed",
+            Self::Nothing => "there are no files in its paths",
+        }
+    }
+}
+
+/// What of the cache failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheStep {
+    /// Restoring.
+    Restore,
+    /// Saving.
+    Save,
+    /// Making room.
+    Evict,
+}
+
 /// Something a person should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
@@ -510,6 +641,15 @@ impl Grammar {
             }
             EventKind::CommandFinished { .. } => self.in_command = false,
             _ if self.in_command => return wrong("inside a command"),
+            EventKind::Cache(_)
+                if !matches!(
+                    self.phase,
+                    Some(Phase::DownloadSource | Phase::UploadArtifacts)
+                ) =>
+            {
+                return wrong("outside DOWNLOAD_SOURCE and UPLOAD_ARTIFACTS");
+            }
+            EventKind::Cache(_) => {}
             EventKind::SourceReady(_)
             | EventKind::BuildspecFound { .. }
             | EventKind::BuildspecRead(_)

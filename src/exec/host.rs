@@ -22,7 +22,7 @@ use super::look::{self, EndState};
 use super::shell::{self, StateFiles};
 use super::{
     Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Output,
-    Session, Terminal,
+    Session, Terminal, Work, work,
 };
 use crate::buildspec::model::Shell;
 use crate::event::Exit;
@@ -316,6 +316,10 @@ impl Session for HostSession {
         Ok(Vec::new())
     }
 
+    async fn work(&mut self, work: Work, cancel: &mut Cancel) -> Result<Vec<u8>, Error> {
+        self.work_for(work, None, cancel).await
+    }
+
     async fn drain_background(&mut self, output: &Output) {
         while let Ok(chunk) = self.background.1.try_recv() {
             let _ = output.send(chunk).await;
@@ -366,6 +370,16 @@ impl Drop for HostSession {
 }
 
 impl HostSession {
+    /// Has work done, where the files of the source are somebody's.
+    pub(super) async fn work_for(
+        &mut self,
+        work: Work,
+        owner: Option<(u32, u32)>,
+        cancel: &mut Cancel,
+    ) -> Result<Vec<u8>, Error> {
+        work::here(work, &self.environment.source_directory, owner, cancel).await
+    }
+
     /// What the last command left.
     pub(super) fn end_state(&self) -> EndState {
         EndState {

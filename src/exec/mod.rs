@@ -18,10 +18,12 @@ pub mod look;
 pub mod scripted;
 pub mod shell;
 mod terminal;
+mod work;
 
 pub use container::{ContainerExecutor, ContainerSession};
 pub use host::{HostExecutor, HostSession};
 pub use terminal::Terminal;
+pub use work::{Work, WorkPlace, Worker};
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -171,6 +173,14 @@ pub trait Session {
     /// Makes files that commands left readable for this program, as its own user: those of the source, and those in or
     /// below `starts`, paths as commands see them. Gives where they are, if that is not where commands see them.
     fn bring(&mut self, starts: &[PathBuf]) -> impl Future<Output = Result<Vec<Mount>, Error>>;
+
+    /// Has work of this program's own done where commands run, as whoever runs the session. Gives what the worker gave. When
+    /// the cancellation is more than none, the work is told to end.
+    fn work(
+        &mut self,
+        work: Work,
+        cancel: &mut Cancel,
+    ) -> impl Future<Output = Result<Vec<u8>, Error>>;
 
     /// Passes on what background processes wrote meanwhile, without waiting for more.
     fn drain_background(&mut self, output: &Output) -> impl Future<Output = ()>;

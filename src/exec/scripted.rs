@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Output,
-    Session, Terminal,
+    Session, Terminal, Work,
 };
 use crate::event::Exit;
 use crate::view::Mount;
@@ -117,6 +117,10 @@ impl Session for ScriptedSession {
 
     async fn bring(&mut self, _starts: &[PathBuf]) -> Result<Vec<Mount>, Error> {
         Ok(Vec::new())
+    }
+
+    async fn work(&mut self, work: Work, cancel: &mut Cancel) -> Result<Vec<u8>, Error> {
+        super::work::here(work, Path::new("/"), None, cancel).await
     }
 
     async fn drain_background(&mut self, _output: &Output) {}

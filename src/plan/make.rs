@@ -5,7 +5,7 @@ use super::exported::plan_exported;
 use super::reports::plan_reports;
 use super::request::{BuildRequest, NamespaceType, Runtimes, Users};
 use super::types::{
-    ArtifactName, ArtifactPlan, CommandPlan, Expandable, PhasePlan, Plan, RuntimePlan,
+    ArtifactName, ArtifactPlan, CachePlan, CommandPlan, Expandable, PhasePlan, Plan, RuntimePlan,
     RuntimeSource,
 };
 use super::unsupported::{self, Given};
@@ -84,10 +84,7 @@ pub fn plan(
         encryption_key: request.artifacts.encryption_key.clone(),
         region: request.region.clone(),
         unrecognized: buildspec.unrecognized.clone(),
-        has_cache: buildspec
-            .cache
-            .as_ref()
-            .is_some_and(|cache| cache.paths.as_ref().is_some_and(|p| !p.is_empty())),
+        cache: plan_cache(source, buildspec),
         retry_scope: request.retry_scope,
         timeout: request.timeout,
         grace: request.grace,
@@ -144,6 +141,29 @@ fn plan_phase(
             .map(|phase| commands(&phase.finally))
             .unwrap_or_default(),
     }
+}
+
+/// Without paths there is no cache (CACHE-1).
+fn plan_cache(source: &SourceText, buildspec: &Buildspec) -> Option<CachePlan> {
+    let cache = buildspec.cache.as_ref()?;
+    let expandable = |text: &Spanned<String>| Expandable {
+        text: text.value.clone(),
+        place: source.start_of(text.span),
+    };
+    let paths = cache.paths.as_ref().filter(|paths| !paths.is_empty())?;
+    let fallback_keys = cache.key.as_ref().and(cache.fallback_keys.as_ref());
+    let action = cache.action.as_ref().map(|action| action.value.as_str());
+    Some(CachePlan {
+        paths: paths.iter().map(expandable).collect(),
+        key: cache.key.as_ref().map(expandable),
+        fallback_keys: fallback_keys
+            .iter()
+            .flat_map(|keys| &keys.value)
+            .map(expandable)
+            .collect(),
+        restores: action != Some("save"),
+        saves: action != Some("restore"),
+    })
 }
 
 fn plan_artifacts(

@@ -14,10 +14,10 @@ mod unsupported;
 pub use environment::plan_environment as environment;
 pub use make::{limits, plan};
 pub use request::{
-    ArtifactLocation, ArtifactRequest, BuildRequest, NamespaceType, Packaging, ProjectName,
-    ReportRequest, Runtimes, SecondarySource, Source, SourceKind, Users,
+    ArtifactLocation, ArtifactRequest, BuildRequest, CacheRequest, NamespaceType, Packaging,
+    ProjectName, ReportRequest, Runtimes, SecondarySource, Source, SourceKind, Users,
 };
 pub use types::{
-    ArtifactName, ArtifactPlan, CommandList, CommandPlan, Expandable, ExportedPlan, PhasePlan,
-    Plan, ReportPlan, RuntimePlan, RuntimeSource, SecretPlan,
+    ArtifactName, ArtifactPlan, CachePlan, CommandList, CommandPlan, Expandable, ExportedPlan,
+    PhasePlan, Plan, ReportPlan, RuntimePlan, RuntimeSource, SecretPlan,
 };

@@ -175,6 +175,17 @@ pub struct ReportRequest {
     pub fail_under: Option<f64>,
 }
 
+/// The project's cache settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheRequest {
+    /// Where archives are kept.
+    pub location: ArtifactLocation,
+    /// Whose they are; the project's if not given.
+    pub namespace: Option<String>,
+    /// Most bytes that all of them may have together.
+    pub limit: Option<u64>,
+}
+
 /// Who brings the runtimes that a buildspec names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runtimes {
@@ -233,6 +244,8 @@ pub struct BuildRequest {
     pub artifacts: ArtifactRequest,
     /// What is made of reports.
     pub reports: ReportRequest,
+    /// Where what builds cache is kept, if it is.
+    pub cache: Option<CacheRequest>,
     /// What `on-failure: RETRY` runs again.
     pub retry_scope: RetryScope,
     /// Time limit of the whole build, with its retries.

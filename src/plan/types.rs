@@ -56,8 +56,8 @@ pub struct Plan {
     pub region: Option<String>,
     /// Keys that mean nothing, for the log.
     pub unrecognized: Vec<Unrecognized>,
-    /// Whether the buildspec has cache paths.
-    pub has_cache: bool,
+    /// `cache`, if it has paths.
+    pub cache: Option<CachePlan>,
     /// What `on-failure: RETRY` runs again.
     pub retry_scope: RetryScope,
     /// Time limit of the whole build, with its retries.
@@ -166,6 +166,21 @@ pub struct CommandPlan {
     pub text: String,
     /// Where it stands in the buildspec.
     pub place: LineColumn,
+}
+
+/// What is restored and saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachePlan {
+    /// `paths`; never empty.
+    pub paths: Vec<Expandable>,
+    /// `key`.
+    pub key: Option<Expandable>,
+    /// `fallback-keys`; none without a key.
+    pub fallback_keys: Vec<Expandable>,
+    /// Whether `action` lets it be restored.
+    pub restores: bool,
+    /// Whether `action` lets it be saved.
+    pub saves: bool,
 }
 
 /// A text of an artifact that the build shell expands after the last command (ART-8).

@@ -40,7 +40,7 @@ pub(super) fn check(buildspec: &Buildspec, given: Given<'_>, diagnostics: &mut V
     report.runtimes(buildspec, given);
     report.users(buildspec, given);
     report.prefix(buildspec, given);
-    report.surroundings(buildspec);
+    report.surroundings(buildspec, given);
 }
 
 struct Report<'d> {
@@ -151,12 +151,15 @@ impl Report<'_> {
         }
     }
 
-    fn surroundings(&mut self, buildspec: &Buildspec) {
-        if let Some(cache) = &buildspec.cache {
+    fn surroundings(&mut self, buildspec: &Buildspec, given: Given<'_>) {
+        let cache = buildspec.cache.as_ref();
+        // Whether there is one is for each build to say, and not for whoever only looks at the file.
+        let is_asked = given.request.is_some_and(|request| request.cache.is_none());
+        if let Some(cache) = cache.filter(|_| is_asked) {
             self.warn(
                 cache.span,
-                "`cache` is not used by this version",
-                "nothing is restored or saved; paths outside the source keep their content by themselves",
+                "`cache` is not used: this build has no place for it",
+                "name one with `--cache DIR` or `--cache s3://BUCKET/PREFIX`; `--cache` alone keeps it in your own cache directory",
             );
         }
         if let Some(span) = buildspec.git_credential_helper {

@@ -24,8 +24,16 @@ pub struct CodebuildLog<W> {
     command: String,
     /// What kinds of places the sources are from, in their order.
     sources: Vec<SourceKind>,
-    /// The directory, and what follows the selection of runtimes.
-    held: Option<(String, BuildspecRead)>,
+    /// What follows the selection of runtimes and the cache.
+    held: Option<Held>,
+}
+
+/// What is said when the runtimes are selected and the cache is restored.
+struct Held {
+    directory: String,
+    read: BuildspecRead,
+    /// Whether it is said where the build moves to, and what of the cache there is to say before it is restored.
+    has_moved: bool,
 }
 
 /// What the log says where runtimes cannot be selected.
@@ -108,14 +116,14 @@ impl<W: Write + Send> CodebuildLog<W> {
         }
     }
 
-    fn moving_on(
-        &mut self,
-        time: SystemTime,
-        directory: &str,
-        read: &BuildspecRead,
-    ) -> io::Result<()> {
-        self.line(time, &format!("Moving to directory {directory}"))?;
-        if !read.has_cache {
+    /// Says where the build moves to, once.
+    fn moving(&mut self, time: SystemTime, held: &mut Held) -> io::Result<()> {
+        if held.has_moved {
+            return Ok(());
+        }
+        held.has_moved = true;
+        self.line(time, &format!("Moving to directory {}", held.directory))?;
+        if !held.read.has_cache {
             self.lines(
                 time,
                 [
@@ -124,6 +132,12 @@ impl<W: Write + Send> CodebuildLog<W> {
                 ],
             )?;
         }
+        Ok(())
+    }
+
+    fn moving_on(&mut self, time: SystemTime, mut held: Held) -> io::Result<()> {
+        self.moving(time, &mut held)?;
+        let read = held.read;
         self.line(time, "Registering with agent")?;
         self.line(
             time,
@@ -313,10 +327,18 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
             EventKind::BuildspecRead(read) => {
                 self.buildspec_read(time, read)?;
                 let directory = std::mem::take(&mut self.command);
+                let mut held = Held {
+                    directory,
+                    read: read.clone(),
+                    has_moved: false,
+                };
                 if read.runtimes == RuntimesNamed::OfImage {
-                    self.held = Some((directory, read.clone()));
+                    self.held = Some(held);
+                } else if read.has_cache {
+                    self.moving(time, &mut held)?;
+                    self.held = Some(held);
                 } else {
-                    self.moving_on(time, &directory, read)?;
+                    self.moving_on(time, held)?;
                 }
             }
             EventKind::RuntimeChosen(choice) => self.lines(time, choice.lines())?,
@@ -339,8 +361,8 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
             } => {
                 // What a selection that failed never came to is not told.
                 let held = self.held.take().filter(|_| *status == Status::Succeeded);
-                if let Some((directory, read)) = held {
-                    self.moving_on(time, &directory, &read)?;
+                if let Some(held) = held {
+                    self.moving_on(time, held)?;
                 }
                 self.phase_finished(time, *phase, *status, *aborted, contexts)?;
             }
@@ -355,6 +377,13 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
                 &selected.directories,
                 selected.files,
             )?,
+            EventKind::Cache(event) => {
+                if let Some(mut held) = self.held.take() {
+                    self.moving(time, &mut held)?;
+                    self.held = Some(held);
+                }
+                self.lines(time, super::cache::log_lines(event))?;
+            }
             EventKind::ReportsDiscovered {
                 pattern,
                 files,

@@ -73,6 +73,10 @@ impl Console {
         let text = match &event.kind {
             _ if self.quiet => return Ok(()),
             EventKind::Warning(warning) => render_warning(warning, &self.buildspec),
+            EventKind::Cache(event) => match super::cache::warning(event) {
+                Some(warning) => render_warning(&warning, &self.buildspec),
+                None => return Ok(()),
+            },
             EventKind::ArtifactSelected(_) => {
                 self.listed = 0;
                 return Ok(());

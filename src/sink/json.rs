@@ -172,6 +172,7 @@ fn kind_json(kind: &EventKind) -> (&'static str, Value) {
         EventKind::ReportCollected(collected) => report::collected_json(collected),
         EventKind::ReportsWritten(written) => report::written_json(written),
         EventKind::Retried(_) | EventKind::ExportedVariables(_) => between_phases_json(kind),
+        EventKind::Cache(event) => super::cache::event_json(event),
         EventKind::Warning(warning) => (
             "warning",
             json!({

@@ -4,6 +4,7 @@
 //! build live on one thread of their own, fed by the [`Recorder`] through a bounded channel: whoever reads the output
 //! slowly slows the build down, but never keeps it from hearing a signal or its time limit.
 
+mod cache;
 mod codebuild;
 mod console;
 mod failure;

@@ -10,8 +10,8 @@ use super::console::{MAX_LISTED, count, exported_lines, render_warning};
 use super::failure::Failures;
 use super::{Sink, report};
 use crate::event::{
-    ArtifactProgress, ArtifactStage, ArtifactStored, CommandStarted, Event, EventKind, Exit,
-    ReportCollected, ReportKind, ReportStatus, ReportsWritten, Retried, StopReason,
+    ArtifactProgress, ArtifactStage, ArtifactStored, CacheEvent, CommandStarted, Event, EventKind,
+    Exit, ReportCollected, ReportKind, ReportStatus, ReportsWritten, Retried, StopReason,
 };
 use crate::phase::{Phase, RetryScope, Status};
 use crate::source::LineColumn;
@@ -255,6 +255,19 @@ impl<W: Write + Send> Pretty<W> {
         Ok(())
     }
 
+    fn cache(&mut self, event: &CacheEvent) -> io::Result<()> {
+        if let Some(line) = super::cache::told(event) {
+            let line = self.paint(Paint::Dim, &line);
+            self.line(&line)?;
+        }
+        if let Some(warning) = super::cache::warning(event) {
+            self.warnings += 1;
+            let text = render_warning(&warning, &self.style.buildspec);
+            self.warning(&text)?;
+        }
+        Ok(())
+    }
+
     fn stop_requested(&mut self, by: StopReason) -> io::Result<()> {
         let why = match by {
             StopReason::Signal(2) => "interrupted",
@@ -481,6 +494,7 @@ impl<W: Write + Send> Sink for Pretty<W> {
             EventKind::BuildStarted(_)
             | EventKind::BuildspecRead(_)
             | EventKind::RuntimeChosen(_)
+            | EventKind::Cache(_)
             | EventKind::Warning(_)
             | EventKind::ArtifactProgress(_)
                 if self.style.quiet => {}
@@ -558,6 +572,7 @@ impl<W: Write + Send> Sink for Pretty<W> {
                 let text = render_warning(warning, &self.style.buildspec);
                 self.warning(&text)?;
             }
+            EventKind::Cache(event) => self.cache(event)?,
             EventKind::StopRequested { by } => self.stop_requested(*by)?,
             EventKind::BuildFinished { status, duration } => self.summary(*status, *duration)?,
             EventKind::PhaseStarted { .. }

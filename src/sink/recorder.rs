@@ -367,6 +367,7 @@ impl Recorder {
                 stored.location = text(stored.location);
                 EventKind::ArtifactStored(stored)
             }
+            EventKind::Cache(event) => EventKind::Cache(super::cache::map(event, text)),
             EventKind::RuntimeChosen(choice) => EventKind::RuntimeChosen(choice.map(text)),
             EventKind::ReportSelected(selected) => {
                 EventKind::ReportSelected(report::selected(selected, text))

@@ -9,9 +9,11 @@
 //! - Memory stays bounded, whatever the size.
 
 mod dir;
+mod objects;
 mod s3;
 
 pub use dir::{DirectoryStore, Staging};
+pub use objects::{Beginning, Object};
 pub use s3::{S3Settings, S3Store};
 
 use std::ffi::OsString;

@@ -71,7 +71,7 @@ pub struct S3Settings {
 /// Keeps artifacts in a bucket.
 #[derive(Debug)]
 pub struct S3Store {
-    settings: S3Settings,
+    pub(super) settings: S3Settings,
     /// Made at the first use: a build without artifacts does not look for credentials.
     client: OnceCell<Client>,
 }
@@ -97,10 +97,23 @@ impl S3Store {
         format!("s3://{}/{key}", self.settings.bucket)
     }
 
-    async fn client(&self) -> &Client {
+    pub(super) async fn client(&self) -> &Client {
         self.client
             .get_or_init(|| make_client(&self.settings))
             .await
+    }
+
+    /// The client, if there is a region to ask in; `doing` is what it is wanted for.
+    pub(super) async fn ready(&self, doing: &str) -> Result<&Client, Error> {
+        let client = self.client().await;
+        if client.config().region().is_none() {
+            let mut error = no_region(&self.settings);
+            error.message = error
+                .message
+                .replacen("store in", &format!("{doing} in"), 1);
+            return Err(error);
+        }
+        Ok(client)
     }
 
     /// Whether this key could be stored: begins an upload and gives it up. No object comes of it, none is replaced.
@@ -139,7 +152,8 @@ impl S3Store {
         Ok(())
     }
 
-    pub(super) async fn put(
+    /// Stores files: all of them are there afterwards, verified, or none of those that this call began.
+    pub async fn put(
         &self,
         uploads: Vec<Upload>,
         metadata: ObjectMetadata,
@@ -644,15 +658,15 @@ impl Job {
     }
 }
 
-struct ErrorContext {
-    bucket: String,
-    key: String,
-    missing_profile: Option<String>,
+pub(super) struct ErrorContext {
+    pub(super) bucket: String,
+    pub(super) key: String,
+    pub(super) missing_profile: Option<String>,
 }
 
 impl ErrorContext {
     /// An error in the form that CodeBuild's log has: the code, the text, then the status and the ids (ART-14).
-    fn service_error<E>(&self, doing: &str, error: SdkError<E, HttpResponse>) -> Error
+    pub(super) fn service_error<E>(&self, doing: &str, error: SdkError<E, HttpResponse>) -> Error
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         SdkError<E, HttpResponse>: RequestId + RequestIdExt,
@@ -818,7 +832,7 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(broke_off)
 }
 
-fn broke_off(error: tokio::task::JoinError) -> Error {
+pub(super) fn broke_off(error: tokio::task::JoinError) -> Error {
     Error {
         kind: ErrorKind::Other,
         message: "storing artifacts broke off".to_owned(),

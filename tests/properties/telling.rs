@@ -13,7 +13,7 @@ use buildspec_runner::event::{BuildStarted, Event, EventKind, Exit, Grammar, Sto
 use buildspec_runner::exec::scripted::{ScriptedExecutor, ScriptedSession};
 use buildspec_runner::exec::{
     Cancel, Command, CommandEnd, Environment, Error, Escalation, Executor, ExpandFailure, Keep,
-    Mount, Output, Session, Terminal,
+    Mount, Output, Session, Terminal, Work,
 };
 use buildspec_runner::phase::{CommandPhase, OnFailure, Phase, Retry, RetryScope, Status};
 use buildspec_runner::plan::plan;
@@ -98,6 +98,10 @@ impl Session for StoppableSession {
 
     async fn bring(&mut self, starts: &[PathBuf]) -> Result<Vec<Mount>, Error> {
         self.scripted.bring(starts).await
+    }
+
+    async fn work(&mut self, work: Work, cancel: &mut Cancel) -> Result<Vec<u8>, Error> {
+        self.scripted.work(work, cancel).await
     }
 
     async fn drain_background(&mut self, output: &Output) {
@@ -210,6 +214,7 @@ fn run(build: &Build, reason: StopReason, timeout: Duration) -> Told {
         .block_on(async {
             let world = World {
                 credentials: None,
+                cache: None,
                 executor: Stoppable {
                     scripted: ScriptedExecutor {
                         broken: build.broken,

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use buildspec_runner::event::{
-    BuildStarted, CommandStarted, Event, EventKind, Exit, Grammar, Retried, SourceReady,
+    BuildStarted, CacheEvent, CommandStarted, Event, EventKind, Exit, Grammar, Retried, SourceReady,
 };
 use buildspec_runner::phase::{CommandPhase, Phase, RetryScope, Status};
 use buildspec_runner::plan::CommandList;
@@ -78,6 +78,7 @@ fn as_event(event: &Value) -> Event {
             most: 1,
         }),
         "exported-variables" => EventKind::ExportedVariables(Vec::new()),
+        name if name.starts_with("cache-") => EventKind::Cache(CacheEvent::Fetched),
         "warning" | "stop-requested" => {
             EventKind::Warning(buildspec_runner::event::Warning::new(String::new()))
         }
@@ -138,6 +139,7 @@ pub(crate) fn summary(events: &[Value]) -> String {
                     | "location"
                     | "buildId"
                     | "runnerVersion"
+                    | "archiveBytes"
             );
             if !changes && !value.is_null() {
                 text.push_str(&format!(" {key}={value}"));

@@ -18,6 +18,7 @@ static BOX: LazyLock<Regex> = LazyLock::new(|| pattern(r"/[^\s:'`]*/\.tmp[A-Za-z
 static UUID: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"));
 static TOOK: LazyLock<Regex> = LazyLock::new(|| pattern(r"took \d+\.\d{6} seconds"));
+static ARCHIVE: LazyLock<Regex> = LazyLock::new(|| pattern(r"archive of [0-9.]+ [KMGT]?i?B"));
 static DURATION: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(\d+ms|\d+\.\d+s|\d+m\d\ds)\b"));
 
 /// A text as it is written down: `<SRC>` for the source directory, `<STATE>` for the build's private directory,
@@ -30,6 +31,7 @@ pub(crate) fn normalise(text: &str, source: &Path) -> String {
     let text = BOX.replace_all(&text, "<BOX>");
     let text = LOG_TIME.replace_all(&text, "0000/00/00 00:00:00.000000");
     let text = TOOK.replace_all(&text, "took 0.000000 seconds");
+    let text = ARCHIVE.replace_all(&text, "archive of 0 B");
     let text = UUID.replace_all(&text, |found: &Captures<'_>| {
         found[0].replace(|c: char| c.is_ascii_hexdigit(), "0")
     });

@@ -46,6 +46,7 @@ pub(crate) fn request(source: &Path, artifacts: &Path) -> BuildRequest {
             fail_under: None,
         },
         retry_scope: buildspec_runner::phase::RetryScope::Build,
+        cache: None,
         timeout: Duration::from_hours(1),
         grace: Duration::from_secs(10),
         strict: false,

@@ -20,7 +20,8 @@ use super::{KEPT_DIRECTORY, READY_FILE, STATE_DIRECTORY, tools};
 use crate::buildspec::model::{Shell, Version};
 use crate::exec::host::find_user;
 use crate::exec::{
-    Command, Environment, Error, Escalation, Executor as _, HostExecutor, HostSession, Session as _,
+    Command, Environment, Error, Escalation, Executor as _, HostExecutor, HostSession,
+    Session as _, Work, Worker,
 };
 use crate::user::User;
 
@@ -62,15 +63,15 @@ pub fn look(variables: &[(OsString, OsString)]) -> io::Error {
 }
 
 /// The session: answers what is asked on standard input, on standard output, until the build ends or whoever asks is
-/// gone. `variables` are those of the container.
-pub async fn serve(variables: Vec<(OsString, OsString)>) -> io::Result<()> {
+/// gone. `variables` are those of the container, `worker` does what is no command.
+pub async fn serve(variables: Vec<(OsString, OsString)>, worker: Worker) -> io::Result<()> {
     let socket = tokio::io::join(standard_input()?, standard_output()?);
     let mut streams = Streams::inside(socket);
     let Some(conversation) = streams.accept().await else {
         return Ok(());
     };
     let (requests, answers) = tokio::io::split(conversation);
-    let mut server = Server::new(requests, answers, variables, streams.opener());
+    let mut server = Server::new(requests, answers, variables, streams.opener(), worker);
     let ended = server.serve().await;
     server.leave().await;
     ended
@@ -101,6 +102,7 @@ struct Server {
     /// The container outlives the build.
     kept: bool,
     cancel: watch::Sender<Escalation>,
+    worker: Worker,
 }
 
 impl Server {
@@ -109,6 +111,7 @@ impl Server {
         answers: WriteHalf<TunnelStream>,
         variables: Vec<(OsString, OsString)>,
         outside: Opener,
+        worker: Worker,
     ) -> Self {
         let (received, next) = mpsc::channel(1);
         let cancel = watch::channel(Escalation::None).0;
@@ -124,11 +127,16 @@ impl Server {
             user: None,
             kept: false,
             cancel,
+            worker,
         }
     }
 
     async fn serve(&mut self) -> io::Result<()> {
         while let Some((request, tail)) = self.requests.recv().await {
+            // What is left of work that ended before all had come in.
+            if matches!(request, Request::Body | Request::BodyEnd) {
+                continue;
+            }
             let (answer, tail) = self.answer(request, &tail).await;
             wire::send(&mut self.answers, &answer, &tail).await?;
         }
@@ -211,6 +219,7 @@ impl Server {
                     WireError::Other(format!("could not read the source: {error}"))
                 })
             }
+            Request::Work => return self.work(tail.to_vec()).await,
             Request::SaveState => self.save_state().map(|()| Answer::Done),
             Request::Close { keep } => {
                 let saved = if keep { self.save_state() } else { Ok(()) };
@@ -220,7 +229,7 @@ impl Server {
                 saved.map(|()| closed)
             }
             // Heard by whoever reads requests.
-            Request::Escalate(_) => Ok(Answer::Done),
+            Request::Escalate(_) | Request::Body | Request::BodyEnd => Ok(Answer::Done),
         };
         (answer.unwrap_or_else(Answer::Failed), Vec::new())
     }
@@ -361,6 +370,61 @@ impl Server {
         let working = tokio::task::spawn_blocking(move || work(&written));
         let ended = passing_on(alive(working, output), chunks, &mut self.answers);
         ended.await.map_err(io::Error::other)?
+    }
+
+    /// Has work done: hands on what comes in and what goes out, both at once.
+    async fn work(&mut self, job: Vec<u8>) -> (Answer, Vec<u8>) {
+        let Some(session) = self.session.as_mut() else {
+            return (Answer::Failed(not_open()), Vec::new());
+        };
+        let (incoming, input) = mpsc::channel(OUTPUT_CHUNKS);
+        let (output, mut outgoing) = mpsc::channel(OUTPUT_CHUNKS);
+        let work = Work {
+            worker: self.worker,
+            job,
+            input,
+            output: output.clone(),
+        };
+        let mut cancel = self.cancel.subscribe();
+        let working = alive(
+            session.work_for(work, Some(self.owner), &mut cancel),
+            output,
+        );
+        tokio::pin!(working);
+        let mut incoming = Some(incoming);
+        let mut piece: Option<Vec<u8>> = None;
+        let done = loop {
+            let wanted = incoming.clone().filter(|_| piece.is_some());
+            let room = async {
+                match wanted {
+                    Some(incoming) => incoming.reserve_owned().await.ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(chunk) = outgoing.recv() => {
+                    let _ = wire::send(&mut self.answers, &Answer::Output, &chunk).await;
+                }
+                done = &mut working => break done,
+                permit = room => match (permit, piece.take()) {
+                    (Some(permit), Some(piece)) => drop(permit.send(piece)),
+                    // The worker wants no more.
+                    _ => incoming = None,
+                },
+                request = self.requests.recv(), if piece.is_none() && incoming.is_some() => match request {
+                    Some((Request::Body, bytes)) => piece = Some(bytes),
+                    _ => incoming = None,
+                },
+            }
+        };
+        while let Ok(chunk) = outgoing.try_recv() {
+            let _ = wire::send(&mut self.answers, &Answer::Output, &chunk).await;
+        }
+        match done {
+            Ok(answer) => (Answer::Worked, answer),
+            Err(error) => (Answer::Failed(error.into()), Vec::new()),
+        }
     }
 
     fn save_state(&self) -> Result<(), WireError> {

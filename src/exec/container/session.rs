@@ -9,7 +9,7 @@ use std::time::Duration;
 use bollard::models::{ContainerInspectResponse, ContainerState};
 use bollard::query_parameters::{KillContainerOptions, RenameContainerOptionsBuilder};
 use tokio::io::WriteHalf;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::event::Exit;
 use crate::exec::{
     Cancel, Command, CommandEnd, Environment, Error, Escalation, ExpandFailure, Output, Session,
-    Terminal,
+    Terminal, Work,
 };
 use crate::ownership::OwnedDirectory;
 use crate::view::Mount;
@@ -492,6 +492,32 @@ fn mount(inside: &Path, outside: &Path) -> Result<Mount, Error> {
     })
 }
 
+/// Sends what is asked of a worker, and what goes in, until that ends, is enough, or the work is to end.
+async fn feed(
+    requests: &mut WriteHalf<TunnelStream>,
+    job: &[u8],
+    mut input: mpsc::Receiver<Vec<u8>>,
+    enough: &Notify,
+    cancel: &mut Cancel,
+) -> std::io::Result<()> {
+    wire::send(requests, &Request::Work, job).await?;
+    loop {
+        tokio::select! {
+            chunk = input.recv() => match chunk {
+                Some(chunk) => wire::send(requests, &Request::Body, &chunk).await?,
+                None => break,
+            },
+            () = enough.notified() => break,
+            Ok(asked) = cancel.wait_for(|asked| *asked > Escalation::None) => {
+                let urgency = Request::Escalate(wire::urgency(*asked));
+                wire::send(requests, &urgency, &[]).await?;
+                break;
+            }
+        }
+    }
+    wire::send(requests, &Request::BodyEnd, &[]).await
+}
+
 /// Ends when an engine has been silent for too long; after the build was to be ended by force, that is soon.
 pub(super) async fn silence(cancel: &mut Cancel) {
     let hurried = async {
@@ -675,6 +701,52 @@ impl Session for ContainerSession {
             mounts.push(mount(Path::new("/"), elsewhere.path())?);
         }
         Ok(mounts)
+    }
+
+    async fn work(&mut self, work: Work, cancel: &mut Cancel) -> Result<Vec<u8>, Error> {
+        if self.container.is_silent() {
+            return Err(silent());
+        }
+        self.is_back = false;
+        self.cancel = cancel.clone();
+        let Work {
+            job, input, output, ..
+        } = work;
+        let mut hurried = cancel.clone();
+        let answer = {
+            let enough = Notify::new();
+            let sending = feed(&mut self.requests, &job, input, &enough, cancel);
+            tokio::pin!(sending);
+            let mut sent = false;
+            loop {
+                tokio::select! {
+                    answer = self.answers.recv() => match answer {
+                        // A sign of life.
+                        Some((Answer::Output, bytes)) if bytes.is_empty() => {}
+                        // Whoever takes it knows why it takes no more.
+                        Some((Answer::Output, bytes)) => drop(output.send(bytes).await),
+                        answer => {
+                            if !sent {
+                                enough.notify_one();
+                                let _ = timeout(SILENCE, &mut sending).await;
+                            }
+                            break answer;
+                        }
+                    },
+                    // What could not be sent, the end of the answers tells.
+                    _ = &mut sending, if !sent => sent = true,
+                    () = silence(&mut hurried) => {
+                        self.container.fall_silent();
+                        return Err(silent());
+                    }
+                }
+            }
+        };
+        match answer {
+            Some((Answer::Worked, answer)) => Ok(answer),
+            Some((other, _)) => Err(self.unexpected(other)),
+            None => Err(self.found_dead().await),
+        }
     }
 
     async fn drain_background(&mut self, output: &Output) {

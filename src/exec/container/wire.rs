@@ -84,6 +84,12 @@ pub(super) enum Request {
         /// The directory of the source.
         directory: PathBuf,
     },
+    /// Have work of this program's own done. Tail: what is asked. Bytes of [`Request::Body`] go in, output comes out.
+    Work,
+    /// A piece of what goes in. Tail: the bytes. There is no answer to it.
+    Body,
+    /// The end of what goes in. There is no answer to it.
+    BodyEnd,
     /// Write down what the last command left, for a shell.
     SaveState,
     /// End everything.
@@ -186,6 +192,8 @@ pub(super) enum Answer {
     Expanded,
     /// A text could not be expanded.
     NotExpanded { index: usize, exit: WireExit },
+    /// Work is done. Tail: what the worker gave.
+    Worked,
     /// Whether it is.
     Mentioned(bool),
     /// Done.

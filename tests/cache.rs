@@ -1,0 +1,1033 @@
+//! The cache: restored, saved, kept and removed, in a directory and in buckets.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start the program and look at the environment"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sha2::Digest as _;
+use support::aws::{Bucket, GoBetween, Verdict, command, endpoint, s3_error};
+use support::sandbox::{Ran, Sandbox, files_below};
+use support::wait::Bounded as _;
+use support::{events, tree};
+
+/// A build whose commands are these, with this `cache`.
+fn project(commands: &[&str], cache: &str) -> Sandbox {
+    let items: Vec<String> = commands
+        .iter()
+        .map(|command| format!("      - {command}\n"))
+        .collect();
+    Sandbox::with_buildspec(&format!(
+        "version: 0.2\nphases:\n  build:\n    commands:\n{}cache:\n{cache}",
+        items.concat()
+    ))
+}
+
+/// A build that makes what it caches unless it is there.
+fn downloads(cache: &str) -> Sandbox {
+    project(
+        &[
+            "test -e deps/one && echo restored || { mkdir -p deps/sub; echo 1 > deps/one; echo 2 > deps/sub/two; }",
+        ],
+        cache,
+    )
+}
+
+const PATHS: &str = "  paths: ['deps/**/*']\n";
+
+fn place(sandbox: &Sandbox) -> String {
+    sandbox.path("cache").display().to_string()
+}
+
+fn run(sandbox: &Sandbox, arguments: &[&str]) -> Ran {
+    let place = place(sandbox);
+    let arguments = [
+        &["run", "--log-format", "codebuild", "--cache", &place],
+        arguments,
+    ]
+    .concat();
+    sandbox.run(arguments)
+}
+
+fn forget(sandbox: &Sandbox) {
+    let _ = fs::remove_dir_all(sandbox.source().join("deps"));
+}
+
+/// The archives that are kept, by their names.
+fn archives(sandbox: &Sandbox) -> Vec<String> {
+    let mut files = tree::files(&sandbox.path("cache"));
+    files.retain(|file| file.ends_with(".tar.zst"));
+    files
+}
+
+fn archive(sandbox: &Sandbox) -> PathBuf {
+    let names = archives(sandbox);
+    assert_eq!(names.len(), 1, "{names:?}");
+    sandbox.path("cache").join(&names[0])
+}
+
+fn has_not(ran: &Ran, text: &str) {
+    assert!(!ran.stdout.contains(text), "{text:?} in\n{}", ran.stdout);
+}
+
+// CACHE-2, CACHE-10, CACHE-12, CACHE-14, CACHE-15
+#[test]
+fn what_one_build_saves_the_next_one_has() {
+    let sandbox = downloads(PATHS);
+    run(&sandbox, &[])
+        .expect(0)
+        .stdout_has("Expanded cache path deps/**/*\n")
+        .stdout_has("Unable to download cache: nothing is saved yet\n")
+        .stdout_has("Cache saved: 2 files, 4 B, archive of ");
+    forget(&sandbox);
+    let ran = run(&sandbox, &[])
+        .expect(0)
+        .stdout_has("\nrestored\n")
+        .stdout_has("Cache restored: 2 files, 4 B, archive of ")
+        .stdout_has("Cache not saved: nothing has changed\n");
+    let order = [
+        "Moving to directory",
+        "Expanded cache path",
+        "Downloading S3 cache...",
+        "Unarchiving cache...",
+        "Cache restored: ",
+        "Registering with agent",
+        "Phase complete: DOWNLOAD_SOURCE",
+    ];
+    let places: Vec<_> = order.iter().map(|line| ran.stdout.find(line)).collect();
+    assert!(places.is_sorted() && places[0].is_some(), "{}", ran.stdout);
+    // The same content with another time is not stored again; other content is.
+    let path = archive(&sandbox);
+    let before = fs::metadata(&path).expect("it is there").ino();
+    let edit = |command: &str| {
+        let text = format!(
+            "version: 0.2\nphases:\n  build:\n    commands: ['{command}']\ncache:\n{PATHS}"
+        );
+        fs::write(sandbox.source().join("buildspec.yml"), text).expect("a file can be written");
+        run(&sandbox, &[]).expect(0)
+    };
+    edit("touch -d 2001-01-01 deps/one").stdout_has("Cache not saved: nothing has changed\n");
+    assert_eq!(fs::metadata(&path).expect("it is there").ino(), before);
+    edit("chmod 700 deps/one").stdout_has("Cache saved: ");
+    edit("rm deps/one").stdout_has("Cache saved: 1 file, ");
+    edit("touch deps/three").stdout_has("Cache saved: 2 files, ");
+    assert_ne!(
+        fs::metadata(archive(&sandbox)).expect("it is there").ino(),
+        before
+    );
+    assert!(sandbox.leftovers().is_empty());
+}
+
+// CACHE-15: what is there beside what was restored is saved too.
+#[test]
+fn files_that_were_there_before_are_saved() {
+    let sandbox = downloads(PATHS);
+    run(&sandbox, &[]).expect(0);
+    fs::write(sandbox.source().join("deps/more"), "3").expect("a file can be written");
+    run(&sandbox, &[])
+        .expect(0)
+        .stdout_has("Cache saved: 3 files, ");
+}
+
+// CACHE-2, CACHE-1
+#[test]
+fn nothing_is_cached_unless_somebody_says_where() {
+    let sandbox = downloads(PATHS);
+    let ran = sandbox.run(["run", "--log-format", "codebuild"]).expect(0);
+    let warnings = ran.stderr.matches("warning: ").count();
+    assert_eq!(warnings, 1, "{}", ran.stderr);
+    ran.stdout_has("Skip cache due to: the build has no place for a cache\n")
+        .stderr_has("warning: `cache` is not used: this build has no place for it\n")
+        .stderr_has("help: name one with `--cache DIR`");
+    sandbox
+        .run(["run", "--strict"])
+        .expect(3)
+        .stderr_has("`cache` is not used");
+    forget(&sandbox);
+    // By itself it means the user's own place, with one directory for each project.
+    for (variable, directory) in [
+        ("HOME", "home/.cache/runner/caches"),
+        ("XDG_CACHE_HOME", "xdg/runner/caches"),
+    ] {
+        let mut command = sandbox.command(["run", "--strict", "--project", "app", "--cache"]);
+        if variable == "XDG_CACHE_HOME" {
+            command.env(variable, sandbox.path("xdg"));
+        }
+        let output = command.bounded_output().expect("it can be started");
+        sandbox.finish(&output).expect(0);
+        let kept = tree::files(&sandbox.path(directory));
+        assert!(kept[0].starts_with("app/"), "{kept:?}");
+        let mode = fs::metadata(sandbox.path(directory)).expect("it is there");
+        assert_eq!(mode.permissions().mode() & 0o077, 0, "CACHE-17");
+    }
+    let without_paths = project(&["echo hi"], "  key: a\n");
+    let ran = run(&without_paths, &[]).expect(0);
+    ran.stdout_has("Skip cache due to: no paths specified to be cached\n");
+    for wrong in ["s3://", "s3:///x", "http://x"] {
+        sandbox
+            .run(["run", "--cache", wrong])
+            .expect(2)
+            .stderr_has(wrong);
+    }
+    sandbox
+        .run(["run", "--cache-limit", "1g"])
+        .expect(2)
+        .stderr_has("--cache");
+}
+
+// CACHE-3, CACHE-8, CACHE-10
+#[test]
+fn keys_are_looked_for_exactly_and_then_by_their_beginnings() {
+    let cache = "  key: v1-$(codebuild-hash-files lock)-$SUFFIX\n  fallback-keys: ['$NOTHING', 'v1-', 'v']\n  paths: ['deps/**/*']\n";
+    let sandbox = project(
+        &[
+            "cat deps/what || true",
+            "mkdir -p deps; cat lock > deps/what",
+        ],
+        cache,
+    );
+    let lock = |text: &str| {
+        fs::write(sandbox.source().join("lock"), text).expect("a file can be written");
+        forget(&sandbox);
+        run(&sandbox, &["-e", "SUFFIX=x"]).expect(0)
+    };
+    let first = lock("one\n").stdout_has("nothing is saved under the key v1-");
+    has_not(&first, "Cache restored");
+    let second = lock("two\n")
+        .stdout_has("\none\n")
+        .stdout_has("Cache saved: key v1-");
+    has_not(&second, "Cache not saved");
+    // The newest of those that begin so.
+    lock("three\n").stdout_has("\ntwo\n");
+    lock("one\n")
+        .stdout_has("\none\n")
+        .stdout_has("Cache not saved: its key is saved already\n");
+    assert_eq!(archives(&sandbox).len(), 3);
+    // Another build of the same key has other content: the first one stays.
+    fs::write(sandbox.source().join("deps/what"), "other\n").expect("a file can be written");
+    let again = lock("one\n");
+    again.stdout_has("\none\n");
+}
+
+// CACHE-8: without a key they mean nothing.
+#[test]
+fn fallback_keys_need_a_key() {
+    let sandbox = downloads("  key: a1\n  paths: ['deps/**/*']\n");
+    run(&sandbox, &[])
+        .expect(0)
+        .stdout_has("Cache saved: key a1");
+    let text = "version: 0.2\nphases: {build: {commands: [\"true\"]}}\ncache:\n  fallback-keys: [a]\n  paths: ['deps/**/*']\n";
+    fs::write(sandbox.source().join("buildspec.yml"), text).expect("a file can be written");
+    run(&sandbox, &[])
+        .expect(0)
+        .stdout_has("Unable to download cache: nothing is saved yet\n");
+}
+
+// CACHE-3, CACHE-20
+#[test]
+fn a_key_that_comes_to_nothing_is_no_key() {
+    let long = format!("'{}'", "k".repeat(600));
+    let table = [
+        ("$NOTHING", "`cache.key` is empty after expansion"),
+        ("$(exit 3)", "could not expand `$(exit 3)`: exit status 3"),
+        (&long, "`cache.key` has 600 bytes after expansion"),
+    ];
+    for (key, why) in table {
+        let sandbox = downloads(&format!("  key: {key}\n{PATHS}"));
+        run(&sandbox, &[])
+            .expect(0)
+            .stdout_has(&format!("Unable to download cache: {why}"))
+            .stderr_has(&format!("warning: the cache was not restored: {why}"))
+            .stderr_has("help: ");
+        assert!(!sandbox.path("cache").exists());
+    }
+    let sandbox = downloads("  paths: ['deps/**/*', '/**/*']\n");
+    run(&sandbox, &[])
+        .expect(0)
+        .stderr_has("the cache path `/**/*` names the whole file system");
+}
+
+// CACHE-9
+#[test]
+fn other_paths_are_another_cache() {
+    let sandbox = downloads("  key: k\n  paths: ['deps/**/*']\n");
+    run(&sandbox, &[]).expect(0);
+    let text = fs::read_to_string(sandbox.source().join("buildspec.yml")).expect("it is there");
+    let other = text.replace("deps/**/*", "deps/*");
+    fs::write(sandbox.source().join("buildspec.yml"), other).expect("a file can be written");
+    run(&sandbox, &[])
+        .expect(0)
+        .stdout_has("nothing is saved under the key k\n")
+        .stdout_has("Cache saved: key k, 1 file, ");
+    assert_eq!(archives(&sandbox).len(), 2);
+    // CACHE-2: and so is that of another project, unless they share a name.
+    fs::write(sandbox.source().join("buildspec.yml"), text).expect("a file can be written");
+    run(&sandbox, &["--project", "other"])
+        .expect(0)
+        .stdout_has("nothing is saved under the key k\n");
+    let shared = ["--cache-namespace", "shared", "--project"];
+    run(&sandbox, &[&shared[..], &["one"]].concat())
+        .expect(0)
+        .stdout_has("Cache saved");
+    run(&sandbox, &[&shared[..], &["two"]].concat())
+        .expect(0)
+        .stdout_has("Cache restored: key k");
+}
+
+// CACHE-11
+#[test]
+fn an_action_is_one_half() {
+    let sandbox = downloads(&format!("  action: restore\n{PATHS}"));
+    let ran = run(&sandbox, &[]).expect(0);
+    has_not(&ran, "Cache saved");
+    assert!(archives(&sandbox).is_empty());
+    let action = |action: &str| {
+        let text = fs::read_to_string(sandbox.source().join("buildspec.yml")).expect("it is there");
+        let text = text
+            .replace("restore\n", &format!("{action}\n"))
+            .replace("save\n", &format!("{action}\n"));
+        fs::write(sandbox.source().join("buildspec.yml"), text).expect("a file can be written");
+        forget(&sandbox);
+        run(&sandbox, &[]).expect(0)
+    };
+    has_not(
+        &action("save").stdout_has("Cache saved"),
+        "Unable to download",
+    );
+    let again = action("save").stdout_has("Cache not saved: nothing has changed");
+    has_not(&again, "\nrestored\n");
+    action("restore").stdout_has("Cache restored");
+}
+
+// CACHE-13
+#[test]
+fn it_is_saved_as_far_as_the_build_comes_to_its_artifacts() {
+    let failing = |phase: &str| {
+        let sandbox = Sandbox::with_buildspec(&format!(
+            "version: 0.2\nphases:\n  {phase}:\n    commands: ['mkdir deps; echo 1 > deps/one', 'exit 7']\nartifacts: {{files: [nowhere]}}\ncache:\n{PATHS}"
+        ));
+        let ran = run(&sandbox, &[]).expect(1);
+        (archives(&sandbox).len(), ran)
+    };
+    assert_eq!(failing("build").0, 1);
+    let (kept, ran) = failing("pre_build");
+    assert_eq!(kept, 0, "{}", ran.stdout);
+}
+
+// CACHE-12
+#[test]
+fn a_retry_of_the_whole_build_restores_again() {
+    let sandbox = Sandbox::with_buildspec(&format!(
+        "version: 0.2\nphases:\n  build:\n    on-failure: RETRY-1\n    commands: ['test -e ../failed || {{ touch ../failed; rm -r deps; exit 1; }}', 'cat deps/one']\ncache:\n{PATHS}"
+    ))
+    .file("deps/one", "kept\n");
+    fs::write(sandbox.path("failed"), "").expect("a file can be written");
+    run(&sandbox, &[]).expect(0).stdout_has("Cache saved: ");
+    fs::remove_file(sandbox.path("failed")).expect("it can be removed");
+    let ran = run(&sandbox, &[])
+        .expect(0)
+        .stdout_has("\nkept\n")
+        .stdout_has("Cache not saved: nothing has changed\n");
+    assert_eq!(ran.stdout.matches("Cache restored: ").count(), 2);
+}
+
+// CACHE-4, CACHE-5, CACHE-6
+#[test]
+fn everything_about_files_comes_back() {
+    let sandbox = project(
+        &["./make.sh", "test ! -e fresh || ls fresh"],
+        "  paths: ['deps', 'tools/*/bin/*', '~/.tool/**/*', '$EXTRA/**/*', '../beside/*.txt']\n",
+    )
+    .file(
+        "make.sh",
+        "#!/bin/sh\nset -e\ntest ! -e deps || exit 0\nmkdir -p deps/empty deps/d tools/a/bin tools/a/lib \"$HOME/.tool\" \"$EXTRA\" ../beside\necho run > deps/run; chmod 755 deps/run; ln deps/run deps/again\necho secret > deps/d/s; ln -s ./$(printf '%0150d' 0)//x deps/d/long; ln -s a/../b/ deps/d/odd; chmod 600 deps/d/s; ln -s ../run deps/d/link; ln -s nowhere deps/d/dangling; ln -s / deps/d/root\nmkfifo deps/fifo\nprintf 'n' > 'deps/a name\nwith lines'\necho b > tools/a/bin/b; echo l > tools/a/lib/l\necho t > \"$HOME/.tool/t\"; echo e > \"$EXTRA/e\"; echo x > ../beside/x.txt; echo y > ../beside/y\ntouch -d '2020-02-02 02:02:02.123456789' deps/run deps/d; chmod 750 deps/d\n",
+    );
+    let make = sandbox.source().join("make.sh");
+    fs::set_permissions(&make, fs::Permissions::from_mode(0o755)).expect("a mode can be set");
+    let extra = sandbox.path("extra").display().to_string();
+    let variable = format!("EXTRA={extra}");
+    run(&sandbox, &["-e", &variable])
+        .expect(0)
+        .stdout_has("Cache saved");
+    let source = sandbox.source();
+    let all =
+        ["deps", "tools", "../beside", "../extra", "../home/.tool"].map(|name| source.join(name));
+    let look = || -> Vec<_> { all.iter().map(|path| looks(path)).collect() };
+    let before = look();
+    for path in &all {
+        fs::remove_dir_all(path).expect("it can be removed");
+    }
+    // What is there already is replaced if it is cached, and stays if it is not; a link in the way is not followed.
+    fs::create_dir_all(source.join("deps")).expect("a directory can be made");
+    fs::write(source.join("deps/run"), "old").expect("a file can be written");
+    fs::create_dir_all(sandbox.path("elsewhere")).expect("a directory can be made");
+    symlink(sandbox.path("elsewhere"), source.join("deps/d")).expect("a link can be made");
+    fs::set_permissions(source.join("deps"), fs::Permissions::from_mode(0o711)).expect("a mode");
+    run(&sandbox, &["-e", &variable])
+        .expect(0)
+        .stdout_has("Cache restored: 13 files")
+        .stdout_has("Cache not saved: ");
+    let mut expected = before;
+    // Neither a pipe nor what no path takes.
+    expected[0].retain(|line| !line.starts_with("fifo "));
+    expected[1].retain(|line| !line.contains("lib"));
+    expected[2].retain(|line| !line.starts_with("y "));
+    assert_eq!(look(), expected);
+    let mode = fs::metadata(source.join("deps"))
+        .expect("it is there")
+        .permissions();
+    assert_eq!(mode.mode() & 0o777, 0o711);
+    let twins = ["deps/run", "deps/again"]
+        .map(|name| fs::metadata(source.join(name)).expect("it is there").ino());
+    assert_eq!(twins[0], twins[1]);
+    assert!(files_below(&sandbox.path("elsewhere")).is_empty());
+}
+
+/// What there is below a directory: names, kinds, modes, times, content.
+fn looks(root: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut pending = vec![root.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(directory).expect("it can be read").flatten() {
+            let path = entry.path();
+            let found = fs::symlink_metadata(&path).expect("it is there");
+            let name = path.strip_prefix(root).expect("it is below").display();
+            let content = if found.is_symlink() {
+                fs::read_link(&path).expect("a link").display().to_string()
+            } else if found.is_file() {
+                fs::read_to_string(&path).expect("text")
+            } else {
+                String::new()
+            };
+            lines.push(format!(
+                "{name} {:o} {}.{} {content:?}",
+                found.mode(),
+                found.mtime(),
+                found.mtime_nsec()
+            ));
+            if found.is_dir() {
+                pending.push(path);
+            }
+        }
+    }
+    lines.sort();
+    lines
+}
+
+// CACHE-5
+#[test]
+fn where_things_go_is_never_cached() {
+    let sandbox = project(
+        &["echo 1 > one"],
+        "  paths: ['**/*']\nartifacts: {files: [one]}\n",
+    );
+    let log = sandbox.source().join("build.log").display().to_string();
+    let inside = sandbox.source().join("kept").display().to_string();
+    let arguments = ["run", "--cache", &inside, "--log-file", &log];
+    sandbox.run(arguments).expect(0);
+    let listed = sandbox
+        .run(["cache", "ls", "--json", "--cache", &inside])
+        .expect(0);
+    let listed: Value = serde_json::from_str(&listed.stdout).expect("it is JSON");
+    // The buildspec and `one`, and neither the log, nor the artifact, nor the cache.
+    assert_eq!(listed["kept"][0]["files"], 2, "{listed}");
+    // Nor is the cache an artifact.
+    fs::remove_dir_all(sandbox.source().join(".runner")).expect("it is there");
+    let text = fs::read_to_string(sandbox.source().join("buildspec.yml")).expect("it is there");
+    let text = text.replace("files: [one]", "files: ['**/*']");
+    fs::write(sandbox.source().join("buildspec.yml"), text).expect("a file can be written");
+    sandbox.run(arguments).expect(0);
+    let artifacts = tree::files(&sandbox.source().join(".runner/artifacts"));
+    assert!(
+        artifacts.iter().all(|file| !file.contains("zst")),
+        "{artifacts:?}"
+    );
+}
+
+// CACHE-16, CACHE-20
+#[test]
+fn an_archive_that_is_no_good_is_said_and_replaced() {
+    for (damage, why) in [
+        ("cut", "is no archive that can be used: it has "),
+        (
+            "change",
+            "is no archive that can be used: its content is not what was saved",
+        ),
+        (
+            "empty",
+            "is no archive that can be used: it does not begin as one",
+        ),
+        (
+            "forged",
+            "what was saved is no archive that can be used: 0/../../out is not below the paths",
+        ),
+    ] {
+        for key in ["", "  key: k\n"] {
+            let sandbox = downloads(&format!("{key}{PATHS}"));
+            run(&sandbox, &[]).expect(0);
+            let path = archive(&sandbox);
+            let whole = fs::read(&path).expect("it can be read");
+            let bad = match damage {
+                "cut" => whole[..whole.len() / 2 + 2100].to_vec(),
+                "change" => {
+                    let mut bad = whole;
+                    let last = bad.len() - 9;
+                    bad[last] ^= 1;
+                    bad
+                }
+                "empty" => Vec::new(),
+                _ => forged(&whole),
+            };
+            fs::write(&path, bad).expect("it can be written");
+            forget(&sandbox);
+            let ran = run(&sandbox, &[])
+                .expect(0)
+                .stderr_has("warning: the cache was not restored: ")
+                .stderr_has(why)
+                .stdout_has("Unable to download cache: ")
+                .stdout_has("Cache saved: ");
+            has_not(&ran, "\nrestored\n");
+            assert!(!sandbox.path("out").exists() && !sandbox.source().join("out").exists());
+            forget(&sandbox);
+            run(&sandbox, &[]).expect(0).stdout_has("\nrestored\n");
+        }
+    }
+}
+
+/// The same archive with other content, in which everything is as it should be but one name. CACHE-7
+fn forged(whole: &[u8]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for name in ["0/one", "0/../../out"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        let bytes = header.as_old_mut();
+        bytes.name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        tar.append(&header, &b"x"[..]).expect("it can be written");
+    }
+    let tar = tar.into_inner().expect("it can be written");
+    let body = zstd::encode_all(&tar[..], 3).expect("it can be compressed");
+    let length = u32::from_le_bytes(whole[4..8].try_into().expect("four bytes")) as usize;
+    let mut facts: Value = serde_json::from_slice(&whole[8..8 + length]).expect("it is JSON");
+    facts["archiveBytes"] = body.len().into();
+    let hash = sha2::Sha256::digest(&body);
+    facts["archiveSha256"] = buildspec_runner::units::hex(&hash).into();
+    let mut head = serde_json::to_vec(&facts).expect("it is JSON");
+    head.resize(length, b' ');
+    [&whole[..8], &head, &body].concat()
+}
+
+// CACHE-20
+#[test]
+fn a_place_that_cannot_be_used_is_a_warning() {
+    let sandbox = downloads(PATHS);
+    // A file where a directory should be: also for root.
+    fs::write(sandbox.path("cache"), "").expect("a file can be written");
+    run(&sandbox, &[])
+        .expect(0)
+        .stderr_has("warning: the cache was not saved: could not make a directory in ")
+        .stdout_has("Phase complete: UPLOAD_ARTIFACTS State: SUCCEEDED");
+    fs::remove_file(sandbox.path("cache")).expect("it can be removed");
+    run(&sandbox, &[]).expect(0);
+    // Nothing can be made where the files were.
+    forget(&sandbox);
+    fs::write(sandbox.source().join("deps"), "in the way").expect("a file can be written");
+    run(&sandbox, &[])
+        .stderr_has("warning: the cache was not restored: could not make the directory ");
+    assert_eq!(
+        fs::read(sandbox.source().join("deps")).expect("it is there"),
+        b"in the way"
+    );
+}
+
+// CACHE-20: a full disk, which is a small file system of the test's own.
+#[test]
+fn a_full_disk_is_a_warning() {
+    let sandbox = project(
+        &["mkdir -p deps; head -c 3000000 /dev/urandom > deps/big"],
+        PATHS,
+    );
+    let cache = sandbox.path("cache");
+    fs::create_dir(&cache).expect("a directory can be made");
+    let mounted = std::process::Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c"])
+        .arg("mount -t tmpfs -o size=1m none \"$1\" && shift && exec \"$@\"")
+        .arg("sh")
+        .arg(&cache)
+        .arg(support::RUNNER)
+        .args(["run", "--log-format", "codebuild", "--cache"])
+        .arg(&cache)
+        .current_dir(sandbox.source())
+        .env("TMPDIR", sandbox.path("tmp"))
+        .env("HOME", sandbox.path("home"))
+        .bounded_output();
+    let ran = match mounted {
+        Ok(output) => sandbox.finish(&output),
+        Err(_) => return support::skipped("a full disk", "no unshare"),
+    };
+    if ran.stderr.contains("unshare:") || ran.stderr.contains("mount:") {
+        return support::skipped("a full disk", "no mounts of one's own");
+    }
+    ran.expect(0)
+        .stderr_has("warning: the cache was not saved: could not write ")
+        .stderr_has("No space left on device")
+        .stderr_has("help: make room there");
+}
+
+// CACHE-17: both are whole, whoever is first.
+#[test]
+fn builds_at_the_same_time_do_not_disturb_one_another() {
+    for key in ["", "  key: k\n"] {
+        let sandbox = project(
+            &["mkdir deps; head -c 200000 /dev/urandom > deps/a; cp deps/a deps/b"],
+            &format!("{key}{PATHS}"),
+        );
+        let place = place(&sandbox);
+        let running: Vec<_> = (0..4)
+            .map(|number| {
+                let source = sandbox.path(&format!("source{number}"));
+                fs::create_dir(&source).expect("a directory can be made");
+                tree::copy(&sandbox.source(), &source, &[]);
+                let mut command = sandbox.command(["run", "--project", "app", "--cache", &place]);
+                Sandbox::spawn(command.current_dir(source))
+            })
+            .collect();
+        for child in running {
+            let output = support::wait::output(child);
+            sandbox.finish(&output).expect(0);
+        }
+        archive(&sandbox);
+        let text = format!(
+            "version: 0.2\nphases: {{build: {{commands: ['cmp deps/a deps/b']}}}}\ncache:\n{key}{PATHS}"
+        );
+        fs::write(sandbox.source().join("buildspec.yml"), text).expect("a file can be written");
+        run(&sandbox, &["--project", "app"])
+            .expect(0)
+            .stdout_has("Cache restored");
+        let hidden = fs::read_dir(sandbox.path("cache")).expect("it is there");
+        let left: Vec<_> = hidden
+            .flatten()
+            .map(|entry| entry.file_name())
+            .filter(|name| name.to_string_lossy().starts_with(".runner"))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+// CACHE-22
+#[test]
+fn any_text_is_a_key() {
+    let long = "long/".repeat(80);
+    for key in ["../../../../etc/x", "/", "a b'c", "ümläut", &long] {
+        let sandbox =
+            downloads("  key: $KEY\n  fallback-keys: [$BEGINNING]\n  paths: ['deps/**/*']\n");
+        let beginning: String = key.chars().take(3).collect();
+        let key_is = format!("KEY={key}");
+        run(&sandbox, &["-e", &key_is])
+            .expect(0)
+            .stdout_has("Cache saved");
+        archive(&sandbox);
+        forget(&sandbox);
+        run(&sandbox, &["-e", &key_is])
+            .expect(0)
+            .stdout_has("\nrestored\n");
+        forget(&sandbox);
+        let beginning = format!("BEGINNING={beginning}");
+        run(&sandbox, &["-e", "KEY=other", "-e", &beginning])
+            .expect(0)
+            .stdout_has(&format!("Cache restored: key {key}, "));
+    }
+}
+
+// CACHE-19
+#[test]
+fn a_limit_lets_go_of_what_was_used_longest_ago() {
+    let sandbox = project(
+        &["mkdir -p deps; head -c 20000 /dev/urandom > deps/noise"],
+        "  key: $KEY\n  paths: ['deps/**/*']\n",
+    );
+    let save = |key: &str, limit: &str| {
+        let key = format!("KEY={key}");
+        run(&sandbox, &["-e", &key, "--cache-limit", limit]).expect(0)
+    };
+    for (key, age) in [("a", 300), ("b", 200), ("c", 100)] {
+        save(key, "1MiB").stdout_has("Cache saved");
+        let newest = sandbox.path("cache").join(
+            archives(&sandbox)
+                .into_iter()
+                .find(|name| name.contains(&format!("key-{key}.")))
+                .expect("it is kept"),
+        );
+        let file = fs::File::open(newest).expect("it can be opened");
+        let used = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000 - age);
+        file.set_modified(used).expect("a time can be set");
+    }
+    // A use counts.
+    save("a", "1MiB").stdout_has("Cache restored: key a");
+    save("d", "80KiB").stdout_has("Cache saved: key d");
+    let kept: Vec<bool> = ["a", "b", "c", "d"]
+        .iter()
+        .map(|key| {
+            archives(&sandbox)
+                .iter()
+                .any(|name| name.contains(&format!("key-{key}.")))
+        })
+        .collect();
+    assert_eq!(kept, [true, false, true, true]);
+    let too_large =
+        save("e", "10KiB").stderr_has("warning: the cache was not saved: the archive has 2");
+    has_not(&too_large, "Cache saved");
+    assert_eq!(archives(&sandbox).len(), 3);
+}
+
+// CACHE-23, CACHE-24, CACHE-25
+#[test]
+fn what_is_kept_is_listed_and_removed() {
+    let sandbox = project(
+        &["mkdir -p deps; echo 1 > deps/one"],
+        "  key: $KEY\n  paths: ['deps/**/*']\n",
+    );
+    let place = place(&sandbox);
+    let cache =
+        |arguments: &[&str]| sandbox.run([&["cache"], arguments, &["--cache", &place]].concat());
+    cache(&["ls"]).expect(0).stderr_has("nothing is kept in ");
+    for (key, project) in [("a", "app"), ("b", "app"), ("a", "other")] {
+        run(
+            &sandbox,
+            &["-e", &format!("KEY={key}"), "--project", project],
+        )
+        .expect(0);
+    }
+    let listed = cache(&["ls"]).expect(0).stdout_has("PROJECT  KEY  ");
+    assert_eq!(listed.stdout.lines().count(), 4, "{}", listed.stdout);
+    let json = |ran: Ran, what: &str| -> Vec<(String, String)> {
+        let json: Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
+        let rows = json[what].as_array().expect("a list").iter();
+        let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        let mut rows: Vec<_> = rows
+            .map(|row| (text(row, "project"), text(row, "key")))
+            .collect();
+        rows.sort();
+        rows
+    };
+    let pair = |project: &str, key: &str| (project.to_owned(), key.to_owned());
+    let app = json(
+        cache(&["ls", "--json", "--project", "app"]).expect(0),
+        "kept",
+    );
+    assert_eq!(app, [pair("app", "a"), pair("app", "b")]);
+    cache(&["rm", "a", "nowhere"])
+        .expect(2)
+        .stderr_has("nothing is kept under `nowhere`");
+    cache(&["rm", "a", "-n"]).expect(0).stderr_has("dry run");
+    assert_eq!(archives(&sandbox).len(), 3);
+    let removed = json(cache(&["rm", "a", "--json"]).expect(0), "removed");
+    assert_eq!(removed, [pair("app", "a"), pair("other", "a")]);
+    assert_eq!(archives(&sandbox).len(), 1);
+    cache(&["prune"]).expect(2);
+    cache(&["prune", "--unused-for", "1h"])
+        .expect(0)
+        .stderr_has("there is nothing to remove");
+    cache(&["prune", "--limit", "0B"])
+        .expect(0)
+        .stderr_has("removed ");
+    cache(&["rm", "--all"])
+        .expect(0)
+        .stderr_has("there is nothing to remove");
+    assert!(
+        tree::files(&sandbox.path("cache"))
+            .iter()
+            .all(|file| file == ".lock")
+    );
+}
+
+// CACHE-14
+#[test]
+fn events_tell_what_the_log_tells() {
+    let sandbox = downloads("  key: k\n  paths: ['deps/**/*']\n");
+    let file = sandbox.path("events.jsonl");
+    let arguments = ["--events", file.to_str().expect("text")];
+    let names = |ran: Ran| -> Vec<String> {
+        ran.expect(0);
+        let stream = events::parse(&fs::read_to_string(&file).expect("it is there"));
+        events::check_grammar(&stream);
+        let names = stream.iter().filter_map(|event| event["event"].as_str());
+        names
+            .filter(|name| name.starts_with("cache-"))
+            .map(str::to_owned)
+            .collect()
+    };
+    assert_eq!(
+        names(run(&sandbox, &arguments)),
+        ["cache-expanded", "cache-missed", "cache-saved"]
+    );
+    assert_eq!(
+        names(run(&sandbox, &arguments)),
+        [
+            "cache-expanded",
+            "cache-found",
+            "cache-fetched",
+            "cache-restored",
+            "cache-kept"
+        ]
+    );
+    // LOG-15: what is secret in a key is not shown.
+    let secret = "AKIAABCDEFGHIJKLMNOP-not-to-be-seen";
+    let text = fs::read_to_string(sandbox.source().join("buildspec.yml")).expect("it is there");
+    fs::write(
+        sandbox.source().join("buildspec.yml"),
+        text.replace("key: k", "key: $AWS_SECRET_ACCESS_KEY"),
+    )
+    .expect("a file");
+    let place = place(&sandbox);
+    let output = sandbox
+        .command(["run", "--log-format", "json", "--cache", &place])
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", secret)
+        .bounded_output()
+        .expect("it can be started");
+    let ran = sandbox
+        .finish(&output)
+        .expect(0)
+        .stdout_has("\"key\":\"***\"");
+    has_not(&ran, secret);
+}
+
+fn run_s3(sandbox: &Sandbox, endpoint: &str, arguments: &[&str]) -> Ran {
+    let arguments = [
+        &["run", "--log-format", "codebuild", "--project", "app"],
+        arguments,
+    ]
+    .concat();
+    let output = command(sandbox, endpoint, &arguments).bounded_output();
+    sandbox.finish(&output.expect("the program can be started"))
+}
+
+// CACHE-2, CACHE-8, CACHE-10, CACHE-15, CACHE-18
+#[test]
+fn a_bucket_keeps_what_a_directory_keeps() {
+    let Some(endpoint) = endpoint("a cache in a bucket") else {
+        return;
+    };
+    let bucket = Bucket::new(&endpoint, "caches");
+    let sandbox = project(
+        &[
+            "cat deps/what || true",
+            "mkdir -p deps; echo $KEY > deps/what; test -e deps/noise || head -c 20000000 /dev/urandom > deps/noise",
+        ],
+        "  key: $KEY\n  fallback-keys: ['v/']\n  paths: ['deps/**/*']\n",
+    );
+    let build = |key: &str| {
+        forget(&sandbox);
+        run_s3(
+            &sandbox,
+            &endpoint,
+            &[
+                "--cache",
+                "s3://caches/some/prefix/",
+                "-e",
+                &format!("KEY={key}"),
+            ],
+        )
+        .expect(0)
+    };
+    build("v/1")
+        .stdout_has("nothing is saved under the key v/1")
+        .stdout_has("Cache saved: key v/1, 2 files, 19.1 MiB");
+    let keys = bucket.keys();
+    assert!(
+        keys.len() == 1 && keys[0].starts_with("some/prefix/app/"),
+        "{keys:?}"
+    );
+    build("v/1")
+        .stdout_has("\nv/1\n")
+        .stdout_has("Cache not saved: its key is saved already");
+    build("v/2")
+        .stdout_has("Cache restored: key v/1, ")
+        .stdout_has("Cache saved: key v/2");
+    assert_eq!((bucket.keys().len(), bucket.unfinished()), (2, 0));
+    // Without a key it is the last one that counts, written only if it changed.
+    let text = fs::read_to_string(sandbox.source().join("buildspec.yml")).expect("it is there");
+    let text = text.replace("  key: $KEY\n  fallback-keys: ['v/']\n", "");
+    fs::write(sandbox.source().join("buildspec.yml"), text).expect("a file can be written");
+    build("a").stdout_has("Cache saved: 2 files");
+    build("a")
+        .stdout_has("\na\n")
+        .stdout_has("Cache not saved: nothing has changed");
+    build("b")
+        .stdout_has("\na\n")
+        .stdout_has("Cache saved: 2 files");
+    assert_eq!(bucket.keys().len(), 3);
+    // CACHE-23 to CACHE-25
+    let cache = |arguments: &[&str]| {
+        let arguments = [
+            &["cache"],
+            arguments,
+            &["--cache", "s3://caches/some/prefix"],
+        ]
+        .concat();
+        let output = command(&sandbox, &endpoint, &arguments).bounded_output();
+        sandbox.finish(&output.expect("the program can be started"))
+    };
+    cache(&["ls"])
+        .expect(0)
+        .stdout_has("app      v/1 ")
+        .stdout_has("(no key)")
+        .stderr_has(" in s3://caches/some/prefix/");
+    cache(&["rm", "v/1"]).expect(0).stderr_has("removed 19.");
+    assert_eq!(bucket.keys().len(), 2);
+    cache(&["prune", "--limit", "1MiB"]).expect(0);
+    assert!(bucket.keys().is_empty());
+    assert!(sandbox.leftovers().is_empty());
+}
+
+// CACHE-19
+#[test]
+fn a_bucket_lets_go_of_what_was_used_longest_ago() {
+    let Some(endpoint) = endpoint("a limit in a bucket") else {
+        return;
+    };
+    let bucket = Bucket::new(&endpoint, "limited-caches");
+    let sandbox = project(
+        &["mkdir -p deps; head -c 20000 /dev/urandom > deps/noise"],
+        "  key: $KEY\n  paths: ['deps/**/*']\n",
+    );
+    let save = |key: &str, limit: &str| {
+        run_s3(
+            &sandbox,
+            &endpoint,
+            &[
+                "--cache",
+                "s3://limited-caches",
+                "--cache-limit",
+                limit,
+                "-e",
+                &format!("KEY={key}"),
+            ],
+        )
+        .expect(0)
+    };
+    save("a", "1MiB");
+    save("b", "1MiB");
+    save("a", "1MiB").stdout_has("Cache restored: key a");
+    assert!(
+        bucket
+            .keys()
+            .iter()
+            .any(|key| key.ends_with("key-a.tar.zst.used"))
+    );
+    save("c", "60KiB").stdout_has("Cache saved: key c");
+    let keys = bucket.keys();
+    assert!(keys.iter().any(|key| key.contains("key-c.")), "{keys:?}");
+    assert!(
+        keys.iter().filter(|key| key.ends_with(".tar.zst")).count() == 2,
+        "{keys:?}"
+    );
+}
+
+// CACHE-18, CACHE-20
+#[test]
+fn trouble_with_a_bucket_is_a_warning() {
+    let Some(endpoint) = endpoint("trouble with the bucket of a cache") else {
+        return;
+    };
+    let sandbox = downloads(PATHS);
+    let build = |endpoint: &str, bucket: &str| {
+        forget(&sandbox);
+        run_s3(&sandbox, endpoint, &["--cache", &format!("s3://{bucket}")])
+            .expect(0)
+            .stdout_has("Phase complete: UPLOAD_ARTIFACTS State: SUCCEEDED")
+    };
+    build(&endpoint, "no-such-bucket-of-a-cache")
+        .stdout_has("Unable to download cache: NoSuchBucket: ")
+        .stderr_has("warning: the cache was not saved: NoSuchBucket: ")
+        .stderr_has("help: make the bucket, or name another with `--cache");
+    let bucket = Bucket::new(&endpoint, "troubled-caches");
+    let denied = GoBetween::new(&endpoint, |_| {
+        s3_error("403 Forbidden", "AccessDenied", "Access Denied")
+    });
+    build(&denied.endpoint, "troubled-caches")
+        .stdout_has("Unable to download cache: AccessDenied: Access Denied status code: 403, request id: REQ1")
+        .stdout_has("Unable to upload cache: AccessDenied")
+        .stderr_has("s3:GetObject, s3:PutObject and s3:ListBucket");
+    // Nobody listens on the port of a listener that is gone.
+    let gone = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        format!("http://{}", listener.local_addr().expect("an address"))
+    };
+    build(&gone, "troubled-caches").stderr_has("check the network");
+    build(&endpoint, "troubled-caches").stdout_has("Cache saved");
+    // An object that breaks off, and one that is cut in half.
+    let dropped = GoBetween::new(&endpoint, |line| {
+        Verdict::when(line.starts_with("GET"), Verdict::Drop)
+    });
+    build(&dropped.endpoint, "troubled-caches").stderr_has("warning: the cache was not restored: ");
+    let key = bucket.keys().remove(0);
+    bucket.put(&key, "half an archive");
+    build(&endpoint, "troubled-caches")
+        .stderr_has("is no archive that can be used: it does not begin as one")
+        .stdout_has("Cache saved");
+    build(&endpoint, "troubled-caches").stdout_has("\nrestored\n");
+    assert!(sandbox.leftovers().is_empty());
+}
+
+// CACHE-26, CACHE-21: a build in a container finds what one on the host has saved.
+#[test]
+fn a_container_has_the_same_cache() {
+    let Ok(image) = std::env::var("RUNNER_TEST_IMAGE") else {
+        return support::skipped(
+            "a cache in a container",
+            "no engine with an image: `tests/run` makes one",
+        );
+    };
+    let sandbox = project(
+        &[
+            "cat deps/one ~/.tool/t || true",
+            "mkdir -p deps ~/.tool; test -e deps/one || echo 1 > deps/one; test -e ~/.tool/t || echo 2 > ~/.tool/t; ls -ln deps/one ~/.tool/t",
+        ],
+        "  key: k-$(codebuild-hash-files buildspec.yml)\n  paths: ['deps/**/*', '$HOME/.tool/**/*', '/opt/other/**/*']\n",
+    );
+    let in_a_container = |arguments: &[&str]| {
+        let place = place(&sandbox);
+        let mut command = sandbox.command([
+            "run",
+            "--log-format",
+            "codebuild",
+            "--cache",
+            &place,
+            "--image",
+            &image,
+            "--pull",
+            "never",
+        ]);
+        command.args(arguments);
+        command.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host)));
+        let output = command.bounded_output().expect("it can be started");
+        sandbox.finish(&output).expect(0)
+    };
+    in_a_container(&[]).stdout_has("Cache saved: key k-");
+    let owner = fs::metadata(sandbox.source()).expect("it is there").uid();
+    for how in ["bind", "copy"] {
+        forget(&sandbox);
+        in_a_container(&["--mount-source", how])
+            .stdout_has("Cache restored: key k-")
+            .stdout_has("\n1\n2\n")
+            .stdout_has("Cache not saved");
+        let one = fs::metadata(sandbox.source().join("deps/one")).expect("it came back");
+        assert_eq!(one.uid(), owner, "{how}");
+    }
+    forget(&sandbox);
+    run(&sandbox, &[]).expect(0).stdout_has("\n1\n2\n");
+    assert!(sandbox.path("home/.tool/t").is_file());
+}
