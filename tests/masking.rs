@@ -14,6 +14,7 @@ use buildspec_runner::redact::{self, Hider, Redactor, Secrets};
 use buildspec_runner::registry::Settings;
 use buildspec_runner::tool::{self, Backend, Environment, Logins, Masks, Surroundings, Tool};
 use support::sandbox::Sandbox;
+use support::wait::Bounded as _;
 
 /// What is left of pieces of output, with exact values hidden.
 fn exact(values: &[&[u8]], pieces: &[&[u8]]) -> Vec<u8> {
@@ -354,4 +355,112 @@ fn a_password_that_goes_through_our_docker_is_hidden() {
         .expect("a runtime can be made")
         .block_on(tool::run_here(Tool::Docker, &words, &backend, around));
     assert_eq!(hider.take(), redact::forms(b"a-long-password"));
+}
+
+/// A build with a secret, `PASSWORD`, that makes these files, and stores all of them.
+fn with_secret(commands: &str) -> Sandbox {
+    let sandbox = Sandbox::with_buildspec(&format!(
+        "version: 0.2\nenv:\n  parameter-store:\n    PASSWORD: /some/name\nphases:\n  build:\n    commands:\n{commands}artifacts:\n  files: ['**/*']\n  base-directory: out\n  name: all\n"
+    ));
+    std::fs::write(sandbox.path("secrets.env"), "PASSWORD=sesame-open\n").unwrap();
+    sandbox
+}
+
+fn run(sandbox: &Sandbox, more: &[&str]) -> support::sandbox::Ran {
+    let given = sandbox.path("secrets.env");
+    let given = given.to_str().unwrap();
+    let stored = sandbox.path("stored");
+    let stored = stored.to_str().unwrap();
+    let fixed = ["run", "--secrets-file", given, "--artifacts", stored];
+    sandbox.run([&fixed, more].concat())
+}
+
+// ART-30 ART-31
+#[test]
+fn files_with_secrets_are_named_and_stored_as_they_are() {
+    let sandbox = with_secret(
+        "      - mkdir -p out/deep; printf 'key=%s' \"$PASSWORD\" > out/plain.txt; echo clean > out/clean.txt\n      - (head -c 300000 /dev/zero; printf %s \"$PASSWORD\" | base64) > out/deep/blob.bin; touch \"out/$PASSWORD.name\"\n",
+    );
+    for packaging in ["zip", "none"] {
+        // The archive of the first round is in the way of the second one's directory.
+        let _ = std::fs::remove_file(sandbox.path("stored/all"));
+        let ran = run(
+            &sandbox,
+            &[
+                "--scan-artifacts",
+                "--packaging",
+                packaging,
+                "--events",
+                "events.json",
+            ],
+        )
+        .expect(0)
+        .stderr_has("`plain.txt` in the artifact contains a secret")
+        .stderr_has("`deep/blob.bin` in the artifact contains a secret")
+        .stderr_has("`***.name` in the artifact contains a secret");
+        let events = std::fs::read_to_string(sandbox.source().join("events.json")).unwrap();
+        assert_eq!(events.matches("contains a secret").count(), 3, "{events}");
+        for text in [&ran.stdout, &ran.stderr, &events] {
+            assert!(
+                !text.contains("sesame-open") && !text.contains("clean.txt` in"),
+                "{text}"
+            );
+        }
+    }
+    let stored = sandbox.path("stored/all/plain.txt");
+    assert_eq!(std::fs::read(stored).unwrap(), b"key=sesame-open");
+    let without = run(&sandbox, &[]).expect(0);
+    assert!(
+        !without.stderr.contains("contains a secret"),
+        "{}",
+        without.stderr
+    );
+}
+
+// ART-32
+#[test]
+fn many_files_with_secrets_are_counted() {
+    let sandbox = with_secret(
+        "      - mkdir out; for n in $(seq 10 34); do printf '%s' \"$PASSWORD\" > \"out/$n\"; done\n",
+    );
+    let ran = run(&sandbox, &["--scan-artifacts"]).expect(0);
+    let ran = ran.stderr_has("5 more files in the artifact contain a secret");
+    assert_eq!(
+        ran.stderr
+            .matches("in the artifact contains a secret")
+            .count(),
+        20
+    );
+}
+
+// LOG-24
+#[test]
+fn what_is_said_beside_the_log_hides_the_same() {
+    let sandbox = with_secret("      - mkdir out; touch out/a\n");
+    // A log that cannot be written is said after the build, with its name.
+    let log = sandbox.path("sesame-open.log");
+    std::os::unix::fs::symlink("/dev/full", &log).unwrap();
+    let ran = run(&sandbox, &["--log-file", log.to_str().unwrap()]);
+    let ran = ran.expect(4).stderr_has("***.log is incomplete");
+    assert!(!ran.stderr.contains("sesame-open"), "{}", ran.stderr);
+    // Before the build, by way of a buildspec that cannot be used, and of a plan.
+    let key = "AKIAIOSFODNN7EXAMPLE";
+    let wrong = Sandbox::with_buildspec(&format!("version: 0.2\nphases:\n  build: {key}\n"));
+    for command in ["run", "plan"] {
+        let mut started = wrong.command([command]);
+        let output = started
+            .env("AWS_ACCESS_KEY_ID", key)
+            .bounded_output()
+            .unwrap();
+        let ran = wrong.finish(&output);
+        assert!(
+            ran.stderr.contains("build: ***"),
+            "{command}: {}",
+            ran.stderr
+        );
+        assert!(
+            !ran.stderr.contains(key) && !ran.stdout.contains(key),
+            "{command}"
+        );
+    }
 }

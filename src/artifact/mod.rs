@@ -8,6 +8,7 @@ pub mod deploy;
 pub mod glob;
 mod miss;
 pub mod place;
+pub mod scan;
 mod select;
 pub mod upload;
 mod walk;

@@ -29,6 +29,7 @@ use crate::phase::{
     UNABLE_TO_PULL_IMAGE,
 };
 use crate::plan::{CommandList, CommandPlan, Plan, RuntimeSource};
+use crate::redact::Secrets;
 use crate::secret::SecretSource;
 use crate::sink::{Recorder, SinkFailure};
 use crate::store::{Stop, Store};
@@ -73,6 +74,8 @@ pub struct Prepared {
     pub shell_on_failure: Option<Terminal>,
     /// Whether what can be known is found out before the first command (PRE-1).
     pub preflight: bool,
+    /// Whether artifacts are looked through for secrets before they are stored.
+    pub scan_artifacts: bool,
 }
 
 /// Everything outside that a build touches.
@@ -104,6 +107,8 @@ pub struct Finished {
     pub sink_failures: Vec<SinkFailure>,
     /// Whether the place where the commands ran was kept.
     pub kept: bool,
+    /// What was hidden at the end.
+    pub secrets: Secrets,
 }
 
 /// Runs a build from its first event to its last.
@@ -137,6 +142,7 @@ pub async fn drive<E: Executor>(
             outcome: driver.outcome,
             sink_failures: Vec::new(),
             kept: false,
+            secrets: driver.recorder.hidden_by_now(),
         };
     }
     driver.finish().await
@@ -187,6 +193,7 @@ pub(super) struct Driver {
     pub(super) keep: Keep,
     kept: bool,
     shell_on_failure: Option<Terminal>,
+    pub(super) scan_artifacts: bool,
     /// Whether the exported variables were read.
     pub(super) exported: bool,
     /// Keys of the artifacts that are stored, with their identifiers.
@@ -233,6 +240,7 @@ impl Driver {
             keep: prepared.keep,
             kept: false,
             shell_on_failure: prepared.shell_on_failure.take(),
+            scan_artifacts: prepared.scan_artifacts,
             exported: false,
             places: Vec::new(),
         }
@@ -520,7 +528,7 @@ impl Driver {
     /// Waits for the sinks, but not for ever (LOG-19). Whoever asks again meanwhile leaves without them.
     async fn finish(self) -> Finished {
         let Self {
-            recorder,
+            mut recorder,
             outcome,
             mut signals,
             deadline,
@@ -540,11 +548,13 @@ impl Driver {
                 () = at(limit) => {}
             }
         };
+        let secrets = recorder.hidden_by_now();
         let sink_failures = recorder.finish(over).await;
         Finished {
             outcome,
             sink_failures,
             kept,
+            secrets,
         }
     }
 

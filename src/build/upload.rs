@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::drive::{Driver, Left, broken};
 use super::machine::Input;
 use crate::artifact::place::{self, Place};
+use crate::artifact::scan;
 use crate::artifact::upload::{self, Artifact};
-use crate::artifact::{SelectError, Selected, Selection, select, starts};
+use crate::artifact::{Manifest, SelectError, Selected, Selection, select, starts};
 use crate::event::{ArtifactProgress, ArtifactStage, EventKind, Warning};
 use crate::exec::{Escalation, Session};
 use crate::phase::{CLIENT_ERROR, PhaseContext, Status};
@@ -135,6 +136,7 @@ impl Driver {
             Ok(manifest) => manifest,
             Err(error) => return Some(Err(Self::not_selected(&error, artifact))),
         };
+        let manifest = self.scan(manifest, &expanded.selection).await?;
         let key = Self::key(plan, artifact, &expanded);
         let key = match key.and_then(|key| self.take_place(key, artifact)) {
             Ok(key) => key,
@@ -179,6 +181,27 @@ impl Driver {
             Some(Err(error)) => Err(Self::not_stored(&error)),
             None => Err(Failure::build("stopped")),
         })
+    }
+
+    /// Looks for secrets in what is to be stored, if that is wanted, and warns of every file that has one (ART-30).
+    async fn scan(&mut self, manifest: Manifest, selection: &Selection) -> Left<Manifest> {
+        let secrets = self.recorder.hidden_by_now();
+        if !self.scan_artifacts || secrets.is_empty() {
+            return Some(manifest);
+        }
+        let manifest = Arc::new(manifest);
+        let (theirs, stop) = (Arc::clone(&manifest), self.stop.clone());
+        let scanning = tokio::task::spawn_blocking(move || {
+            scan::scan(&theirs, &secrets, &|| stop.is_requested())
+        });
+        let found = self.attend(scanning).await?.unwrap_or_default();
+        for warning in scan::warnings(selection.identifier.as_deref(), &found) {
+            self.record(EventKind::Warning(warning));
+        }
+        Some(
+            Arc::into_inner(manifest)
+                .expect("invariant: the scan is over, and has dropped its own"),
+        )
     }
 
     /// Makes what may be selected readable here.

@@ -519,6 +519,10 @@ pub(super) struct RunArgs {
     )]
     pub(super) keep: KeepArg,
 
+    /// Warn of every file of an artifact that has a secret in it, in any form; it is stored all the same
+    #[arg(long, help_heading = "Artifacts")]
+    pub(super) scan_artifacts: bool,
+
     /// Begin without finding out first whether artifacts can be stored and users of `run-as` are there
     #[arg(long, help_heading = "Limits")]
     pub(super) no_preflight: bool,

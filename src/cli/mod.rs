@@ -7,6 +7,7 @@ mod aws;
 mod buildspec_file;
 mod cache;
 mod cache_kept;
+mod complain;
 mod config;
 mod container;
 mod credential_helper;
@@ -46,6 +47,7 @@ use std::path::Path;
 use clap::{CommandFactory as _, Parser as _};
 
 use self::args::{Args, Command, EcrArgs};
+use self::complain::{complain, says_panic};
 use crate::build::ExitCode;
 use crate::buildspec::{schema, yaml};
 use crate::exec::container::CONTAINER_NAME;
@@ -140,7 +142,9 @@ fn report_bugs() {
     let standard = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if !yaml::is_guarded() {
-            standard(panic);
+            if !says_panic(panic) {
+                standard(panic);
+            }
             complain("\nThis is a bug in runner. Please report it with the lines above.\n");
         }
     }));
@@ -161,11 +165,6 @@ fn print(text: &[u8]) -> ExitCode {
             ExitCode::Fault
         }
     }
-}
-
-/// Writes to standard error; if that is impossible, nobody can be told.
-fn complain(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// A mistake on the command line that clap cannot know of, in clap's form.

@@ -11,6 +11,7 @@ use tokio::runtime;
 use tokio::sync::mpsc;
 
 use super::args::{KeepArg, MountArg, RequestArgs, RunArgs};
+use super::complain::learn;
 use super::exported::ExportedFile;
 use super::identity::{Here, Identity};
 use super::load::{self, Asked, Loaded, Refusal};
@@ -32,6 +33,7 @@ use crate::exec::{Executor, HostExecutor, Keep, Terminal};
 use crate::ownership::{self, OwnedDirectory};
 use crate::plan::{ArtifactLocation, BuildRequest};
 use crate::process;
+use crate::redact::{self, Secrets};
 use crate::registry::isolated::{self, Isolated};
 use crate::report::made::FILES;
 use crate::secret::{Fetched, SecretSource};
@@ -250,6 +252,7 @@ async fn build(args: RunArgs, asked: Asked, started_at: Instant) -> ExitCode {
         keep: args.keep.into(),
         shell_on_failure,
         preflight: !args.no_preflight,
+        scan_artifacts: args.scan_artifacts,
     };
     let sources = Ready {
         was_fetching: loaded.sources.has_to_fetch(sources::Wanted::All),
@@ -270,6 +273,7 @@ async fn build(args: RunArgs, asked: Asked, started_at: Instant) -> ExitCode {
         outcome,
         mut sink_failures,
         kept,
+        secrets,
     } = match image {
         None => {
             let host = host(&loaded, &given);
@@ -314,6 +318,7 @@ async fn build(args: RunArgs, asked: Asked, started_at: Instant) -> ExitCode {
             }
         }
     };
+    learn(secrets);
     if kept {
         complain(&kept_note(&kept_build));
     }
@@ -407,6 +412,7 @@ struct Wanted {
     keep: Keep,
     shell_on_failure: Option<Terminal>,
     preflight: bool,
+    scan_artifacts: bool,
 }
 
 /// What of the sources a build is told.
@@ -740,6 +746,7 @@ fn prepare(
         keep: wanted.keep,
         shell_on_failure: wanted.shell_on_failure,
         preflight: wanted.preflight,
+        scan_artifacts: wanted.scan_artifacts,
     };
     (prepared, sources)
 }
@@ -767,6 +774,8 @@ async fn finish(code: ExitCode, failures: &[SinkFailure]) -> ExitCode {
 /// Where values come from that a buildspec only names.
 fn secrets(args: &RequestArgs, identity: &Identity) -> Result<SecretSource, clap::Error> {
     let given = request::dotenv_variables(&args.secrets_file)?;
+    let values = given.iter().map(|(_, value)| value.as_bytes());
+    learn(Secrets::new(values.flat_map(redact::forms)));
     Ok(SecretSource {
         given: given
             .into_iter()

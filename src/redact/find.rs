@@ -71,6 +71,11 @@ impl Finder {
         &self.needles
     }
 
+    /// Length of the longest secret, in bytes.
+    pub(super) const fn longest(&self) -> usize {
+        self.longest
+    }
+
     /// Where secrets begin before `end` and are whole in the text, with where they end, in the order of places. Of those that
     /// begin at one place the longest is among them.
     pub(super) fn find(&self, text: &[u8], end: usize) -> Vec<(usize, usize)> {

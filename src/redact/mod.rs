@@ -9,6 +9,7 @@
 mod find;
 mod forms;
 
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::find::Finder;
@@ -19,6 +20,9 @@ pub const MASK: &str = "***";
 
 /// Shortest value that is hidden, in bytes: a shorter one would hide ordinary text everywhere (LOG-22).
 pub const SHORTEST: usize = 4;
+
+/// Bytes that are looked through at once.
+const PIECE: usize = 256 * 1024;
 
 /// The secrets of a build. Copies share what is in them.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +52,33 @@ impl Secrets {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.finder.is_none()
+    }
+
+    /// Whether a secret is in what comes from there. Reads until one is found, and holds a piece of it at a time.
+    pub fn is_in(&self, reader: &mut impl Read) -> io::Result<bool> {
+        let Some(finder) = &self.finder else {
+            return Ok(false);
+        };
+        let mut text = vec![0; PIECE + finder.longest()];
+        let mut held = 0;
+        loop {
+            let read = match reader.read(&mut text[held..]) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let filled = held + read;
+            if !finder.find(&text[..filled], filled).is_empty() {
+                return Ok(true);
+            }
+            if read == 0 {
+                return Ok(false);
+            }
+            // What may be the beginning of one goes before what comes next.
+            let undecided = finder.undecided_from(&text[..filled]);
+            text.copy_within(undecided..filled, 0);
+            held = filled - undecided;
+        }
     }
 
     /// A text without secrets.
@@ -325,6 +356,39 @@ mod tests {
         assert_eq!(
             hidden("\"short\"", "<short> <'short'>"),
             "<short> <'short'>"
+        );
+    }
+
+    /// Gives a few bytes at a time.
+    struct Slow<'t>(&'t [u8], usize);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            let part = self.1.min(to.len()).min(self.0.len());
+            (&self.0[..part])
+                .read(to)
+                .inspect(|read| self.0 = &self.0[*read..])
+        }
+    }
+
+    // ART-30
+    #[test]
+    fn a_secret_is_found_wherever_a_file_is_cut() {
+        let secrets = Secrets::new(["sesame-open", "other"]);
+        let mut text = vec![b's'; PIECE + 3];
+        text.extend_from_slice(b"sesame-open and so on");
+        for step in [1000, 4096, PIECE, PIECE + 7, usize::MAX] {
+            assert!(secrets.is_in(&mut Slow(&text, step)).unwrap(), "{step}");
+            let without = &text[..PIECE + 12];
+            assert!(!secrets.is_in(&mut Slow(without, step)).unwrap(), "{step}");
+        }
+        for step in 1..12 {
+            assert!(secrets.is_in(&mut Slow(b"xsesame-openx", step)).unwrap());
+        }
+        assert!(
+            !Secrets::default()
+                .is_in(&mut Slow(b"sesame-open", 4))
+                .unwrap()
         );
     }
 

@@ -127,6 +127,13 @@ impl Recorder {
         &self.secrets
     }
 
+    /// What is hidden by now.
+    #[must_use]
+    pub fn hidden_by_now(&mut self) -> Secrets {
+        self.hear();
+        self.secrets.clone()
+    }
+
     /// Whether there is a secret in a text.
     #[must_use]
     pub fn hides(&self, text: &str) -> bool {
@@ -390,14 +397,35 @@ impl Recorder {
                 warning.help = warning.help.map(|help| self.secrets.redact(&help));
                 EventKind::Warning(warning)
             }
-            kind @ (EventKind::BuildStarted(_)
-            | EventKind::PhaseStarted { .. }
-            | EventKind::BuildspecRead(_)
+            EventKind::BuildStarted(mut started) => {
+                started.build_id = text(started.build_id);
+                started.project = text(started.project);
+                EventKind::BuildStarted(started)
+            }
+            EventKind::BuildspecRead(mut read) => {
+                read.shell = text(read.shell);
+                for (section, keys) in &mut read.unrecognized {
+                    *section = self.secrets.redact(section);
+                    for key in keys {
+                        *key = self.secrets.redact(key);
+                    }
+                }
+                EventKind::BuildspecRead(read)
+            }
+            EventKind::ReportsDiscovered {
+                pattern,
+                files,
+                duration,
+            } => EventKind::ReportsDiscovered {
+                pattern: text(pattern),
+                files,
+                duration,
+            },
+            kind @ (EventKind::PhaseStarted { .. }
             | EventKind::RuntimesSkipped
             | EventKind::Output { .. }
             | EventKind::CommandFinished { .. }
             | EventKind::ArtifactProgress(_)
-            | EventKind::ReportsDiscovered { .. }
             | EventKind::Retried(_)
             | EventKind::StopRequested { .. }
             | EventKind::BuildFinished { .. }) => kind,

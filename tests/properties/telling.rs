@@ -203,6 +203,7 @@ fn run(build: &Build, reason: StopReason, timeout: Duration) -> Told {
         keep: Keep::Never,
         shell_on_failure: None,
         preflight: true,
+        scan_artifacts: false,
     };
     let (collected, succeeding) = (Collected::default(), Arc::default());
     let events = collected.events();
