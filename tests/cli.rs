@@ -1524,7 +1524,8 @@ fn volumes_hide_nothing_of_the_builds_own() {
     }
 }
 
-// IMG-5: an engine that takes a connection and never answers, and one that answers with nothing, are told with a reason.
+// IMG-5, IMG-34: an engine that takes a connection and never answers, and one that answers with nothing, are told with a
+// reason, whatever command meets them.
 #[test]
 fn every_engine_that_is_not_reached_has_a_reason() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
@@ -1541,17 +1542,33 @@ fn every_engine_that_is_not_reached_has_a_reason() {
             let _ = stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
         }
     });
-    let sandbox = Sandbox::with_commands(&["true"]);
-    for (host, reason) in [
-        (&silent_host, "it did not answer within 10 s"),
-        (&empty_host, "HTTP status 502 without a reason"),
-    ] {
-        let mut command = sandbox.command(["prune"]);
-        let output = command.env("DOCKER_HOST", host).bounded_output();
-        sandbox
-            .finish(&output.expect("the program can be started"))
-            .expect(4)
-            .stderr_has(reason);
-    }
+    let commands: &[&[&str]] = &[
+        &["prune"],
+        &["push", "localhost/a:1"],
+        &["pull", "localhost/a:1"],
+        &["run", "--image", "a"],
+        &["shell", "a"],
+    ];
+    let cases = commands.iter().flat_map(|command| {
+        [
+            (command, &silent_host, "it did not answer within 10 s"),
+            (command, &empty_host, "HTTP status 502 without a reason"),
+        ]
+    });
+    thread::scope(|scope| {
+        for (arguments, host, reason) in cases {
+            scope.spawn(move || {
+                let sandbox = Sandbox::with_commands(&["true"]);
+                let mut command = sandbox.command(*arguments);
+                let output = command.env("DOCKER_HOST", host).bounded_output();
+                sandbox
+                    .finish(&output.expect("the program can be started"))
+                    .expect(4)
+                    .stderr_has(reason)
+                    .stderr_has("DOCKER_HOST")
+                    .stderr_has("help: ");
+            });
+        }
+    });
     drop(silent);
 }

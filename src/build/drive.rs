@@ -4,6 +4,7 @@
 //! limit, the end of the grace period, and a reader that goes away. Nothing in it waits for anything else. A reader that
 //! does not read slows a build down; it does not keep one from its end (LOG-19).
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -784,8 +785,17 @@ fn remedy(error: &exec::Error) -> Option<String> {
                 .to_owned(),
         ),
         exec::Error::FoundDead { help, .. } | exec::Error::Image { help, .. } => help.clone(),
-        exec::Error::Engine(_)
-        | exec::Error::InContainer { .. }
+        exec::Error::Engine(error) => error.remedy().map(str::to_owned),
+        exec::Error::TooManyProcesses { in_container, .. } => Some(if *in_container {
+            exec::container::MORE_PROCESSES.to_owned()
+        } else {
+            "end processes that are not needed, or raise the limit: see `ulimit -u`, and `TasksMax` where systemd runs this"
+                .to_owned()
+        }),
+        exec::Error::System { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            Some("make room there".to_owned())
+        }
+        exec::Error::InContainer { .. }
         | exec::Error::UnknownUser { .. }
         | exec::Error::ReadFile { .. }
         | exec::Error::SourceDirectory { .. }

@@ -225,6 +225,7 @@ pub(super) fn executor(
     Ok(ContainerExecutor {
         outside,
         endpoint,
+        connected: None,
         image,
         unavailable: None,
         platform: container.platform.as_ref().map(ToString::to_string),

@@ -1,13 +1,9 @@
 //! Where the container engine is, as the environment has it.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::machine;
-use crate::engine::{Endpoint, EndpointSettings, Engine, Error};
-
-/// How long an engine may take to say that it is there.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+use crate::engine::{EndpointSettings, Engine, Error};
 
 /// What the environment says of the engine (IMG-1 to IMG-4).
 pub(super) fn settings() -> EndpointSettings {
@@ -38,28 +34,7 @@ pub(super) fn complaint(error: &Error) -> String {
     }
 }
 
-/// A connection to it, for a command that is about the engine itself.
+/// A connection to it.
 pub(super) async fn connect() -> Result<Engine, Error> {
-    let settings = settings();
-    let endpoint = Endpoint::find(&settings)?;
-    in_time(&endpoint, Engine::find(&settings)).await
-}
-
-/// A connection to the engine there.
-pub(super) async fn connect_to(endpoint: &Endpoint) -> Result<Engine, Error> {
-    in_time(endpoint, Engine::connect(endpoint.clone())).await
-}
-
-/// An engine has ten seconds to say something.
-async fn in_time(
-    endpoint: &Endpoint,
-    connecting: impl Future<Output = Result<Engine, Error>>,
-) -> Result<Engine, Error> {
-    let connected = tokio::time::timeout(CONNECT_LIMIT, connecting).await;
-    connected.unwrap_or_else(|_| {
-        Err(Error::Connection {
-            doing: format!("reach the container engine at {endpoint}"),
-            reason: format!("it did not answer within {} s", CONNECT_LIMIT.as_secs()),
-        })
-    })
+    Engine::find(&settings()).await
 }

@@ -25,16 +25,17 @@ pub(super) struct Stops<'a> {
     pub(super) back: &'a UnboundedSender<StopReason>,
 }
 
-/// Sees to it that the engine has the image, as `--pull` says. Gives why it has not.
+/// Sees to it that the engine has the image, as `--pull` says. Tells the executor why it has not, and what came of reaching
+/// the engine: the build does not ask again.
 ///
 /// A signal and the end of the build's time end it. The build, which has both before anything else, then ends by them.
 pub(super) async fn image(
     args: &RunArgs,
-    executor: &ContainerExecutor,
+    executor: &mut ContainerExecutor,
     aws: &AwsSettings,
     deadline: Option<Instant>,
     stops: Stops<'_>,
-) -> Option<Unavailable> {
+) {
     let mut layers = Layers::new(args.request.color, args.quiet);
     let ended = tokio::select! {
         biased;
@@ -46,7 +47,7 @@ pub(super) async fn image(
         ended = ensure(args, executor, aws, &mut layers) => ended,
     };
     layers.clear();
-    ended.err()
+    executor.unavailable = ended.err();
 }
 
 pub(super) async fn at(instant: Option<Instant>) {
@@ -58,12 +59,14 @@ pub(super) async fn at(instant: Option<Instant>) {
 
 async fn ensure(
     args: &RunArgs,
-    executor: &ContainerExecutor,
+    executor: &mut ContainerExecutor,
     aws: &AwsSettings,
     layers: &mut Layers,
 ) -> Result<(), Unavailable> {
-    // The build meets an engine that is not there itself, and says so.
-    let Ok(engine) = engine::connect_to(&executor.endpoint).await else {
+    let connected = engine::connect().await;
+    executor.connected = Some(connected.clone());
+    // The build says it of an engine that is not there.
+    let Ok(engine) = connected else {
         return Ok(());
     };
     let policy = args.request.container.pull;

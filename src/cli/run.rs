@@ -304,9 +304,9 @@ async fn build(args: RunArgs, asked: Asked, started_at: Instant) -> ExitCode {
                             heard: &mut surroundings.stop_signals,
                             back: &signals,
                         };
-                        let pulled =
-                            provision::image(&args, &executor, &identity.aws, deadline, stops);
-                        executor.unavailable = Box::pin(pulled).await;
+                        let provided =
+                            provision::image(&args, &mut executor, &identity.aws, deadline, stops);
+                        Box::pin(provided).await;
                     }
                     Box::pin(surroundings.drive(executor, loaded, sources, started_at, wanted))
                         .await

@@ -25,7 +25,10 @@ pub(super) fn shell(args: &ShellArgs) -> ExitCode {
     let code = runtime.block_on(async {
         let (engine, kept) = match kept().await {
             Ok(found) => found,
-            Err(error) => return failed(&error),
+            Err(error) => {
+                complain(&engine::complaint(&error));
+                return ExitCode::Fault;
+            }
         };
         match &args.build {
             None => list(&kept),

@@ -175,8 +175,7 @@ fn stopped(reason: Option<StopReason>) -> Failure {
 
 /// The engine, which has answered.
 pub(super) async fn connect() -> Result<Engine, Failure> {
-    let engine = Engine::find(&engine::settings()).await;
-    engine.map_err(|error| Failure {
+    engine::connect().await.map_err(|error| Failure {
         complaint: engine::complaint(&error),
         code: ExitCode::Fault,
     })

@@ -1,12 +1,13 @@
 //! What can go wrong with an engine.
 
 use std::io;
+use std::time::Duration;
 
 use super::endpoint::remedy;
 use super::{ApiVersion, Endpoint, Origin};
 
 /// What went wrong with the engine itself, or with what it was asked for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody answers there.
     #[error("could not reach the container engine at {endpoint}{by}: {reason}", by = by(origin.as_deref()))]
@@ -19,6 +20,16 @@ pub enum Error {
         reason: String,
         /// What to do.
         remedy: Box<str>,
+    },
+    /// Somebody takes the connection there, and says nothing.
+    #[error("could not reach the container engine at {endpoint}{by}: it did not answer within {} s", limit.as_secs(), by = by(origin.as_deref()))]
+    Silent {
+        /// Where.
+        endpoint: Endpoint,
+        /// Who said that it is there, where that is known.
+        origin: Option<Box<Origin>>,
+        /// How long an answer was waited for.
+        limit: Duration,
     },
     /// Its API is older than what this program needs.
     #[error(
@@ -112,7 +123,7 @@ impl Error {
     /// The same, knowing who said where the engine is.
     #[must_use]
     pub(super) fn by(mut self, by: Origin) -> Self {
-        if let Self::Unreachable { origin, .. } = &mut self {
+        if let Self::Unreachable { origin, .. } | Self::Silent { origin, .. } = &mut self {
             *origin = Some(Box::new(by));
         }
         self
@@ -123,6 +134,9 @@ impl Error {
     pub fn remedy(&self) -> Option<&str> {
         match self {
             Self::Unreachable { remedy, .. } => Some(remedy),
+            Self::Silent { .. } => Some(
+                "see whether it answers, with `docker version`; it may have to be started again",
+            ),
             Self::TooOld { .. } => Some("upgrade the engine"),
             Self::Settings { .. } | Self::Refused { .. } | Self::Connection { .. } => None,
         }

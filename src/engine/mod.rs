@@ -33,6 +33,9 @@ const NEWEST_API: ApiVersion = ApiVersion(1, 47);
 /// The oldest API version with all that is needed: Docker 20.10 and Podman 4.
 const OLDEST_API: ApiVersion = ApiVersion(1, 41);
 
+/// Longest wait for an engine to say which one it is: an engine that works has nothing to do for that.
+const VERSION_LIMIT: Duration = Duration::from_secs(10);
+
 /// Longest wait for an engine to begin an answer. Starting a container takes seconds on a busy machine; answers that
 /// take as long as their work does (a pull, a push) begin at once.
 const ANSWER_LIMIT: Duration = Duration::from_mins(2);
@@ -88,7 +91,13 @@ impl Engine {
     /// Reaches the engine and agrees on an API version with it.
     pub async fn connect(endpoint: Endpoint) -> Result<Self, Error> {
         let unversioned = Transport::new(endpoint.clone(), None)?;
-        let answer = client(Arc::new(unversioned))?.version().await;
+        let unversioned = client(Arc::new(unversioned))?;
+        let answer = tokio::time::timeout(VERSION_LIMIT, unversioned.version()).await;
+        let answer = answer.map_err(|_| Error::Silent {
+            endpoint: endpoint.clone(),
+            origin: None,
+            limit: VERSION_LIMIT,
+        })?;
         let answer = answer.map_err(|error| Error::unreachable(&endpoint, error))?;
         let offered = answer.api_version.as_deref().and_then(ApiVersion::parse);
         let offered = offered.unwrap_or(OLDEST_API);

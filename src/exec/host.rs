@@ -608,10 +608,14 @@ impl HostSession {
             if Errno::from_io_error(&source) == Some(Errno::TOOBIG) {
                 return environment_too_large(&self.environment.variables);
             }
-            Error::Spawn {
-                program: self.program.display().to_string(),
-                source,
+            let program = self.program.display().to_string();
+            if Errno::from_io_error(&source) == Some(Errno::AGAIN) {
+                return Error::TooManyProcesses {
+                    program,
+                    in_container: false,
+                };
             }
+            Error::Spawn { program, source }
         })
     }
 

@@ -294,6 +294,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The system has a limit of processes, and as many of them.
+    #[error("could not start {program}: there are as many processes as there may be{}", if *in_container { " in the container" } else { "" })]
+    TooManyProcesses {
+        /// The program.
+        program: String,
+        /// Whether that is a container's own limit.
+        in_container: bool,
+    },
     /// The container engine.
     #[error(transparent)]
     Engine(#[from] crate::engine::Error),

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use crate::support::container::{busybox, command, containers, engine_socket, run};
+use crate::support::container::{busybox, command, containers, engine_socket, in_own_mounts, run};
 use crate::support::engine::Proxy;
 use crate::support::sandbox::Sandbox;
 use crate::support::wait::Bounded as _;
@@ -180,6 +180,21 @@ fn a_copied_source_may_have_any_permissions() {
     assert!(!sandbox.source().join("shut").exists());
 }
 
+/// CTR-46: what a build left that was killed while files came back does not go in, and goes.
+#[test]
+fn half_a_file_goes_with_the_next_copy() {
+    let Some(image) = busybox("container") else {
+        return;
+    };
+    let sandbox = Sandbox::with_commands(&["ls -A . deep"])
+        .file(".runner-incoming", "half")
+        .file("deep/.runner-incoming", "half");
+    let ran = run(&sandbox, &image, &["--mount-source", "copy", "--quiet"]).expect(0);
+    assert!(!ran.stdout.contains("incoming"), "{}", ran.stdout);
+    assert!(!sandbox.source().join(".runner-incoming").exists());
+    assert!(!sandbox.source().join("deep/.runner-incoming").exists());
+}
+
 /// CTR-5: a link of the container's never leads to a file of this machine.
 #[test]
 fn links_do_not_lead_out_of_the_container() {
@@ -312,19 +327,8 @@ fn only_the_same_directory_is_mounted() {
     // Only the program sees this file system of its own.
     let own = r#"mount -t tmpfs tmpfs "$PWD" && cd "$PWD" && printf '%s' "$BUILDSPEC" > buildspec.yml && "$@" && cat made"#;
     let inner = command(&sandbox, &image, &["--quiet"]);
-    let mut outer = Command::new("unshare");
-    outer
-        .args(["-m", "sh", "-c", own, "sh"])
-        .arg(inner.get_program())
-        .args(inner.get_args())
-        .current_dir(sandbox.source())
-        .env_clear();
-    for (name, value) in inner.get_envs() {
-        outer.envs(value.map(|value| (name, value)));
-    }
-    let text = fs::read_to_string(sandbox.source().join("buildspec.yml"));
-    outer.env("BUILDSPEC", text.expect("it is there"));
-    let output = outer.bounded_output().expect("unshare can be started");
+    let output = in_own_mounts(&sandbox, &inner, own).bounded_output();
+    let output = output.expect("unshare can be started");
     let ran = sandbox.finish(&output).expect(0);
     assert_eq!(ran.stdout, "0\nmade\n");
     assert!(!sandbox.source().join("made").exists());

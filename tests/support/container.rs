@@ -162,3 +162,21 @@ pub(crate) fn engine_socket() -> PathBuf {
         .unwrap_or("/var/run/docker.sock");
     PathBuf::from(path)
 }
+
+/// A command in mounts of its own: a script of the shell, which has the command in `$@` and the sandbox's buildspec in
+/// `$BUILDSPEC`. What the script mounts only that command sees.
+pub(crate) fn in_own_mounts(sandbox: &Sandbox, inner: &Command, script: &str) -> Command {
+    let mut outer = Command::new("unshare");
+    outer
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .current_dir(sandbox.source())
+        .env_clear();
+    for (name, value) in inner.get_envs() {
+        outer.envs(value.map(|value| (name, value)));
+    }
+    let text = std::fs::read_to_string(sandbox.source().join("buildspec.yml"));
+    outer.env("BUILDSPEC", text.expect("it is there"));
+    outer
+}

@@ -49,6 +49,34 @@ pub(crate) fn hanging_engine(
     });
 }
 
+/// An engine on a socket which gives answers of its own to the requests that have one, and passes everything else on.
+pub(crate) fn answering_engine(
+    socket: &Path,
+    answer: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static,
+) {
+    let listener = std::os::unix::net::UnixListener::bind(socket).expect("a fresh place");
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || {
+                let mut request = vec![0; 64 * 1024];
+                let read = client.read(&mut request).unwrap_or(0);
+                if let Some(answer) = answer(&String::from_utf8_lossy(&request[..read])) {
+                    let _ = client.write_all(&answer);
+                    return;
+                }
+                let mut engine = UnixStream::connect(engine_socket()).expect("the engine is there");
+                let _ = engine.write_all(&request[..read]);
+                let clone = |one: &UnixStream| one.try_clone().expect("a socket can be cloned");
+                let (from, to) = (clone(&client), clone(&engine));
+                thread::spawn(move || pass(from, to, |to| to.shutdown(Shutdown::Write)));
+                pass(engine, client, |to| to.shutdown(Shutdown::Write));
+            });
+        }
+    });
+}
+
 /// Passes connections on to a socket, until it is cut: an engine that is reached over TCP, and one that goes away.
 pub(crate) struct Proxy {
     port: u16,

@@ -133,6 +133,7 @@ async fn create(
                 id: made.id,
                 image: executor.image.clone(),
                 build: executor.build().to_owned(),
+                limits_memory: executor.memory.is_some(),
                 silent: Arc::default(),
             };
             Ok((container, bound))

@@ -34,7 +34,7 @@ use std::path::PathBuf;
 use tokio::sync::mpsc;
 
 use super::{Environment, Error, Executor};
-use crate::engine::{Endpoint, Engine};
+use crate::engine::{self, Endpoint, Engine};
 
 /// `argv[0]` under which this program is what a container runs: with the argument `session` what [`serve()`] does, without
 /// one what [`hold`] does. Some images' entry points pass on one argument only.
@@ -67,6 +67,10 @@ const TOOLS: &[&str] = &[
     "docker-credential-runner",
     "runner",
 ];
+
+/// What to do where a container has as many processes as it may have.
+pub const MORE_PROCESSES: &str =
+    "let the container have more with `--pids-limit`, or run less at the same time";
 
 /// Variable with [`TOOL_SOCKET`].
 pub const TOOL_VARIABLE: &str = "RUNNER_TOOL_SOCKET";
@@ -101,6 +105,8 @@ pub struct Outside {
 pub struct ContainerExecutor {
     /// Where the engine is.
     pub endpoint: Endpoint,
+    /// What came of reaching it, where somebody has done so already.
+    pub connected: Option<Result<Engine, engine::Error>>,
     /// The image.
     pub image: String,
     /// Why the engine does not have the image, if that is known: then nothing can be opened. Images come to the engine
@@ -162,7 +168,10 @@ impl Executor for ContainerExecutor {
     const NAME: &'static str = "docker";
 
     async fn open(&self, environment: Environment) -> Result<ContainerSession, Error> {
-        let engine = Engine::connect(self.endpoint.clone()).await?;
+        let engine = match self.connected.clone() {
+            Some(connected) => connected?,
+            None => Engine::connect(self.endpoint.clone()).await?,
+        };
         if let Some(Unavailable { reason, help }) = self.unavailable.clone() {
             return Err(Error::Image {
                 image: self.image.clone(),

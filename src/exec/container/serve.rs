@@ -16,7 +16,7 @@ use super::session::PULSE;
 use super::wire::{
     self, Answer, DirectoryFacts, Opener, Request, Streams, TunnelStream, WireError, WireExit,
 };
-use super::{KEPT_DIRECTORY, READY_FILE, STATE_DIRECTORY, tools};
+use super::{KEPT_DIRECTORY, MORE_PROCESSES, READY_FILE, STATE_DIRECTORY, tools};
 use crate::buildspec::model::{Shell, Version};
 use crate::exec::host::find_user;
 use crate::exec::{
@@ -216,7 +216,9 @@ impl Server {
             Request::List { directory } => {
                 let listed = self.at_it(move |paths| list(&directory, paths)).await;
                 listed.map(|()| Answer::Done).map_err(|error| {
-                    WireError::Other(format!("could not read the source: {error}"))
+                    WireError::Other(format!(
+                        "could not read what there is in the container: {error}"
+                    ))
                 })
             }
             Request::Work => return self.work(tail.to_vec()).await,
@@ -285,19 +287,14 @@ impl Server {
         let session = self.session.as_mut().ok_or_else(not_open)?;
         let mut cancel = self.cancel.subscribe();
         let (output, chunks) = mpsc::channel(OUTPUT_CHUNKS);
-        let killed_before = killed_for_memory();
+        let before = Wants::now();
         let end = passing_on(
             session.run(command, &output, &mut cancel),
             chunks,
             &mut self.answers,
         );
         let mut end = end.await?;
-        if killed_for_memory() > killed_before {
-            end.notes.push(
-                "the container ran out of memory, and the system ended a process of this command: give it more with `--memory`"
-                    .to_owned(),
-            );
-        }
+        end.notes.extend(Wants::now().since(before));
         Ok(WireExit::ended(end))
     }
 
@@ -548,9 +545,12 @@ fn facts(directories: &[PathBuf]) -> Option<Vec<DirectoryFacts>> {
 /// Writes the paths of what is below a directory, relative to it, in parts. What no copy of it has is left out: pipes,
 /// sockets and devices.
 fn list(directory: &Path, paths: &mpsc::Sender<Vec<u8>>) -> io::Result<()> {
-    // It may be something else by now, and has nothing below it then.
-    if !fs::symlink_metadata(directory)?.is_dir() {
-        return Ok(());
+    match fs::symlink_metadata(directory) {
+        Ok(found) if found.is_dir() => {}
+        // The source may be something else by now.
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
     }
     let mut part = Vec::new();
     for_each_below(directory, |path, found| {
@@ -641,21 +641,59 @@ fn own(path: &Path, found: &fs::Metadata, owner: (u32, u32)) -> io::Result<()> {
     }
 }
 
-/// How many processes of this container were ended because it ran out of memory, as far as the system tells.
-fn killed_for_memory() -> u64 {
-    // The second version of control groups, and the first one.
-    let files = [
-        "/sys/fs/cgroup/memory.events",
-        "/sys/fs/cgroup/memory/memory.oom_control",
-    ];
+/// How often a limit of the container was in the way, as far as the system tells.
+#[derive(Clone, Copy)]
+struct Wants {
+    /// Processes that were ended for want of memory.
+    memory: u64,
+    /// Processes and threads that could not be started.
+    processes: u64,
+}
+
+impl Wants {
+    fn now() -> Self {
+        // The second version of control groups, and the first one.
+        Self {
+            memory: counted(
+                "oom_kill ",
+                [
+                    "/sys/fs/cgroup/memory.events",
+                    "/sys/fs/cgroup/memory/memory.oom_control",
+                ],
+            ),
+            processes: counted(
+                "max ",
+                [
+                    "/sys/fs/cgroup/pids.events",
+                    "/sys/fs/cgroup/pids/pids.events",
+                ],
+            ),
+        }
+    }
+
+    /// What to say of a command that ran meanwhile.
+    fn since(self, before: Self) -> impl Iterator<Item = String> {
+        let memory = (self.memory > before.memory).then(|| {
+            "the container ran out of memory, and the system ended a process of this command: give it more with `--memory`"
+                .to_owned()
+        });
+        let processes = (self.processes > before.processes).then(|| {
+            format!(
+                "the container had as many processes as it may have, and this command could not start another: {MORE_PROCESSES}"
+            )
+        });
+        memory.into_iter().chain(processes)
+    }
+}
+
+/// The sum of the numbers behind a word in such of these files as there are.
+fn counted(word: &str, files: [&str; 2]) -> u64 {
     let texts = files
         .iter()
         .filter_map(|file| fs::read_to_string(file).ok());
     texts
         .flat_map(|text| {
-            let counts = text
-                .lines()
-                .filter_map(|line| line.strip_prefix("oom_kill "));
+            let counts = text.lines().filter_map(|line| line.strip_prefix(word));
             counts
                 .filter_map(|count| count.parse::<u64>().ok())
                 .collect::<Vec<u64>>()

@@ -1,5 +1,6 @@
 //! The outside of the wall: a build's session in a container, seen from here.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,6 +92,8 @@ pub(super) struct Container {
     pub(super) image: String,
     /// The build's id.
     pub(super) build: String,
+    /// Whether the container has a limit of memory.
+    pub(super) limits_memory: bool,
     /// Whether the engine was silent for too long: it is asked for nothing any more but to remove the container.
     pub(super) silent: Arc<AtomicBool>,
 }
@@ -399,37 +402,52 @@ impl ContainerSession {
     /// what an engine sends can be less.
     async fn copy_source_back(&mut self, place: usize) -> Result<(), Error> {
         let Mount { inside, outside } = self.source.places[place].clone();
-        let before = self.list_source(&inside).await;
+        let Some(arrived) = self.fetch_whole(&inside, &outside).await? else {
+            return Ok(());
+        };
+        transfer::mirror(&outside, &arrived).map_err(|source| Error::System {
+            doing: "bring the source back from the container",
+            source,
+        })
+    }
+
+    /// Copies all there is at a place in the container, as the session inside sees it. Gives every path that came; `None` if
+    /// there is nothing.
+    async fn fetch_whole(
+        &mut self,
+        inside: &Path,
+        outside: &Path,
+    ) -> Result<Option<HashSet<PathBuf>>, Error> {
+        let before = self.list(inside).await;
         let mut cancel = self.cancel.clone();
         // Also where the session is gone: what the build made is worth having.
-        let fetched = transfer::fetch(&self.container, &inside, &outside, &mut cancel).await;
+        let fetched = transfer::fetch(&self.container, inside, outside, &mut cancel).await;
         // It is not tried again while the build is closed.
         if let Err(Error::Engine(crate::engine::Error::Connection { .. })) = fetched {
             self.container.fall_silent();
         }
         let fetched = fetched?;
         let (before, Some(arrived)) = (before?, fetched) else {
-            return Ok(());
+            return Ok(None);
         };
-        let is_whole = transfer::left_out(&outside, &arrived, &before)
+        let is_whole = transfer::left_out(outside, &arrived, &before)
             .next()
             .is_none();
         let after = if is_whole {
             Vec::new()
         } else {
-            self.list_source(&inside).await?
+            self.list(inside).await?
         };
-        transfer::mirror(&outside, &arrived, &before, &after).map_err(|source| Error::System {
-            doing: "bring the source back from the container",
+        let checked = transfer::check_whole(outside, &arrived, &before, &after);
+        checked.map_err(|source| Error::System {
+            doing: "bring all files back from the container",
             source,
-        })
+        })?;
+        Ok(Some(arrived))
     }
 
-    /// What there is in a source, as the session inside sees it.
-    async fn list_source(&mut self, inside: &Path) -> Result<Vec<PathBuf>, Error> {
-        let request = Request::List {
-            directory: inside.to_owned(),
-        };
+    /// What there is below a directory, as the session inside sees it.
+    async fn list(&mut self, directory: &Path) -> Result<Vec<PathBuf>, Error> {
         let (output, mut parts) = mpsc::channel::<Vec<u8>>(1);
         let collecting = tokio::spawn(async move {
             let mut paths = Vec::new();
@@ -438,11 +456,14 @@ impl ContainerSession {
             }
             paths
         });
+        let request = Request::List {
+            directory: directory.to_owned(),
+        };
         let answer = self.ask_aloud(&request, &[], &output).await;
         drop(output);
         match answer? {
             (Answer::Done, _) => collecting.await.map_err(|error| Error::System {
-                doing: "read what there is in the source",
+                doing: "read what there is in the container",
                 source: std::io::Error::other(error),
             }),
             (other, _) => Err(self.unexpected(other)),
@@ -474,9 +495,7 @@ impl ContainerSession {
             .insert(elsewhere)
             .path()
             .join(relative);
-        let mut cancel = self.cancel.clone();
-        transfer::fetch(&self.container, inside, &outside, &mut cancel).await?;
-        Ok(())
+        self.fetch_whole(inside, &outside).await.map(|_| ())
     }
 }
 
@@ -596,7 +615,11 @@ pub(super) async fn found_dead(container: &Container, last_words: &LastWords) ->
         } else {
             format!("runner's own process in the container broke down: {said}")
         };
-        return dead(&why, None);
+        // Engines tell of the container's first process only.
+        let help =
+            "if nobody ended it, the container ran out of memory: give it more with `--memory`";
+        let is_limited = said.is_empty() && container.limits_memory;
+        return dead(&why, is_limited.then(|| help.to_owned()));
     }
     let why = match exit {
         137 => "it was killed".to_owned(),

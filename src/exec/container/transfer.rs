@@ -148,6 +148,11 @@ fn append<W: Write>(
             archive.append_data(&mut header, &inside, io::empty())?;
             for entry in fs::read_dir(&outside)? {
                 let entry = entry?;
+                if entry.file_name() == INCOMING {
+                    // A build was killed while files came back.
+                    let _ = fs::remove_file(entry.path());
+                    continue;
+                }
                 pending.push((entry.path(), inside.join(entry.file_name())));
             }
         } else if found.is_symlink() {
@@ -164,12 +169,8 @@ fn append<W: Write>(
     Ok(())
 }
 
-/// Removes what did not come from inside and is not in there either.
-///
-/// `before` and `after` are what the session inside saw in its source before `arrived` was sent, and since: relative
-/// paths. What it saw at both times has to have come. An engine leaves out what it cannot read, and says so in its own
-/// log only.
-pub(super) fn mirror(
+/// That the engine left something out, if it did: what the session inside saw before `arrived` was sent, and since.
+pub(super) fn check_whole(
     outside: &Path,
     arrived: &HashSet<PathBuf>,
     before: &[PathBuf],
@@ -177,13 +178,13 @@ pub(super) fn mirror(
 ) -> io::Result<()> {
     let since: HashSet<&PathBuf> = after.iter().collect();
     let mut missing = left_out(outside, arrived, before).filter(|path| since.contains(path));
-    if let Some(path) = missing.next() {
-        let path = path.display();
-        return Err(io::Error::other(format!(
-            "the engine left out {path}, which is there in the container; nothing was removed from the source"
-        )));
+    match missing.next() {
+        Some(path) => Err(io::Error::other(format!(
+            "the engine left out {}, which is there in the container",
+            path.display()
+        ))),
+        None => Ok(()),
     }
-    remove_others(outside, arrived)
 }
 
 /// What the session inside saw and did not come.
@@ -195,6 +196,11 @@ pub(super) fn left_out<'l>(
     listed
         .iter()
         .filter(move |path| !arrived.contains(&outside.join(path)))
+}
+
+/// Removes what did not come from inside: `arrived` is what did, and is all there is in there.
+pub(super) fn mirror(outside: &Path, arrived: &HashSet<PathBuf>) -> io::Result<()> {
+    remove_others(outside, arrived)
 }
 
 /// Copies a file or a directory out of a container: new files come, changed ones change, none goes. Gives every path that
@@ -247,9 +253,10 @@ pub(super) async fn fetch(
         Some(error) => return Err(Error::Engine(error)),
         None => {}
     }
-    unpacked.map(Some).map_err(|source| Error::System {
+    unpacked.map(Some).map_err(|error| Error::System {
         doing: "copy files out of the container",
-        source,
+        // What is at the bottom of it, such as a full disk, is said as well.
+        source: io::Error::new(error.kind(), engine::chain(&error)),
     })
 }
 
@@ -265,47 +272,62 @@ fn unpack(
     for entry in archive.entries()? {
         let mut entry = entry?;
         end = entry.raw_file_position() + entry.size().next_multiple_of(BLOCK);
-        let kind = entry.header().entry_type();
         let path = entry.path()?.into_owned();
         let Some(path) = below(&path, destination) else {
             return Err(leads_outside());
         };
-        // What is one file inside may be fetched into one; a directory is never replaced by something else.
-        if path == destination && !kind.is_dir() && destination.is_dir() {
-            return Err(io::Error::other(
-                "the build has put something else in the place of its source directory",
-            ));
-        }
         check_parents(&path, destination)?;
         kept.insert(path.clone());
-        // Pipes, sockets and devices are no content.
-        if !(kind.is_dir() || kind.is_file() || kind.is_symlink() || kind.is_hard_link()) {
-            continue;
-        }
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        if !kind.is_file() {
-            make_way(&path, kind)?;
-        }
-        let mode = entry.header().mode()? & 0o777;
-        match kind {
-            tar::EntryType::Link => link(&entry, &path, destination)?,
-            tar::EntryType::Directory => {
-                fs::create_dir_all(&path)?;
-                // What is in it comes later, and may be more than its owner may add then.
-                fs::set_permissions(&path, fs::Permissions::from_mode(mode | 0o700))?;
-                modes.push((path, mode));
-            }
-            tar::EntryType::Symlink => drop(entry.unpack(&path)?),
-            _ => unpack_file(&mut entry, &path, mode)?,
-        }
+        let unpacked = unpack_entry(&mut entry, &path, destination);
+        let directory = unpacked.map_err(|error| {
+            let reason = format!("{}: {}", path.display(), engine::chain(&error));
+            io::Error::new(error.kind(), reason)
+        })?;
+        modes.extend(directory.map(|mode| (path, mode)));
     }
     for (path, mode) in modes.into_iter().rev() {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
     archive.into_inner().expect_end(end)?;
     Ok(kept)
+}
+
+/// Makes what an entry says. Gives the mode of a directory, which it gets when everything is in it.
+fn unpack_entry<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
+    path: &Path,
+    destination: &Path,
+) -> io::Result<Option<u32>> {
+    let kind = entry.header().entry_type();
+    // What is one file inside may be fetched into one; a directory is never replaced by something else.
+    if path == destination && !kind.is_dir() && destination.is_dir() {
+        return Err(io::Error::other(
+            "the build has put something else in the place of its source directory",
+        ));
+    }
+    // Pipes, sockets and devices are no content.
+    if !(kind.is_dir() || kind.is_file() || kind.is_symlink() || kind.is_hard_link()) {
+        return Ok(None);
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    if !kind.is_file() {
+        make_way(path, kind)?;
+    }
+    let mode = entry.header().mode()? & 0o777;
+    match kind {
+        tar::EntryType::Link => link(entry, path, destination)?,
+        tar::EntryType::Directory => {
+            fs::create_dir_all(path)?;
+            // What is in it comes later, and may be more than its owner may add then.
+            fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o700))?;
+            return Ok(Some(mode));
+        }
+        tar::EntryType::Symlink => drop(entry.unpack(path)?),
+        _ => unpack_file(entry, path, mode)?,
+    }
+    Ok(None)
 }
 
 /// Puts a file in its place when all of it has come: what is cut off half-way leaves the one that was there.
@@ -569,11 +591,12 @@ mod tests {
         let source = source();
         let arrived: HashSet<PathBuf> = ["changed"].map(|name| source.path().join(name)).into();
         let before = paths(&["changed", "last"]);
-        let error = mirror(source.path(), &arrived, &before, &before).unwrap_err();
+        let error = check_whole(source.path(), &arrived, &before, &before).unwrap_err();
         assert!(error.to_string().contains("left out last"), "{error}");
         assert!(source.path().join("removed").exists());
         // It went away in there while files were copied.
-        mirror(source.path(), &arrived, &before, &paths(&["changed"])).unwrap();
+        check_whole(source.path(), &arrived, &before, &paths(&["changed"])).unwrap();
+        mirror(source.path(), &arrived).unwrap();
         assert!(!source.path().join("removed").exists());
         assert!(!source.path().join("last").exists());
         assert!(source.path().join("changed").exists());

@@ -78,10 +78,10 @@ pub(super) enum Request {
     Drain,
     /// Give the files of the sources back to their owner.
     HandOver,
-    /// List what there is in a source: directories, files and links, as far as they are on its own file system. The paths
-    /// come as output, relative, each ended by NUL, in parts.
+    /// List what there is below a directory: directories, files and links, as far as they are on its own file system. The
+    /// paths come as output, relative, each ended by NUL, in parts. What is no directory has nothing below it.
     List {
-        /// The directory of the source.
+        /// Which.
         directory: PathBuf,
     },
     /// Have work of this program's own done. Tail: what is asked. Bytes of [`Request::Body`] go in, output comes out.
@@ -270,6 +270,9 @@ pub(super) enum WireError {
     UnknownUser {
         user: String,
     },
+    TooManyProcesses {
+        program: String,
+    },
     Other(String),
 }
 
@@ -278,6 +281,7 @@ impl From<Error> for WireError {
         match error {
             Error::ShellMissing { shell } => Self::ShellMissing { shell },
             Error::UnknownUser { user } => Self::UnknownUser { user },
+            Error::TooManyProcesses { program, .. } => Self::TooManyProcesses { program },
             Error::ShellUnsupported { shell } => Self::ShellUnsupported { shell },
             Error::VariableTooLarge { name, size, limit } => {
                 Self::VariableTooLarge { name, size, limit }
@@ -311,6 +315,10 @@ impl WireError {
                 Error::EnvironmentTooLarge { size, largest }
             }
             Self::UnknownUser { user } => Error::UnknownUser { user },
+            Self::TooManyProcesses { program } => Error::TooManyProcesses {
+                program,
+                in_container: true,
+            },
             Self::Other(message) => Error::InContainer { message },
         }
     }
