@@ -10,7 +10,10 @@ use std::io::Read;
 use std::path::Path;
 
 use buildspec_runner::event::CaseStatus;
+use buildspec_runner::redact::Secrets;
+use buildspec_runner::report::made::{self, Overview};
 use buildspec_runner::report::{Format, Limits, Reading, Report};
+use support::sandbox::Sandbox;
 use support::{root, updating};
 
 fn read(format: Format, limits: Limits, files: &[(&str, &[u8])]) -> Report {
@@ -359,4 +362,172 @@ fn what_is_wrong_with_a_file_is_said() {
         "<testsuite><testcase name='a'><failure/></testcase><testcase name='b'",
     );
     assert_eq!((report.tests.failed, report.cases.len()), (1, 1));
+}
+
+/// What is made of one report, by the name of the file.
+fn written(text: &str, secrets: &Secrets) -> impl Fn(&str) -> String + use<> {
+    let mut report = one(Format::JunitXml, text);
+    report.hide(secrets);
+    let overview = Overview {
+        project: "demo".to_owned(),
+        build_id: "demo:1".to_owned(),
+        reports: vec![report],
+    };
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    made::write(&directory.path().join("new/reports"), &overview).expect("files can be written");
+    move |name| {
+        let path = directory.path().join("new/reports").join(name);
+        fs::read_to_string(path).expect("the file is there")
+    }
+}
+
+// REP-13
+#[test]
+fn the_page_needs_nothing_from_elsewhere_and_runs_nothing() {
+    let text = "<testsuite name='&lt;script&gt;'><testcase name='\"&gt;&lt;img src=x onerror=alert(1)&gt;' time='1'>\
+        <failure message='&lt;/pre&gt;&lt;script&gt;'>https://example.com &#27;[31mred&#27;[0m</failure></testcase></testsuite>";
+    let page = written(text, &Secrets::default())("index.html");
+    for forbidden in [
+        "<script", "<img", "<link", "src=", "url(", "@import", "\u{1b}",
+    ] {
+        let allowed = page.replace("img src=x onerror", "");
+        assert!(!allowed.contains(forbidden), "{forbidden} in {page}");
+    }
+    assert!(page.contains("default-src 'none'"));
+    assert!(page.contains("&quot;&gt;&lt;img src=x onerror=alert(1)&gt;"));
+    assert!(page.contains("https://example.com red"));
+    assert!(page.contains("prefers-color-scheme:dark"));
+}
+
+// REP-13
+#[test]
+fn what_is_made_is_read_as_what_it_was_made_of() {
+    let text = fs::read_to_string(root().join("testdata/report/JUNITXML/every-status.xml"));
+    let text = text.expect("the case is there");
+    let before = one(Format::JunitXml, &text);
+    let after = one(
+        Format::JunitXml,
+        &written(&text, &Secrets::default())("junit.xml"),
+    );
+    assert_eq!(after.problems, []);
+    assert_eq!(after.tests, before.tests);
+    let names = |report: &Report| -> Vec<(String, CaseStatus, Option<String>)> {
+        let cases = report.cases.iter();
+        cases
+            .map(|case| (case.name.clone(), case.status, case.message.clone()))
+            .collect()
+    };
+    assert_eq!(names(&after), names(&before));
+}
+
+// REP-13
+#[test]
+fn secrets_are_in_no_file() {
+    let secret = "correct horse battery";
+    let text = format!(
+        "<testsuite name='{secret}'><testcase name='{secret}' classname='{secret}' time='1'>\
+         <failure message='{secret}'>{}{secret}</failure></testcase></testsuite>",
+        "x".repeat(64 * 1024 - 9)
+    );
+    let file = written(&text, &Secrets::new([secret.as_bytes().to_vec()]));
+    for name in made::FILES {
+        let content = file(name);
+        // The output was cut in the middle of it.
+        for part in [secret, "correct"] {
+            assert!(!content.contains(part), "{part} in {name}");
+        }
+        assert!(content.contains("***"), "{name}");
+    }
+}
+
+/// A build with a report of tests and one of coverage.
+fn sandbox() -> Sandbox {
+    Sandbox::with_buildspec(
+        "version: 0.2\nphases:\n  build:\n    commands: [echo testing]\nreports:\n  unit: {files: unit.xml}\n  \
+         lines: {files: cov.xml, file-format: cobertura}\n"
+            .replace("cobertura", "COBERTURAXML")
+            .as_str(),
+    )
+    .file(
+        "unit.xml",
+        "<testsuite name='s'><testcase name='a' classname='pkg.C'/><testcase name='b' classname='pkg.C'><failure message='why&#10;and where&#27;[2J'/></testcase></testsuite>",
+    )
+    .file(
+        "cov.xml",
+        "<coverage><packages><package><classes><class filename='a'><lines><line number='1' hits='1'/><line number='2' hits='0'/></lines></class></classes></package></packages></coverage>",
+    )
+}
+
+// REP-12
+#[test]
+fn a_terminal_is_told_which_tests_failed_and_how_much_is_covered() {
+    let sandbox = sandbox();
+    let project = sandbox.project();
+    let ran = sandbox
+        .run(["run", "--log-format", "pretty", "--project", &project])
+        .expect(0);
+    let ran = ran
+        .stdout_has(&format!("report {project}-unit  2 tests, 1 failed"))
+        .stdout_has("pkg.C > b")
+        .stdout_has("      why\n      and where\n")
+        .stdout_has("50.0% of lines (1/2) in 1 file")
+        .stdout_has(".runner/reports/index.html");
+    assert!(!ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
+    let quiet = sandbox.run(["run", "--quiet"]).expect(0);
+    assert_eq!(quiet.stdout, "testing\n");
+    assert_eq!(quiet.stderr, "");
+}
+
+// REP-12, REP-13
+#[test]
+fn a_build_without_reports_has_not_a_line_or_file_more() {
+    let sandbox = Sandbox::with_commands(&["echo testing"]);
+    let ran = sandbox.run(["run"]).expect(0);
+    assert!(!ran.stderr.contains("report"), "{}", ran.stderr);
+    assert!(!sandbox.source().join(".runner/reports").exists());
+}
+
+// REP-13
+#[test]
+fn what_is_made_goes_where_it_was_asked_to_go_and_is_no_report_of_the_next_build() {
+    let sandbox = sandbox();
+    for _ in 0..2 {
+        let ran = sandbox.run(["run", "--reports", "made/here"]).expect(0);
+        let ran = ran.stderr_has("reports: <SRC>/made/here\n");
+        assert!(!ran.stderr.contains("AutoDiscovered"), "{}", ran.stderr);
+        let mut found = support::tree::files(&sandbox.source().join("made/here"));
+        found.sort();
+        assert_eq!(found, ["index.html", "junit.xml", "summary.json"]);
+    }
+    assert!(!sandbox.source().join(".runner/reports").exists());
+    sandbox
+        .run(["run", "--reports", "unit.xml"])
+        .expect(2)
+        .stderr_has("`--reports unit.xml` is no directory");
+    sandbox
+        .run(["run", "--reports", "s3://bucket/x"])
+        .expect(2)
+        .stderr_has("write a directory");
+    for wrong in ["101", "many", "-1", "NaN"] {
+        sandbox
+            .run(["run".to_owned(), format!("--fail-under={wrong}")])
+            .expect(2)
+            .stderr_has("write a number from 0 to 100");
+    }
+}
+
+// REP-13
+#[test]
+fn a_place_that_cannot_be_written_is_a_fault_where_it_was_asked_for() {
+    // A file where a directory would have to be: also root cannot write there.
+    let asked = sandbox().file("taken", "");
+    asked
+        .run(["run", "--reports", "taken/below"])
+        .expect(4)
+        .stderr_has("could not write reports to <SRC>/taken/below: ");
+    let default = sandbox().file(".runner/reports", "");
+    default
+        .run(["run"])
+        .expect(0)
+        .stderr_has("warning: could not write reports to <SRC>/.runner/reports: ");
 }

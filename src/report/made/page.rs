@@ -122,7 +122,7 @@ fn bar(coverage: Coverage) -> String {
     let (class, value) = share(coverage);
     match coverage.percentage() {
         Some(share) => format!(
-            "<span class=\"bar\"><i class=\"b-{class}\" style=\"width:{share:.1}%\"></i></span>{value}"
+            "<span class=\"bar\"><i class=\"b-{class}\" style=\"width:{share:.1}%\"></i></span><span>{value}</span>"
         ),
         None => value,
     }
@@ -257,7 +257,7 @@ fn slowest(overview: &Overview, out: &mut dyn Write) -> io::Result<()> {
         let part = own.as_secs_f64() / longest.as_secs_f64().max(f64::MIN_POSITIVE) * 100.0;
         writeln!(
             out,
-            "<tr><td class=\"name\">{}<small>{}</small></td><td>{}</td><td class=\"n\"><span class=\"bar\"><i class=\"b-skip\" style=\"width:{part:.1}%\"></i></span>{}</td></tr>",
+            "<tr><td class=\"name\">{}<small>{}</small></td><td>{}</td><td class=\"n\"><span class=\"bar\"><i class=\"b-skip\" style=\"width:{part:.1}%\"></i></span><span>{}</span></td></tr>",
             escaped(&case.name),
             escaped(report.place(case)),
             badge(case.status),
@@ -280,13 +280,13 @@ fn coverage(overview: &Overview, out: &mut dyn Write) -> io::Result<()> {
         });
         let has_branches = files.iter().any(|file| file.branches().total() > 0);
         let head = if has_branches {
-            "<th>Branches</th>"
+            "<th class=\"n\">Branches</th>"
         } else {
             ""
         };
         writeln!(
             out,
-            "<h2>Coverage <small>{}</small></h2>\n<div class=\"card\"><table><thead><tr><th>File</th><th>Lines</th><th class=\"n\">Missed</th>{head}</tr></thead><tbody>",
+            "<h2>Coverage <small>{}</small></h2>\n<div class=\"card\"><table><thead><tr><th>File</th><th class=\"n\">Lines</th><th class=\"n\">Missed</th>{head}</tr></thead><tbody>",
             escaped(&report.group)
         )?;
         for file in files.iter().take(MAX_ROWS) {
