@@ -1,15 +1,23 @@
 //! Values that lie with AWS, over real HTTP, against a server that `tests/run` starts.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start the program and look at the environment"
+)]
+
 mod support;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_secretsmanager::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_ssm::types::ParameterType;
 use support::aws::{GoBetween, REGION, Verdict, command, endpoint};
 use support::sandbox::{Ran, Sandbox};
-use support::wait::Bounded as _;
+use support::wait::{self, Bounded as _};
+use support::{RUNNER, skipped};
 use tokio::runtime::Runtime;
 
 /// The two stores as an administrator has them.
@@ -250,4 +258,157 @@ fn a_service_that_is_busy_is_asked_again_and_one_that_refuses_is_quoted() {
     run(&sandbox, "http://127.0.0.1:9", &[])
         .expect(4)
         .stdout_has("Decrypted Variables Error Message: could not get /busy/a: ");
+}
+
+// ENV-46 ENV-48 ENV-49
+#[test]
+fn variables_of_a_start_lie_with_aws_too() {
+    let Some(endpoint) = endpoint("variables_of_a_start_lie_with_aws_too") else {
+        return;
+    };
+    let stores = Stores::new(&endpoint);
+    stores.parameter("/typed/p", ParameterType::SecureString, "typed-parameter");
+    stores.secret("typed/s", r#"{"key":"typed-secret"}"#);
+    let sandbox =
+        buildspec("  variables:\n    S: p\n", &["A", "B"]).file("project.env", "B=typed/s:key\n");
+    let flags = [
+        "--env",
+        "A=/typed/p",
+        "--env-type",
+        "A=PARAMETER_STORE",
+        "--env-file",
+        "project.env",
+        "--env-type",
+        "B=SECRETS_MANAGER",
+    ];
+    run(&sandbox, &endpoint, &flags)
+        .expect(0)
+        .stdout_has("Decrypting parameter store environment variables\n")
+        .stdout_has("\nA=***\n")
+        .stdout_has("\nB=***\n");
+    assert_eq!(values(&sandbox), "A=typed-parameter\nB=typed-secret\n");
+    let flags = ["--env", "A=/typed/$S", "--env-type", "A=PARAMETER_STORE"];
+    run(&sandbox, &endpoint, &flags)
+        .expect(4)
+        .stdout_has("parameter does not exist: /typed/$S");
+}
+
+// ENV-46 ENV-50
+#[test]
+fn types_that_mean_nothing_are_refused_before_anything_is_done() {
+    let sandbox = buildspec("  variables:\n    A: b\n", &["A"]);
+    let table: [(&[&str], &str); 7] = [
+        (
+            &["--env-type", "A=PARAMETER_STORE"],
+            "about a variable that no flag sets",
+        ),
+        (
+            &["--env", "A=x", "--env-type", "A=parameter"],
+            "expected NAME=PARAMETER_STORE",
+        ),
+        (
+            &["--env", "A=x", "--env-type", "A"],
+            "expected NAME=PARAMETER_STORE",
+        ),
+        (
+            &["--env", "A=", "--env-type", "A=SECRETS_MANAGER"],
+            "`A` names no parameter and no secret",
+        ),
+        (&["--env", "A=x", "--secret", "A"], "`A` is set twice"),
+        (&["--secret", "A=x"], "cannot be the name of a variable"),
+        (
+            &["--secret", "A"],
+            "put `A=VALUE` into a file and name that with `--secrets-file`",
+        ),
+    ];
+    for (flags, message) in table {
+        let ran = sandbox.run([&["run"], flags].concat());
+        ran.expect(2).stderr_has(message);
+    }
+    assert!(!sandbox.source().join("values.txt").exists());
+    for arguments in [
+        ["plan", "--secret", "A"].as_slice(),
+        &["run", "--dry-run", "--secret", "A"],
+    ] {
+        sandbox
+            .run(arguments)
+            .expect(0)
+            .stdout_has("start-build  A\n");
+    }
+}
+
+/// Types at a terminal of the program once it asks, and gives back what it shows and how it ended.
+fn type_at(sandbox: &Sandbox, line: &str, keys: &str) -> Option<Ran> {
+    if Command::new("script")
+        .arg("--version")
+        .bounded_output()
+        .is_err()
+    {
+        skipped("a secret at a terminal", "no script(1)");
+        return None;
+    }
+    let mut script = Command::new("script");
+    script.args(["-qec", &line.replacen("runner", RUNNER, 1), "/dev/null"]);
+    let usual = sandbox.command::<&str>([]);
+    let variables = usual.get_envs();
+    script.env_clear().current_dir(sandbox.source());
+    script.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+    script.env("TERM", "xterm").stdin(Stdio::piped());
+    let mut child = Sandbox::spawn(&mut script);
+    let mut stdin = child.stdin.take().expect("standard input is a pipe");
+    let mut shown = child.stdout.take().expect("standard output is a pipe");
+    let keys = keys.to_owned();
+    // What is typed before it is asked for is not taken.
+    let mut ran = wait::within("the program asks and ends", move || {
+        let mut text = Vec::new();
+        let mut byte = [0];
+        while !text.ends_with(b"(not shown): ")
+            && shown.read(&mut byte).expect("it can be read") > 0
+        {
+            text.push(byte[0]);
+        }
+        stdin.write_all(keys.as_bytes()).expect("it can be written");
+        shown.read_to_end(&mut text).expect("it can be read");
+        // The end of it would be typed too.
+        drop(stdin);
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let ended = sandbox.finish(&wait::output(child));
+    ran = ran.replace("\r\n", "\n");
+    Some(Ran {
+        stdout: ran,
+        ..ended
+    })
+}
+
+// ENV-50
+#[test]
+fn a_secret_is_typed_and_never_shown() {
+    let sandbox = buildspec("  variables:\n    A: b\n", &["A", "LATER"]);
+    let line = "runner run --secret A --env LATER=x --log-format codebuild";
+    let Some(ran) = type_at(&sandbox, line, "hunter2\x7f22\rthe rest\r") else {
+        return;
+    };
+    let ran = ran
+        .expect(0)
+        .stdout_has("A (not shown): \n")
+        .stdout_has("\nA=***\n");
+    assert!(
+        !ran.stdout.contains("hunter") && !ran.stdout.contains("the rest"),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(values(&sandbox), "A=hunter22\nLATER=x\n");
+    fs::remove_file(sandbox.source().join("values.txt")).expect("it is there");
+    // Afterwards the terminal is as it was.
+    let line = "runner run --secret A; echo \"code $?\"; stty -a";
+    let ran = type_at(&sandbox, line, "half\x03").expect("script(1) is there");
+    let ran = ran
+        .stdout_has("code 130\n")
+        .stdout_has(" echo ")
+        .stdout_has(" icanon");
+    assert!(!ran.stdout.contains("half") && !sandbox.source().join("values.txt").exists());
+    let line = "runner run --secret A";
+    let ran = type_at(&sandbox, line, "\r").expect("script(1) is there");
+    ran.expect(2).stdout_has("nothing was typed for `A`");
 }

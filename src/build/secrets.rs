@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use super::drive::{Driver, Left};
 use super::machine::Input;
-use crate::env;
+use crate::env::{self, Origin};
 use crate::event::{EventKind, Warning};
 use crate::phase::{PhaseContext, Status};
 use crate::plan::Plan;
@@ -36,7 +36,9 @@ impl Driver {
             Some(Ok(fetched)) => {
                 self.hide(&fetched);
                 for Fetched { name, value } in fetched {
-                    env::set_late(&mut plan.environment, &name, OsString::from(value));
+                    let planned = plan.secrets.iter().find(|secret| secret.name == name);
+                    let origin = planned.map_or(Origin::Buildspec, |secret| secret.origin);
+                    env::set_late(&mut plan.environment, origin, &name, OsString::from(value));
                 }
                 Some(None)
             }

@@ -243,7 +243,15 @@ pub(super) struct RequestArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Environment")]
     pub(super) env_file: Vec<PathBuf>,
 
-    /// Read values of `parameter-store` and `secrets-manager` variables from a file of NAME=value lines instead of asking AWS; they are hidden in the log
+    /// Type of a variable that `--env` or `--env-file` sets: what they say is then the name of a parameter, or a reference to a secret
+    #[arg(long, value_name = "NAME=TYPE", value_parser = variable_type, help_heading = "Environment")]
+    pub(super) env_type: Vec<(String, TypeArg)>,
+
+    /// Ask for the value of a variable of this build at the terminal, without showing it; it is hidden in the log
+    #[arg(long, value_name = "NAME", help_heading = "Environment")]
+    pub(super) secret: Vec<String>,
+
+    /// Read values of `parameter-store`, `secrets-manager` and `--secret` variables from a file of NAME=value lines instead of asking; they are hidden in the log
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Environment")]
     pub(super) secrets_file: Vec<PathBuf>,
 
@@ -444,6 +452,14 @@ pub(super) struct ContainerArgs {
         help_heading = "Container"
     )]
     pub(super) mount_source: MountArg,
+}
+
+/// Types of variables, as CodeBuild and CodePipeline call them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TypeArg {
+    Plaintext,
+    ParameterStore,
+    SecretsManager,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -876,6 +892,18 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("a build needs more time than none".to_owned()),
         positive => Ok(positive),
     }
+}
+
+fn variable_type(text: &str) -> Result<(String, TypeArg), String> {
+    let expected = || "expected NAME=PARAMETER_STORE, SECRETS_MANAGER or PLAINTEXT".to_owned();
+    let (name, kind) = text.split_once('=').ok_or_else(expected)?;
+    let kind = match kind {
+        "PLAINTEXT" => TypeArg::Plaintext,
+        "PARAMETER_STORE" => TypeArg::ParameterStore,
+        "SECRETS_MANAGER" => TypeArg::SecretsManager,
+        _ => return Err(expected()),
+    };
+    Ok((name.to_owned(), kind))
 }
 
 fn role(text: &str) -> Result<RoleArn, String> {

@@ -25,6 +25,7 @@ mod machine;
 mod mask;
 mod plan;
 mod plan_json;
+mod prompt;
 mod provision;
 mod prune;
 mod pull;
@@ -39,6 +40,7 @@ mod terminal;
 mod tool;
 mod transfer;
 mod validate;
+mod variables;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};

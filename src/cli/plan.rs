@@ -201,9 +201,13 @@ fn environment(plan: &Plan) -> String {
         Origin::Default,
         Origin::Runner,
     ] {
-        let names: Vec<String> = of(origin)
+        let secrets = plan.secrets.iter().filter(|one| one.origin == origin);
+        let mut names: Vec<String> = of(origin)
             .map(|variable| variable.name.to_string_lossy().into_owned())
+            .filter(|name| !plan.is_secret(name))
+            .chain(secrets.map(|one| one.name.clone()))
             .collect();
+        names.sort();
         if !names.is_empty() {
             text.push_str(&wrapped(origin.name(), &names));
         }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::buildspec::model::ArtifactIdentifier;
+use crate::env::Origin;
 use crate::phase::{OnFailure, Status, next};
 use crate::plan::{
     ArtifactLocation, ArtifactName, ArtifactPlan, CommandPlan, Expandable, PhasePlan, Plan,
@@ -14,11 +15,7 @@ const FORMAT: u32 = 1;
 
 /// The plan as JSON.
 pub(super) fn plan_json(plan: &Plan) -> Value {
-    let environment: Vec<Value> = plan
-        .environment
-        .iter()
-        .map(|variable| json!({ "name": variable.name.to_string_lossy(), "origin": variable.origin.name() }))
-        .collect();
+    let environment = environment_json(plan);
     json!({
         "format": FORMAT,
         "projectName": plan.project.as_str(),
@@ -35,6 +32,28 @@ pub(super) fn plan_json(plan: &Plan) -> Value {
         "phases": plan.phases.iter().map(phase_json).collect::<Vec<_>>(),
         "artifacts": plan.artifacts.iter().map(|artifact| artifact_json(plan, artifact)).collect::<Vec<_>>(),
     })
+}
+
+/// All variables by name; what is fetched when the build begins says its type.
+fn environment_json(plan: &Plan) -> Vec<Value> {
+    let known = plan.environment.iter().map(|variable| {
+        let name = variable.name.to_string_lossy().into_owned();
+        (name, variable.origin, None)
+    });
+    let secrets = plan.secrets.iter().map(|secret| {
+        let kind = Some(secret.reference.type_name());
+        (secret.name.clone(), secret.origin, kind)
+    });
+    let mut all: Vec<(String, Origin, Option<&str>)> = known
+        .filter(|(name, ..)| !plan.is_secret(name))
+        .chain(secrets)
+        .collect();
+    all.sort_by(|one, other| one.0.cmp(&other.0));
+    let all = all.into_iter().map(|(name, origin, kind)| match kind {
+        None => json!({ "name": name, "origin": origin.name() }),
+        Some(kind) => json!({ "name": name, "origin": origin.name(), "type": kind }),
+    });
+    all.collect()
 }
 
 fn phase_json(phase: &PhasePlan) -> Value {

@@ -1,15 +1,14 @@
 //! Arguments and the machine make a request.
 
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 
 use super::args::RequestArgs;
 use super::sources::{Place, Sources};
-use super::{aws, cache, container, machine, mistake};
-use crate::env;
+use super::{aws, cache, container, machine, mistake, variables};
 use crate::fetch::Location;
 use crate::plan::{
     ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, ReportRequest, Runtimes,
@@ -45,6 +44,7 @@ pub(super) async fn request(
         join_all(others),
         aws::region(args.region.as_deref(), args.profile.as_deref()),
     );
+    let (project_variables, start_build_variables) = variables::requested(args)?;
     let build_uuid = uuid::Uuid::new_v4().to_string();
     let in_container = container::image(&args.container)?.is_some();
     let mut environment = if in_container {
@@ -80,8 +80,8 @@ pub(super) async fn request(
         buildspec_location: String::new(),
         environment,
         serves_credentials: args.assume_role.is_some() || args.credentials_endpoint,
-        project_variables: dotenv_variables(&args.env_file)?,
-        start_build_variables: start_build_variables(&args.env)?,
+        project_variables,
+        start_build_variables,
         users: if in_container {
             Users::Any
         } else {
@@ -190,46 +190,6 @@ pub(super) fn has_scheme(text: &str) -> bool {
     };
     text.split_once("://")
         .is_some_and(|(scheme, _)| letters(scheme))
-}
-
-/// Variables of files of NAME=value lines, in their order.
-pub(super) fn dotenv_variables(files: &[PathBuf]) -> Result<Vec<(String, String)>, clap::Error> {
-    let mut variables = Vec::new();
-    for file in files {
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| mistake(format!("could not read {}: {error}", file.display())))?;
-        let read = env::parse_dotenv(&text)
-            .map_err(|error| mistake(format!("{}, {error}", file.display())))?;
-        variables.extend(read);
-    }
-    Ok(variables)
-}
-
-fn start_build_variables(texts: &[String]) -> Result<Vec<(String, OsString)>, clap::Error> {
-    let mut variables = Vec::new();
-    for text in texts {
-        let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name, OsString::from(value)),
-            None => {
-                let unset = || {
-                    mistake(format!(
-                        "`{text}` is not set here: write `--env {text}=VALUE`"
-                    ))
-                };
-                (
-                    text.as_str(),
-                    machine::variable_or_empty(text).ok_or_else(unset)?,
-                )
-            }
-        };
-        if let Err(problem) = env::check_name(name) {
-            return Err(mistake(format!(
-                "`{name}` cannot be the name of a variable: {problem}"
-            )));
-        }
-        variables.push((name.to_owned(), value));
-    }
-    Ok(variables)
 }
 
 fn secondary_sources(sources: &Sources, found: Vec<Source>) -> Vec<SecondarySource> {

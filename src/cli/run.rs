@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tokio::runtime;
 use tokio::sync::mpsc;
 
-use super::args::{KeepArg, MountArg, RequestArgs, RunArgs};
+use super::args::{KeepArg, MountArg, RunArgs};
 use super::complain::learn;
 use super::exported::ExportedFile;
 use super::identity::{Here, Identity};
@@ -18,9 +19,9 @@ use super::load::{self, Asked, Loaded, Refusal};
 use super::provision::{self, Stops};
 use super::request::DEFAULT_ARTIFACTS;
 use super::sources::{self, Arrived, Sources};
+use super::variables::{self, NotGiven};
 use super::{
-    aws, buildspec_file, cache, complain, container, machine, mask, mistake, plan, request,
-    terminal, usage,
+    aws, buildspec_file, cache, complain, container, machine, mask, mistake, plan, terminal, usage,
 };
 use crate::artifact::Workspace;
 use crate::aws::Settings as AwsSettings;
@@ -33,7 +34,6 @@ use crate::exec::{Executor, HostExecutor, Keep, Terminal};
 use crate::ownership::{self, OwnedDirectory};
 use crate::plan::{ArtifactLocation, BuildRequest};
 use crate::process;
-use crate::redact::{self, Secrets};
 use crate::registry::isolated::{self, Isolated};
 use crate::report::made::FILES;
 use crate::secret::{Fetched, SecretSource};
@@ -61,7 +61,16 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
         match ask(&args).await {
             Err(mistake) => usage(&mistake),
             Ok(asked) if args.dry_run => dry_run(&args, asked).await,
-            Ok(asked) => Box::pin(build(args, asked, started_at)).await,
+            Ok(asked) => match variables::given(&args.request) {
+                Ok(given) => {
+                    // What a person takes to type counts for no limit.
+                    let typed = !args.request.secret.is_empty();
+                    let started_at = if typed { Instant::now() } else { started_at };
+                    Box::pin(build(args, asked, given, started_at)).await
+                }
+                Err(NotGiven::Mistake(mistake)) => usage(&mistake),
+                Err(NotGiven::Stopped) => ExitCode::Signal(Signal::INT.as_raw()),
+            },
         }
     });
     // Work that nobody waits for any more must not keep the process.
@@ -77,7 +86,6 @@ async fn ask(args: &RunArgs) -> Result<Asked, clap::Error> {
         // Nobody waits for a source to be told of a mistake.
         shell_on_failure(args)?;
         check_keep(args)?;
-        request::dotenv_variables(&args.request.secrets_file)?;
     }
     load::ask(&args.request, sources, !args.dry_run).await
 }
@@ -205,7 +213,12 @@ async fn begin(args: &RunArgs, asked: Asked, started_at: Instant) -> Result<Begu
     })
 }
 
-async fn build(args: RunArgs, asked: Asked, started_at: Instant) -> ExitCode {
+async fn build(
+    args: RunArgs,
+    asked: Asked,
+    secrets: Vec<Fetched>,
+    started_at: Instant,
+) -> ExitCode {
     let Begun {
         mut loaded,
         arrived,
@@ -239,9 +252,9 @@ async fn build(args: RunArgs, asked: Asked, started_at: Instant) -> ExitCode {
     if let Err(mistake) = check_keep(&args) {
         return usage(&mistake);
     }
-    let secrets = match secrets(&args.request, &identity) {
-        Ok(secrets) => secrets,
-        Err(mistake) => return usage(&mistake),
+    let secrets = SecretSource {
+        given: secrets,
+        aws: identity.aws.clone(),
     };
     if has_users(&loaded) {
         loaded.sources.open_to_users();
@@ -769,20 +782,6 @@ async fn finish(code: ExitCode, failures: &[SinkFailure]) -> ExitCode {
     } else {
         code
     }
-}
-
-/// Where values come from that a buildspec only names.
-fn secrets(args: &RequestArgs, identity: &Identity) -> Result<SecretSource, clap::Error> {
-    let given = request::dotenv_variables(&args.secrets_file)?;
-    let values = given.iter().map(|(_, value)| value.as_bytes());
-    learn(Secrets::new(values.flat_map(redact::forms)));
-    Ok(SecretSource {
-        given: given
-            .into_iter()
-            .map(|(name, value)| Fetched { name, value })
-            .collect(),
-        aws: identity.aws.clone(),
-    })
 }
 
 fn store(identity: &Identity, loaded: &Loaded) -> Store {

@@ -131,13 +131,18 @@ impl EnvironmentBuilder {
     }
 }
 
-/// Gives a variable of the buildspec its value, which was not known when the others were collected. `variables` are sorted by
-/// name and stay so; whoever calls has seen to it that nothing above the buildspec has this name.
-pub fn set_late(variables: &mut Vec<EnvironmentVariable>, name: &str, value: OsString) {
+/// Gives a variable of this origin its value, which was not known when the others were collected. `variables` are sorted by
+/// name and stay so; whoever calls has seen to it that nothing above that origin has this name.
+pub fn set_late(
+    variables: &mut Vec<EnvironmentVariable>,
+    origin: Origin,
+    name: &str,
+    value: OsString,
+) {
     let variable = EnvironmentVariable {
         name: name.into(),
         value,
-        origin: Origin::Buildspec,
+        origin,
     };
     match variables.binary_search_by(|known| known.name.as_os_str().cmp(OsStr::new(name))) {
         Ok(place) => variables[place] = variable,

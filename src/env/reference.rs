@@ -3,6 +3,8 @@
 /// Where a value lies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SecretReference {
+    /// With whoever starts the build, who hands it over by name of the variable (ENV-50).
+    Given,
     /// In the Parameter Store.
     Parameter {
         /// Its name, with `:version` or `:label` where one is asked for, or its ARN.
@@ -25,6 +27,16 @@ pub enum SecretReference {
 const ARN_FIELDS: usize = 7;
 
 impl SecretReference {
+    /// CodeBuild's name for the type of a variable with such a value; a value that is handed over has none of its own.
+    #[must_use]
+    pub const fn type_name(&self) -> &'static str {
+        match self {
+            Self::Given => "SECRET",
+            Self::Parameter { .. } => "PARAMETER_STORE",
+            Self::Secret { .. } => "SECRETS_MANAGER",
+        }
+    }
+
     /// Reads a value of `env.secrets-manager`: `id:json-key:version-stage:version-id`, of which all but the id may be
     /// empty or missing. What follows a fifth colon belongs to the version, and AWS will not know it.
     #[must_use]

@@ -4,12 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::time::UNIX_EPOCH;
 
 use super::make::build_id;
-use super::request::{BuildRequest, SecondarySource};
+use super::request::{BuildRequest, RequestedValue, RequestedVariable, SecondarySource};
 use super::types::SecretPlan;
 use crate::buildspec::Buildspec;
 use crate::buildspec::model::Variable;
 use crate::env::{EnvironmentBuilder, EnvironmentVariable, Origin, SecretReference, expand};
-use crate::source::SourceText;
 
 /// All variables of the first command (ENV-1 to ENV-8).
 #[must_use]
@@ -30,11 +29,10 @@ pub fn plan_environment(buildspec: &Buildspec, request: &BuildRequest) -> Vec<En
     for Variable { name, value } in &buildspec.variables {
         environment.set(Origin::Buildspec, &name.value, &value.value);
     }
-    for (name, value) in &request.project_variables {
-        environment.set(Origin::Project, name, value);
-    }
-    for (name, value) in &request.start_build_variables {
-        environment.set(Origin::StartBuild, name, value);
+    for (origin, RequestedVariable { name, value }) in requested(request) {
+        if let RequestedValue::Plaintext(value) = value {
+            environment.set(origin, name, value);
+        }
     }
     for (name, value) in runner_variables(request) {
         environment.set(Origin::Runner, name, value);
@@ -43,6 +41,30 @@ pub fn plan_environment(buildspec: &Buildspec, request: &BuildRequest) -> Vec<En
         environment.set(Origin::Runner, name, value);
     }
     environment.finish()
+}
+
+/// What the project and the start say, of each name what each of them says last.
+fn requested(request: &BuildRequest) -> impl Iterator<Item = (Origin, &RequestedVariable)> {
+    let of = |origin: Origin, variables: &'_ [RequestedVariable]| {
+        let is_last = |place: usize| {
+            let mut later = variables[place + 1..].iter();
+            !later.any(|later| later.name == variables[place].name)
+        };
+        let places: Vec<usize> = (0..variables.len())
+            .filter(|place| is_last(*place))
+            .collect();
+        (origin, places)
+    };
+    let lists = [
+        (Origin::Project, &request.project_variables),
+        (Origin::StartBuild, &request.start_build_variables),
+    ];
+    lists.into_iter().flat_map(move |(origin, variables)| {
+        let (origin, places) = of(origin, variables);
+        places
+            .into_iter()
+            .map(move |place| (origin, &variables[place]))
+    })
 }
 
 /// Variables that lead an SDK to credentials. A build that gets its own from an endpoint has none of its caller's.
@@ -71,13 +93,48 @@ fn leads_to_credentials(name: &OsStr) -> bool {
     OF_CREDENTIALS.iter().any(|known| name == *known)
 }
 
-/// What has to be fetched: of one name the secret rather than the parameter (ENV-6), and nothing that a project, a start or
-/// the runner says otherwise (ENV-5). References are expanded with the variables that are known (ENV-22).
+/// What has to be fetched, each name once: what the start says of it rather than what the project says, and that rather than
+/// what the buildspec says; and nothing of which somebody above says a value (ENV-5, ENV-47).
 pub(super) fn plan_secrets(
-    source: &SourceText,
     buildspec: &Buildspec,
+    request: &BuildRequest,
     environment: &[EnvironmentVariable],
 ) -> Vec<SecretPlan> {
+    let said = |name: &str| {
+        let found = environment.binary_search_by(|v| v.name.as_os_str().cmp(OsStr::new(name)));
+        found.ok().map(|place| environment[place].origin)
+    };
+    let requested = requested(request).filter_map(|(origin, variable)| {
+        let reference = match &variable.value {
+            RequestedValue::Plaintext(_) => return None,
+            RequestedValue::ParameterStore(name) => {
+                SecretReference::Parameter { name: name.clone() }
+            }
+            RequestedValue::SecretsManager(text) => SecretReference::secret(text),
+            RequestedValue::Given => SecretReference::Given,
+        };
+        Some(SecretPlan {
+            name: variable.name.clone(),
+            origin,
+            reference,
+        })
+    });
+    let mut planned: Vec<SecretPlan> = Vec::new();
+    for secret in secrets_of(buildspec, environment)
+        .into_iter()
+        .chain(requested)
+    {
+        if said(&secret.name).is_none_or(|origin| origin <= secret.origin) {
+            planned.retain(|lower| lower.name != secret.name);
+            planned.push(secret);
+        }
+    }
+    planned
+}
+
+/// Those of the buildspec: of one name the secret rather than the parameter (ENV-6). References are expanded with the
+/// variables that are known (ENV-22).
+fn secrets_of(buildspec: &Buildspec, environment: &[EnvironmentVariable]) -> Vec<SecretPlan> {
     let known = |name: &str| {
         let found = environment.binary_search_by(|v| v.name.as_os_str().cmp(OsStr::new(name)));
         found.ok().map(|place| &environment[place])
@@ -97,13 +154,10 @@ pub(super) fn plan_secrets(
     });
     parameters
         .chain(secrets)
-        .filter(|(variable, _)| {
-            known(&variable.name.value).is_none_or(|known| known.origin <= Origin::Buildspec)
-        })
         .map(|(Variable { name, .. }, reference)| SecretPlan {
             name: name.value.clone(),
+            origin: Origin::Buildspec,
             reference,
-            place: source.start_of(name.span),
         })
         .collect()
 }

@@ -41,7 +41,7 @@ pub fn plan(
         .and_then(|phase| phase.runtime_versions.as_ref())
         .map(|runtimes| &runtimes.value);
     let environment = plan_environment(buildspec, request);
-    let secrets = plan_secrets(source, buildspec, &environment);
+    let secrets = plan_secrets(buildspec, request, &environment);
     let exported = plan_exported(source, buildspec, &secrets, &mut diagnostics);
     diagnostic::sort(&mut diagnostics);
     let plan = Plan {

@@ -15,7 +15,8 @@ pub use environment::plan_environment as environment;
 pub use make::{limits, plan};
 pub use request::{
     ArtifactLocation, ArtifactRequest, BuildRequest, CacheRequest, NamespaceType, Packaging,
-    ProjectName, ReportRequest, Runtimes, SecondarySource, Source, SourceKind, Users,
+    ProjectName, ReportRequest, RequestedValue, RequestedVariable, Runtimes, SecondarySource,
+    Source, SourceKind, Users,
 };
 pub use types::{
     ArtifactName, ArtifactPlan, CachePlan, CommandList, CommandPlan, Expandable, ExportedPlan,

@@ -195,6 +195,34 @@ pub enum Runtimes {
     OnMachine(Vec<OnMachine>),
 }
 
+/// What a project or a start says of a variable (ENV-46).
+#[derive(Clone, PartialEq, Eq)]
+pub struct RequestedVariable {
+    /// Its name.
+    pub name: String,
+    /// Its value, or where that lies.
+    pub value: RequestedValue,
+}
+
+impl fmt::Debug for RequestedVariable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestedVariable({}, …)", self.name)
+    }
+}
+
+/// The value of a variable by its type, as CodeBuild and CodePipeline have types.
+#[derive(Clone, PartialEq, Eq)]
+pub enum RequestedValue {
+    /// `PLAINTEXT`: this.
+    Plaintext(OsString),
+    /// `PARAMETER_STORE`: the value of the parameter of this name, which is literal.
+    ParameterStore(String),
+    /// `SECRETS_MANAGER`: what this reference leads to, which is literal.
+    SecretsManager(String),
+    /// What is handed over by name of the variable when the build begins, and shown to nobody.
+    Given,
+}
+
 /// As whom commands can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Users {
@@ -229,9 +257,9 @@ pub struct BuildRequest {
     /// others (CRED-3).
     pub serves_credentials: bool,
     /// Variables of the project.
-    pub project_variables: Vec<(String, String)>,
+    pub project_variables: Vec<RequestedVariable>,
     /// Variables of this start.
-    pub start_build_variables: Vec<(String, OsString)>,
+    pub start_build_variables: Vec<RequestedVariable>,
     /// As whom commands can run.
     pub users: Users,
     /// Who brings the runtimes that the buildspec names.

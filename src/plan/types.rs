@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::request::{ArtifactLocation, NamespaceType, Packaging, ProjectName, ReportRequest};
 use crate::buildspec::model::{ArtifactIdentifier, Shell, Unrecognized, Version};
-use crate::env::{EnvironmentVariable, SecretReference};
+use crate::env::{EnvironmentVariable, Origin, SecretReference};
 use crate::phase::{CommandPhase, OnFailure, RetryScope};
 use crate::source::LineColumn;
 
@@ -66,15 +66,23 @@ pub struct Plan {
     pub grace: Duration,
 }
 
-/// A variable whose value lies with AWS.
+impl Plan {
+    /// Whether the value of a variable is to be fetched, whatever else is known of it.
+    #[must_use]
+    pub fn is_secret(&self, name: &str) -> bool {
+        self.secrets.iter().any(|secret| secret.name == name)
+    }
+}
+
+/// A variable whose value lies with AWS, or with whoever starts the build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretPlan {
     /// Name of the variable.
     pub name: String,
+    /// Who says so: the buildspec, the project or the start.
+    pub origin: Origin,
     /// Where its value lies: nothing is left to expand.
     pub reference: SecretReference,
-    /// Where it stands in the buildspec.
-    pub place: LineColumn,
 }
 
 /// One of `exported-variables`.

@@ -84,7 +84,7 @@ impl SecretSource {
         if config.region().is_none() {
             let status_code = match asked[0].reference {
                 SecretReference::Parameter { .. } => PARAMETERS,
-                SecretReference::Secret { .. } => SECRETS,
+                SecretReference::Secret { .. } | SecretReference::Given => SECRETS,
             };
             let (message, help) = aws::no_region(missing);
             let problem = Problem {
@@ -102,6 +102,7 @@ impl SecretSource {
         let mut values = HashMap::new();
         for secret in asked {
             let value = match &secret.reference {
+                SecretReference::Given => Some(Err(not_given(&secret.name))),
                 SecretReference::Parameter { name } => parameters.get(name).cloned().map(Ok),
                 SecretReference::Secret { id, json_key, .. } => {
                     let whole = secrets.get(&version(&secret.reference));
@@ -122,6 +123,15 @@ impl SecretSource {
             }
         }
         (values, problems)
+    }
+}
+
+/// Whoever starts the build said that it would hand a value over, and did not.
+fn not_given(name: &str) -> Problem {
+    Problem {
+        status_code: SECRETS,
+        message: format!("no value was given for {name}"),
+        help: "give one with `--secrets-file`".to_owned(),
     }
 }
 
@@ -149,7 +159,7 @@ fn impossible(name: &str, value: &str) -> Option<Problem> {
 /// The version that a reference to a secret means.
 fn version(reference: &SecretReference) -> Option<Wanted> {
     match reference {
-        SecretReference::Parameter { .. } => None,
+        SecretReference::Parameter { .. } | SecretReference::Given => None,
         SecretReference::Secret {
             id, stage, version, ..
         } => Some(Wanted {
@@ -170,7 +180,7 @@ async fn read_parameters(
         .iter()
         .filter_map(|secret| match &secret.reference {
             SecretReference::Parameter { name } => Some(name.as_str()),
-            SecretReference::Secret { .. } => None,
+            SecretReference::Secret { .. } | SecretReference::Given => None,
         })
         .filter(|name| known.insert(*name))
         .collect();
