@@ -362,15 +362,16 @@ fn with_secret(commands: &str) -> Sandbox {
     let sandbox = Sandbox::with_buildspec(&format!(
         "version: 0.2\nenv:\n  parameter-store:\n    PASSWORD: /some/name\nphases:\n  build:\n    commands:\n{commands}artifacts:\n  files: ['**/*']\n  base-directory: out\n  name: all\n"
     ));
-    std::fs::write(sandbox.path("secrets.env"), "PASSWORD=sesame-open\n").unwrap();
+    std::fs::write(sandbox.path("secrets.env"), "PASSWORD=sesame-open\n")
+        .expect("a file can be written");
     sandbox
 }
 
 fn run(sandbox: &Sandbox, more: &[&str]) -> support::sandbox::Ran {
     let given = sandbox.path("secrets.env");
-    let given = given.to_str().unwrap();
+    let given = given.to_str().expect("a path of a test is text");
     let stored = sandbox.path("stored");
-    let stored = stored.to_str().unwrap();
+    let stored = stored.to_str().expect("a path of a test is text");
     let fixed = ["run", "--secrets-file", given, "--artifacts", stored];
     sandbox.run([&fixed, more].concat())
 }

@@ -159,6 +159,10 @@ pub(super) struct Found {
 pub(super) type Left<T> = Option<T>;
 
 /// The state of the loop.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact by itself: none of them decides another"
+)]
 pub(super) struct Driver {
     pub(super) machine: Machine,
     pub(super) recorder: Recorder,
