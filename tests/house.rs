@@ -36,6 +36,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("event", 2),
     ("exec", 2),
     ("fetch", 2),
+    ("git_credential", 2),
     ("ownership", 2),
     ("process", 2),
     ("redact", 2),

@@ -13,12 +13,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::cache::{BuildCache, Cached};
+use super::credentials::CommandCredentials;
 use super::machine::{Action, Input, Machine};
 use super::outcome::Outcome;
 use crate::artifact::Workspace;
 use crate::artifact::upload::Report;
 use crate::buildspec::model::ArtifactIdentifier;
-use crate::credentials::Keeper;
 use crate::env::SecretReference;
 use crate::event::{
     BuildStarted, BuildspecRead, CommandStarted, EventKind, Exit, RuntimesNamed, SourceReady,
@@ -83,8 +83,8 @@ pub struct Prepared {
 pub struct World<E> {
     /// Where commands run.
     pub executor: E,
-    /// What has the credentials that commands are served, if they are.
-    pub credentials: Option<Arc<Keeper>>,
+    /// What has the credentials that commands are given.
+    pub credentials: CommandCredentials,
     /// Where values come from that the buildspec only names.
     pub secrets: SecretSource,
     /// Where artifacts go.
@@ -131,7 +131,7 @@ pub async fn drive<E: Executor>(
     let finished = driver
         .build(
             prepared,
-            (&world.executor, &world.secrets, world.credentials.as_ref()),
+            (&world.executor, &world.secrets, &world.credentials),
             &mut session,
         )
         .await;
@@ -254,7 +254,7 @@ impl Driver {
     async fn build<E: Executor>(
         &mut self,
         prepared: Prepared,
-        (executor, secrets, credentials): (&E, &SecretSource, Option<&Arc<Keeper>>),
+        (executor, secrets, credentials): (&E, &SecretSource, &CommandCredentials),
         session: &mut Option<E::Session>,
     ) -> Left<()> {
         let Prepared {

@@ -17,6 +17,7 @@ mod secrets;
 mod upload;
 
 pub use cache::BuildCache;
+pub use credentials::CommandCredentials;
 pub use drive::{Finished, Prepared, StopSignals, World, drive};
 pub use machine::{Action, Input, Machine};
 pub use outcome::{ExitCode, Outcome, PhaseOutcome};

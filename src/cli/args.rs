@@ -7,6 +7,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell as CompletionShell;
 
+use super::git_credential::GrantArg;
 use crate::buildspec::model::Shell;
 use crate::credentials::RoleArn;
 use crate::diagnostic::Code;
@@ -287,6 +288,10 @@ pub(super) struct RequestArgs {
     /// Serve the caller's AWS credentials to commands over a loopback endpoint that renews them, instead of passing variables on
     #[arg(long, help_heading = "Environment")]
     pub(super) credentials_endpoint: bool,
+
+    /// Where the token is that `git-credential-helper` gives to git, for one host [default: the source's]: env:NAME, file:PATH, secret:ID or helper (the caller's own git)
+    #[arg(long, value_name = "[[USER@]HOST=]SOURCE", value_parser = super::git_credential::parse, help_heading = "Environment")]
+    pub(super) git_credential: Vec<GrantArg>,
 
     #[command(flatten)]
     pub(super) container: ContainerArgs,

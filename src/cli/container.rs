@@ -18,6 +18,7 @@ use crate::credentials::Service;
 use crate::engine::Endpoint;
 use crate::exec::container::{Offers, Outside, Purpose, TunnelStream};
 use crate::exec::{ContainerExecutor, container};
+use crate::git_credential;
 use crate::ownership::Owner;
 use crate::process;
 use crate::tool::{self, Backend, Logins, Masks};
@@ -217,6 +218,7 @@ pub(super) fn executor(
     let offers = Offers {
         tools: offered.tools,
         credentials: offered.credentials.is_some(),
+        git: offered.git.is_some(),
     };
     let outside = (offers != Offers::default()).then(|| Outside {
         offers,
@@ -278,6 +280,8 @@ pub(super) struct Offered {
     pub(super) masks: Masks,
     /// What serves AWS's credentials to its commands.
     pub(super) credentials: Option<Service>,
+    /// What answers git.
+    pub(super) git: Option<Arc<git_credential::Keeper>>,
 }
 
 /// Streams that wait to be served; more at once than any build has.
@@ -291,28 +295,51 @@ fn serve(endpoint: Endpoint, args: &RequestArgs, offered: Offered) -> mpsc::Send
     let (connections, mut next) = mpsc::channel::<TunnelStream>(WAITING);
     let registries = aws::registry_settings(offered.aws);
     let backend = Backend::new(endpoint, Logins::in_memory(), registries);
-    let backend = backend.with_masks(offered.masks);
+    let backend = backend
+        .with_masks(offered.masks)
+        .with_git(offered.git.clone());
     let backend = Arc::new(if args.container.engine_socket {
         backend.with_whole_engine()
     } else {
         backend
     });
+    let answering = Arc::new(Answering {
+        backend: offered.tools.then_some(backend),
+        credentials: offered.credentials,
+        git: offered.git,
+    });
     tokio::spawn(async move {
         while let Some(connection) = next.recv().await {
-            let (backend, credentials) = (Arc::clone(&backend), offered.credentials.clone());
+            let answering = Arc::clone(&answering);
             // What is wrong with a stream is seen at its other end.
-            tokio::spawn(serve_one(connection, backend, credentials));
+            tokio::spawn(async move { answering.serve(connection).await });
         }
     });
     connections
 }
 
-async fn serve_one(mut stream: TunnelStream, backend: Arc<Backend>, credentials: Option<Service>) {
-    let purpose = tokio::time::timeout(PURPOSE_LIMIT, Purpose::hear(&mut stream)).await;
-    match (purpose, credentials) {
-        (Ok(Ok(Purpose::Tool)), _) => drop(Box::pin(tool::serve(stream, &backend)).await),
-        (Ok(Ok(Purpose::Credentials)), Some(service)) => service.serve(stream).await,
-        _ => {}
+/// Who answers what.
+struct Answering {
+    /// Tools; `None` where there are none of ours.
+    backend: Option<Arc<Backend>>,
+    credentials: Option<Service>,
+    git: Option<Arc<git_credential::Keeper>>,
+}
+
+impl Answering {
+    async fn serve(&self, mut stream: TunnelStream) {
+        let purpose = tokio::time::timeout(PURPOSE_LIMIT, Purpose::hear(&mut stream)).await;
+        let Ok(Ok(purpose)) = purpose else { return };
+        match (purpose, &self.backend, &self.git, &self.credentials) {
+            (Purpose::Tool, Some(backend), ..) => {
+                let _ = Box::pin(tool::serve(stream, backend)).await;
+            }
+            (Purpose::Tool, None, Some(git), _) => {
+                let _ = tool::serve_git(stream, git).await;
+            }
+            (Purpose::Credentials, .., Some(service)) => service.serve(stream).await,
+            _ => {}
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod ecr;
 mod engine;
 mod exported;
 mod fix;
+mod git_credential;
 mod identity;
 mod layers;
 mod load;
@@ -78,6 +79,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     }
     if called_as == isolated::HELPER_NAME {
         return credential_helper::serve(&arguments);
+    }
+    if called_as == crate::git_credential::HELPER_NAME {
+        return git_credential::serve(&arguments);
     }
     report_bugs();
     if let Some(tool) = Tool::named(called_as) {

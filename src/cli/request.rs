@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use super::args::RequestArgs;
 use super::sources::{Place, Sources};
-use super::{aws, cache, container, machine, mistake, variables};
+use super::{aws, cache, container, git_credential, machine, mistake, variables};
 use crate::fetch::Location;
 use crate::plan::{
     ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, ReportRequest, Runtimes,
@@ -44,6 +44,7 @@ pub(super) async fn request(
         join_all(others),
         aws::region(args.region.as_deref(), args.profile.as_deref()),
     );
+    git_credential::grants(args, source.repository_url.as_deref())?;
     let (project_variables, start_build_variables) = variables::requested(args)?;
     let build_uuid = uuid::Uuid::new_v4().to_string();
     let in_container = container::image(&args.container)?.is_some();
@@ -52,6 +53,7 @@ pub(super) async fn request(
     } else {
         machine::variables()
     };
+    environment.retain(|(name, _)| git_credential::withheld(args).all(|secret| name != secret));
     // What the flags say holds for the commands as it does for the runner's own calls.
     if let (Some(profile), false) = (&args.profile, in_container) {
         environment.push(("AWS_PROFILE".into(), profile.into()));
@@ -79,6 +81,7 @@ pub(super) async fn request(
         secondary_sources,
         buildspec_location: String::new(),
         environment,
+        has_git_credentials: !args.git_credential.is_empty(),
         serves_credentials: args.assume_role.is_some() || args.credentials_endpoint,
         project_variables,
         start_build_variables,

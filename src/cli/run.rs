@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::args::{KeepArg, MountArg, RunArgs};
 use super::complain::learn;
 use super::exported::ExportedFile;
+use super::git_credential::{self as git, Here as GitHere};
 use super::identity::{Here, Identity};
 use super::load::{self, Asked, Loaded, Refusal};
 use super::provision::{self, Stops};
@@ -25,12 +26,15 @@ use super::{
 };
 use crate::artifact::Workspace;
 use crate::aws::Settings as AwsSettings;
-use crate::build::{BuildCache, ExitCode, Finished, Prepared, StopSignals, World, drive};
-use crate::credentials::{Keeper, Service};
+use crate::build::{
+    BuildCache, CommandCredentials, ExitCode, Finished, Prepared, StopSignals, World, drive,
+};
+use crate::credentials::Service;
 use crate::env::{self, EnvironmentVariable};
 use crate::event::{BuildStarted, SourceReady, StopReason};
-use crate::exec::container::SourceMount;
+use crate::exec::container::{GIT_HELPER, SourceMount, TOOL_SOCKET};
 use crate::exec::{Executor, HostExecutor, Keep, Terminal};
+use crate::git_credential;
 use crate::ownership::{self, OwnedDirectory};
 use crate::plan::{ArtifactLocation, BuildRequest};
 use crate::process;
@@ -238,10 +242,8 @@ async fn build(
     // It goes away when this function returns: after the build, whatever came of it.
     let mut given = match give(&args, &mut loaded, &identity, image.is_some()).await {
         Ok(given) => given,
-        Err(error) => {
-            complain(&format!(
-                "error: could not serve AWS credentials on loopback: {error}\n"
-            ));
+        Err(why) => {
+            complain(&format!("error: {why}\n"));
             return ExitCode::Fault;
         }
     };
@@ -274,7 +276,10 @@ async fn build(
     let mut recorder = Recorder::start(sinks, loaded.secrets());
     recorder.heed(identity.hider());
     let mut surroundings = Surroundings {
-        credentials: identity.keeper(),
+        credentials: CommandCredentials {
+            aws: identity.keeper(),
+            git: given.git.clone(),
+        },
         secrets,
         store: Arc::new(store(&identity, &loaded)),
         cache: cache::of_build(&identity.aws, &loaded.request),
@@ -304,6 +309,7 @@ async fn build(
                     aws: identity.aws.clone(),
                     masks: Masks::new(identity.hider()),
                     credentials: given.service.take(),
+                    git: given.git.clone(),
                 },
             ) {
                 Ok(mut executor) => {
@@ -520,7 +526,7 @@ fn host(loaded: &Loaded, given: &Given) -> HostExecutor {
 
 /// Everything a build touches besides the place where its commands run.
 struct Surroundings {
-    credentials: Option<Arc<Keeper>>,
+    credentials: CommandCredentials,
     secrets: SecretSource,
     store: Arc<Store>,
     cache: Option<BuildCache>,
@@ -565,6 +571,20 @@ struct Given {
     offered: Option<Offered>,
     /// In a container: what serves credentials, if they are served.
     service: Option<Service>,
+    /// What answers git, if it is given credentials.
+    git: Option<Arc<git_credential::Keeper>>,
+    /// On this machine: what git asks.
+    git_here: Option<GitHere>,
+    /// A copy of this program for that, for users who cannot reach this one.
+    copy: Option<OwnedDirectory>,
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        if let Some(copy) = &self.copy {
+            let _ = std::fs::remove_dir_all(copy.path());
+        }
+    }
 }
 
 /// Gives a build what belongs to the place where it runs, and leads its variables there.
@@ -573,18 +593,38 @@ async fn give(
     loaded: &mut Loaded,
     identity: &Identity,
     in_container: bool,
-) -> io::Result<Given> {
+) -> Result<Given, String> {
     let mut given = Given::default();
     let has_users = has_users(loaded);
     let Ok(plan) = &mut loaded.plan else {
         return Ok(given);
     };
+    if plan.git_credentials {
+        let repository = loaded.request.source.repository_url.as_deref();
+        let grants = git::grants(&args.request, repository).map_err(|error| error.to_string())?;
+        let keeper = git::keeper(grants.clone(), &identity.aws, identity.hider());
+        given.git = Some(Arc::clone(&keeper));
+        if in_container {
+            git::configure(&mut plan.environment, &grants, Path::new(GIT_HELPER));
+            git::lead_to(&mut plan.environment, Path::new(TOOL_SOCKET));
+        } else {
+            let place = place_for(has_users);
+            let program = program(&place, has_users, &mut given.copy);
+            let program = program.ok_or("this program cannot find itself, to be git's helper")?;
+            let here = GitHere::make(&place, &program, keeper, has_users);
+            let here = here.map_err(|error| format!("could not make git's helper: {error}"))?;
+            here.add_to(&mut plan.environment, &grants);
+            given.git_here = Some(here);
+        }
+    }
     if in_container {
         // What is in a container has none of this machine's files.
         given.service = identity.service(&mut plan.environment);
     } else {
         let place = place_for(has_users);
-        given.here = identity.serve_here(&mut plan.environment, &place).await?;
+        let here = identity.serve_here(&mut plan.environment, &place).await;
+        given.here =
+            here.map_err(|error| format!("could not serve AWS credentials on loopback: {error}"))?;
         given.offered = Some(offer(args, &mut plan.environment, has_users));
         if let (Some(offered), false) = (&given.offered, args.no_tools) {
             offered.listen(identity, &mut plan.environment, has_users);

@@ -30,6 +30,8 @@ pub struct Plan {
     pub version: Version,
     /// What runs the commands.
     pub shell: Shell,
+    /// Whether git in commands is given credentials (CRED-20).
+    pub git_credentials: bool,
     /// Every variable of the first command whose value is known, sorted by name.
     pub environment: Vec<EnvironmentVariable>,
     /// Variables whose values lie with AWS; they win over those of the same name in `environment`.

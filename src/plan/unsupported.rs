@@ -162,11 +162,14 @@ impl Report<'_> {
                 "name one with `--cache DIR` or `--cache s3://BUCKET/PREFIX`; `--cache` alone keeps it in your own cache directory",
             );
         }
-        if let Some(span) = buildspec.git_credential_helper {
+        let has_git = given
+            .request
+            .is_some_and(|request| request.has_git_credentials);
+        if let (Some(span), false) = (buildspec.git_credential_helper, has_git) {
             self.warn(
                 span,
-                "`git-credential-helper` is not provided by this version",
-                "git uses the credentials that the machine has",
+                "`git-credential-helper` has no credentials to give: it needs `--git-credential`",
+                "say where a token is, such as `--git-credential env:CODEBUILD_GIT_TOKEN`; without it git has what the machine has",
             );
         }
         if let Some(span) = buildspec.proxy {

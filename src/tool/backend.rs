@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use super::request::{DockerRequest, Operation, Request};
 use super::wire::{self, Frame};
 use super::{aws, docker};
 use crate::engine::{Endpoint, Engine, Error};
+use crate::git_credential;
 use crate::registry::ecr::Registry;
 use crate::registry::reference::ReferenceError;
 use crate::registry::{self, Credential, Credentials, RegistryAuth, Settings, TransferError};
@@ -45,6 +46,7 @@ pub struct Backend {
     /// Made at the first use.
     credentials: OnceLock<Credentials>,
     masks: Option<Masks>,
+    git: Option<Arc<git_credential::Keeper>>,
 }
 
 /// Where credentials are kept that a build logs in with.
@@ -123,7 +125,14 @@ impl Backend {
             settings,
             credentials: OnceLock::new(),
             masks: None,
+            git: None,
         }
+    }
+
+    /// The same, which answers git too.
+    #[must_use]
+    pub fn with_git(self, git: Option<Arc<git_credential::Keeper>>) -> Self {
+        Self { git, ..self }
     }
 
     /// The same for a build that hides what its commands ask for, and the tokens and passwords that go through here.
@@ -396,6 +405,18 @@ async fn answer(json: &[u8], body: Body, backend: &Backend, out: &Out) -> u8 {
         Ok(Request::Mask { value }) => {
             let hidden = mask::hide(&value, backend.masks.as_ref());
             ("runner", hidden.map(|()| 0).map_err(Failure::new))
+        }
+        Ok(Request::Git { question }) => {
+            let answered = match &backend.git {
+                Some(keeper) => keeper.answer(&question).await,
+                None => Ok(String::new()),
+            };
+            let done = match answered {
+                Ok(lines) => out.stdout(lines).await.map(|()| 0),
+                // Our helper says whose words these are.
+                Err(why) => out.stderr(why).await.map(|()| 1),
+            };
+            ("git-credential-runner", done)
         }
         Ok(Request::Aws(request)) => {
             let gives_passwords = !matches!(request.operation, Operation::Identity { .. });

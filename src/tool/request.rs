@@ -33,6 +33,11 @@ pub(super) enum Request {
         /// The registry's address, as Docker writes it.
         server: String,
     },
+    /// What git's credential helper is asked, in git's own words; the answer is too.
+    Git {
+        /// Lines of `key=value`.
+        question: String,
+    },
 }
 
 /// Something of AWS, and who asks.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use buildspec_runner::artifact::Workspace;
-use buildspec_runner::build::{Finished, Outcome, Prepared, World, drive};
+use buildspec_runner::build::{CommandCredentials, Finished, Outcome, Prepared, World, drive};
 use buildspec_runner::buildspec;
 use buildspec_runner::event::{BuildStarted, Event, EventKind, Exit, Grammar, StopReason};
 use buildspec_runner::exec::scripted::{ScriptedExecutor, ScriptedSession};
@@ -214,7 +214,7 @@ fn run(build: &Build, reason: StopReason, timeout: Duration) -> Told {
         .expect("a runtime can be made")
         .block_on(async {
             let world = World {
-                credentials: None,
+                credentials: CommandCredentials::default(),
                 cache: None,
                 executor: Stoppable {
                     scripted: ScriptedExecutor {

@@ -50,8 +50,11 @@ const PROGRAM: &str = "/codebuild/runner/bin/runner-container";
 /// The end of PATH in a container: this program under the names of tools.
 const TOOL_DIRECTORY: &str = "/codebuild/runner/tools";
 
+/// This program as git's credential helper, in a container.
+pub const GIT_HELPER: &str = "/codebuild/runner/tools/git-credential-runner";
+
 /// Where tools find the session that carries their streams out.
-const TOOL_SOCKET: &str = "/codebuild/runner/tools/socket";
+pub const TOOL_SOCKET: &str = "/codebuild/runner/tools/socket";
 
 /// Docker's configuration in a container: it has our credential helper.
 const DOCKER_DIRECTORY: &str = "/codebuild/runner/docker";

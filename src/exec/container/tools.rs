@@ -15,7 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::wire::{Offers, Opener, Purpose};
-use super::{DOCKER_DIRECTORY, PROGRAM, TOOL_DIRECTORY, TOOL_SOCKET, TOOL_VARIABLE, TOOLS};
+use super::{
+    DOCKER_DIRECTORY, GIT_HELPER, PROGRAM, TOOL_DIRECTORY, TOOL_SOCKET, TOOL_VARIABLE, TOOLS,
+};
 
 /// PATH where neither the image nor the build has one: what a shell takes then.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -36,8 +38,14 @@ pub(super) async fn offer(
     variables: &mut Vec<(OsString, OsString)>,
     outside: &Opener,
 ) -> io::Result<()> {
+    if offers.tools || offers.git {
+        listen_for_tools(outside.clone())?;
+    }
+    if offers.git {
+        link(Path::new(GIT_HELPER))?;
+    }
     if offers.tools {
-        offer_tools(variables, outside.clone())?;
+        offer_tools(variables)?;
     }
     if offers.credentials {
         offer_credentials(variables, outside.clone()).await?;
@@ -70,15 +78,20 @@ async fn offer_credentials(
     Ok(())
 }
 
-fn offer_tools(variables: &mut Vec<(OsString, OsString)>, outside: Opener) -> io::Result<()> {
+/// Makes the directory of the tools, and the socket in it.
+fn listen_for_tools(outside: Opener) -> io::Result<()> {
     fs::create_dir_all(TOOL_DIRECTORY)?;
-    for tool in TOOLS {
-        link(&Path::new(TOOL_DIRECTORY).join(tool))?;
-    }
     let listener = UnixListener::bind(TOOL_SOCKET)?;
     // Commands of other users are the build's too.
     fs::set_permissions(TOOL_SOCKET, Permissions::from_mode(0o666))?;
     tokio::spawn(carry(listener, outside));
+    Ok(())
+}
+
+fn offer_tools(variables: &mut Vec<(OsString, OsString)>) -> io::Result<()> {
+    for tool in TOOLS {
+        link(&Path::new(TOOL_DIRECTORY).join(tool))?;
+    }
     append_to_path(variables);
     variables.push((TOOL_VARIABLE.into(), TOOL_SOCKET.into()));
     if variables.iter().all(|(name, _)| name != DOCKER_CONFIG) {

@@ -108,6 +108,8 @@ pub struct Offers {
     pub tools: bool,
     /// An endpoint for AWS's credentials on loopback.
     pub credentials: bool,
+    /// Git's credential helper.
+    pub git: bool,
 }
 
 /// What a stream is for that is opened from inside: its first byte says so.

@@ -184,7 +184,10 @@ mod tests {
         match read(&words, &environment) {
             Ok(Action::Call(call)) => match call.request {
                 Request::Aws(request) => Ok(request),
-                Request::Docker(_) | Request::Credential { .. } | Request::Mask { .. } => {
+                Request::Docker(_)
+                | Request::Credential { .. }
+                | Request::Mask { .. }
+                | Request::Git { .. } => {
                     panic!("{line}")
                 }
             },

@@ -26,7 +26,10 @@ fn docker(line: &str) -> DockerRequest {
         .request
     {
         Request::Docker(request) => request,
-        Request::Aws(_) | Request::Credential { .. } | Request::Mask { .. } => panic!("{line}"),
+        Request::Aws(_)
+        | Request::Credential { .. }
+        | Request::Mask { .. }
+        | Request::Git { .. } => panic!("{line}"),
     }
 }
 
