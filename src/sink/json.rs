@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Sink, report};
-use crate::event::{ArtifactStage, Event, EventKind, Exit, FORMAT, SourceReady, StopReason};
+use crate::event::{
+    ArtifactStage, DirectorySelection, Event, EventKind, Exit, FORMAT, SourceReady, StopReason,
+};
 use crate::phase::{Blame, PhaseContext};
 use crate::runtime::{Choice, Reason};
 
@@ -251,31 +253,31 @@ fn runtime_json(choice: &Choice) -> (&'static str, Value) {
     }
 }
 
+/// What was selected in each directory, of artifacts and of reports alike.
+pub(super) fn directories_json(directories: &[DirectorySelection]) -> Vec<Value> {
+    let patterns = |directory: &DirectorySelection| -> Vec<Value> {
+        let patterns = directory.patterns.iter();
+        patterns
+            .map(|(pattern, files)| json!({ "pattern": pattern, "files": files }))
+            .collect()
+    };
+    directories
+        .iter()
+        .map(|directory| json!({ "directory": directory.directory, "patterns": patterns(directory) }))
+        .collect()
+}
+
 fn artifact_json(kind: &EventKind) -> (&'static str, Value) {
     match kind {
-        EventKind::ArtifactSelected(selected) => {
-            let directories: Vec<Value> = selected
-                .directories
-                .iter()
-                .map(|directory| {
-                    let patterns: Vec<Value> = directory
-                        .patterns
-                        .iter()
-                        .map(|(pattern, files)| json!({ "pattern": pattern, "files": files }))
-                        .collect();
-                    json!({ "directory": directory.directory, "patterns": patterns })
-                })
-                .collect();
-            (
-                "artifact-selected",
-                json!({
-                    "artifactIdentifier": selected.identifier,
-                    "baseDirectory": selected.base_directory,
-                    "directories": directories,
-                    "files": selected.files,
-                }),
-            )
-        }
+        EventKind::ArtifactSelected(selected) => (
+            "artifact-selected",
+            json!({
+                "artifactIdentifier": selected.identifier,
+                "baseDirectory": selected.base_directory,
+                "directories": directories_json(&selected.directories),
+                "files": selected.files,
+            }),
+        ),
         EventKind::ArtifactProgress(progress) => {
             let stage = match progress.stage {
                 ArtifactStage::Packing => "packing",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::console::count;
-use super::json::seconds;
+use super::json::{directories_json, seconds};
 use crate::event::{
     Coverage, ReportCollected, ReportFailure, ReportKind, ReportSelected, ReportsWritten,
     TestSummary,
@@ -54,24 +54,12 @@ pub(super) fn collected(
 }
 
 pub(super) fn selected_json(selected: &ReportSelected) -> (&'static str, Value) {
-    let directories: Vec<Value> = selected
-        .directories
-        .iter()
-        .map(|directory| {
-            let patterns: Vec<Value> = directory
-                .patterns
-                .iter()
-                .map(|(pattern, files)| json!({ "pattern": pattern, "files": files }))
-                .collect();
-            json!({ "directory": directory.directory, "patterns": patterns })
-        })
-        .collect();
     (
         "report-selected",
         json!({
             "reportGroup": selected.group,
             "baseDirectory": selected.base_directory,
-            "directories": directories,
+            "directories": directories_json(&selected.directories),
             "files": selected.files,
         }),
     )
