@@ -28,7 +28,7 @@
 //! | 1 meaning | [`phase`], [`mod@env`], [`runtime`], [`buildspec`], [`plan`], [`user`] | pure: phases and what follows what, variables, runtimes and their versions, the file, the plan, users |
 //! | 2 world | [`event`], [`redact`], [`aws`], [`credentials`], [`engine`], [`process`], [`exec`], [`fetch`], [`git_credential`], [`ownership`], [`registry`], [`secret`], [`sink`], [`store`], [`view`] | the stream and its ways out: AWS, credentials for commands, the container engine, processes, places where commands run, sources from elsewhere, credentials for git, whose things are, image registries, values that lie with AWS, console and files, places for artifacts, a container's files as they are here. `exec`, `fetch`, `registry`, `secret`, `sink` and `store` do not know one another |
 //! | 3 building | [`artifact`], [`cache`], [`report`], [`build`], [`tool`] | selecting and storing; what builds restore and save; the machine, the loop, the outcome; our own `aws`, `docker` and `codebuild-…` commands |
-//! | 4 doors | [`cli`] | arguments become requests, results become text and exit codes |
+//! | 4 doors | [`agent`], [`cli`] | jobs of CodePipeline become builds; arguments become requests, results become text and exit codes. `agent` does not know `cli` |
 //!
 //! # Where to look
 //!
@@ -92,4 +92,5 @@ pub mod lint;
 pub mod report;
 pub mod tool;
 // ── doors
+pub mod agent;
 pub mod cli;

@@ -77,20 +77,35 @@ pub fn start(start: &Start<'_>) -> io::Result<(Process, pipe::Receiver)> {
     let child = command.spawn()?;
     // The writing ends are in `command`: while it lives, the pipe has no end.
     drop(command);
-    let pid = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .and_then(Pid::from_raw);
-    let pid =
-        pid.ok_or_else(|| io::Error::other("a process that was just started has no number"))?;
-    Ok((
-        Process {
-            child,
-            group: Group(pid),
-            ended: false,
-        },
-        reader,
-    ))
+    Ok((Process::of(child)?, reader))
+}
+
+/// A process that works for this one: it reports on its standard output, and its standard input ends when this one is gone,
+/// however that came about.
+#[derive(Debug)]
+pub struct Worker {
+    /// The process.
+    pub process: Process,
+    /// What it reports.
+    pub reports: pipe::Receiver,
+    /// As long as this is open, whom it works for is there.
+    pub lifeline: OwnedFd,
+}
+
+/// Starts a process that works for this one, with its standard error in a file.
+pub fn start_worker(start: &Start<'_>, errors: std::fs::File) -> io::Result<Worker> {
+    let (reports, writer) = output_pipe()?;
+    let (input, lifeline) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let mut command = command(start);
+    command.stdin(input).stdout(writer).stderr(errors);
+    let child = command.spawn()?;
+    // The other ends are in `command`: while it lives, the pipes have no end.
+    drop(command);
+    Ok(Worker {
+        process: Process::of(child)?,
+        reports,
+        lifeline,
+    })
 }
 
 #[expect(
@@ -136,6 +151,27 @@ fn output_pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
 }
 
 impl Process {
+    /// That which was just started, as the leader of its group.
+    fn of(child: Child) -> io::Result<Self> {
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
+        let pid =
+            pid.ok_or_else(|| io::Error::other("a process that was just started has no number"))?;
+        Ok(Self {
+            child,
+            group: Group(pid),
+            ended: false,
+        })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(&self) -> i32 {
+        self.group.0.as_raw_nonzero().get()
+    }
+
     /// Its group.
     #[must_use]
     pub const fn group(&self) -> Group {
@@ -220,8 +256,20 @@ pub fn clear_ended() {
 /// Every living process that comes from this one, to any depth.
 #[must_use]
 fn descendants() -> Vec<i32> {
+    descendants_of(rustix::process::getpid().as_raw_nonzero().get())
+}
+
+/// Ends a process by force, and every one that comes from it. The number has to be known to be that process's still.
+pub fn kill_tree(number: i32) {
+    // First those below: without it, nobody would know whose they are.
+    let mut all = descendants_of(number);
+    all.push(number);
+    signal_all(&all, Signal::KILL);
+}
+
+fn descendants_of(number: i32) -> Vec<i32> {
     let parents = parents();
-    let mut found = vec![rustix::process::getpid().as_raw_nonzero().get()];
+    let mut found = vec![number];
     let mut next = 0;
     while let Some(&pid) = found.get(next) {
         found.extend(

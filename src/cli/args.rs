@@ -89,6 +89,9 @@ pub(super) enum Command {
     Cache(CacheArgs),
     /// Check what builds need: the container engine, an image, AWS, room on disks
     Doctor(DoctorArgs),
+    /// Build for CodePipeline: take jobs of a custom action, run them here, answer them
+    #[command(after_help = super::agent::EXIT_CODES)]
+    Agent(Box<super::agent::AgentArgs>),
     /// Check buildspecs as they are written: a language server for editors, on standard input and output
     Lsp,
     /// Print the JSON schema of buildspecs
@@ -892,7 +895,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("a build needs more time than none".to_owned()),
         positive => Ok(positive),
@@ -936,7 +939,7 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 /// A size as this program writes them, or with one letter behind the number, as Docker's options have it.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let units = [
         ("b", "B"),
         ("k", "KiB"),

@@ -94,6 +94,7 @@ pub(super) fn store(location: &ArtifactLocation, aws: AwsSettings, marks_uses: b
             let store = S3Store::new(S3Settings {
                 bucket: bucket.clone(),
                 encryption_key: None,
+                always_kms: false,
                 aws,
                 custom_endpoint: aws::has_custom_endpoint(),
             });

@@ -420,6 +420,7 @@ async fn bucket_check(settings: &AwsSettings, bucket: &str, prefix: &str) -> Che
     let store = S3Store::new(S3Settings {
         bucket: bucket.to_owned(),
         encryption_key: None,
+        always_kms: false,
         aws: settings.clone(),
         custom_endpoint: aws::has_custom_endpoint(),
     });

@@ -2,6 +2,7 @@
 //!
 //! The only module that reads the process's environment and directory, and that installs signal handlers.
 
+mod agent;
 mod args;
 mod aws;
 mod buildspec_file;
@@ -110,6 +111,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Some(Command::Prune(prune)) => prune::prune(&prune),
         Some(Command::Cache(cache)) => cache_kept::run(&cache),
         Some(Command::Doctor(doctor)) => doctor::doctor(&doctor),
+        Some(Command::Agent(agent)) => agent::agent(&agent),
         Some(Command::Lsp) => lsp::serve(),
         Some(Command::Schema) => print(format!("{:#}\n", schema::schema()).as_bytes()),
         Some(Command::Completions { shell }) => {

@@ -830,6 +830,7 @@ fn store(identity: &Identity, loaded: &Loaded) -> Store {
         ArtifactLocation::S3 { bucket, .. } => Store::S3(Box::new(S3Store::new(S3Settings {
             bucket: bucket.clone(),
             encryption_key: loaded.request.artifacts.encryption_key.clone(),
+            always_kms: false,
             aws: identity.aws.clone(),
             custom_endpoint: aws::has_custom_endpoint(),
         }))),

@@ -62,10 +62,20 @@ pub struct S3Settings {
     pub bucket: String,
     /// KMS key for what is stored; the bucket's own default if not given.
     pub encryption_key: Option<String>,
+    /// Whether KMS encrypts also where no key is given: then with the account's own for S3.
+    pub always_kms: bool,
     /// How AWS is reached.
     pub aws: aws::Settings,
     /// Whether an endpoint other than AWS's own is set: those want the bucket in the path.
     pub custom_endpoint: bool,
+}
+
+impl S3Settings {
+    /// What encrypts, if that is said.
+    fn encryption(&self) -> Option<ServerSideEncryption> {
+        let is_said = self.always_kms || self.encryption_key.is_some();
+        is_said.then_some(ServerSideEncryption::AwsKms)
+    }
 }
 
 /// Keeps artifacts in a bucket.
@@ -131,10 +141,10 @@ impl S3Store {
             .create_multipart_upload()
             .bucket(&self.settings.bucket)
             .key(key);
-        if let Some(key) = &self.settings.encryption_key {
+        if let Some(encryption) = self.settings.encryption() {
             request = request
-                .server_side_encryption(ServerSideEncryption::AwsKms)
-                .ssekms_key_id(key);
+                .server_side_encryption(encryption)
+                .set_ssekms_key_id(self.settings.encryption_key.clone());
         }
         let begun = request.send().await;
         let begun = begun.map_err(|error| context.service_error("begin to store", error))?;
@@ -383,10 +393,10 @@ impl Job {
         for (name, value) in &self.metadata.entries {
             request = request.metadata(*name, value);
         }
-        if let Some(key) = &self.settings.encryption_key {
+        if let Some(encryption) = self.settings.encryption() {
             request = request
-                .server_side_encryption(ServerSideEncryption::AwsKms)
-                .ssekms_key_id(key);
+                .server_side_encryption(encryption)
+                .set_ssekms_key_id(self.settings.encryption_key.clone());
         }
         let sending = async {
             let sent = request
@@ -421,10 +431,10 @@ impl Job {
         for (name, value) in &self.metadata.entries {
             request = request.metadata(*name, value);
         }
-        if let Some(key) = &self.settings.encryption_key {
+        if let Some(encryption) = self.settings.encryption() {
             request = request
-                .server_side_encryption(ServerSideEncryption::AwsKms)
-                .ssekms_key_id(key);
+                .server_side_encryption(encryption)
+                .set_ssekms_key_id(self.settings.encryption_key.clone());
         }
         let created = request
             .send()

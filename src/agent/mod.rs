@@ -1,0 +1,20 @@
+//! The agent: a build worker of CodePipeline on a machine of one's own (AGENT-1).
+//!
+//! One process that lives long. It asks CodePipeline for jobs of a custom action, and runs each as `runner run` in a process
+//! of its own: a build is what it is on the command line, and what goes wrong in one is not the agent's.
+//!
+//! | file | what is there |
+//! | --- | --- |
+//! | [`pipeline`] | CodePipeline in our words, and the client that speaks to it |
+//! | [`job`] | what a job asks for, and whether it may |
+//! | [`state`] | what is on disk, so that nothing is lost or answered twice |
+//! | [`input`] | artifacts in |
+//! | [`answer`] | what a build comes to, as CodePipeline is told |
+//! | [`log`] | what the agent says of itself |
+
+pub mod answer;
+pub mod input;
+pub mod job;
+pub mod log;
+pub mod pipeline;
+pub mod state;
