@@ -11,10 +11,18 @@
 //! | [`input`] | artifacts in |
 //! | [`answer`] | what a build comes to, as CodePipeline is told |
 //! | [`log`] | what the agent says of itself |
+//! | [`board`] | what it is doing, as a value that is shared |
+//! | [`progress`] | whether all of it still moves |
+//! | [`http`] | pages, metrics and health, which read the board |
+//! | [`notify`] | what systemd is told |
 
 pub mod answer;
+pub mod board;
+pub mod http;
 pub mod input;
 pub mod job;
 pub mod log;
+pub mod notify;
 pub mod pipeline;
+pub mod progress;
 pub mod state;

@@ -38,6 +38,27 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them, in CodeBuild's order.
+    pub const ALL: [Self; 11] = [
+        Self::Submitted,
+        Self::Queued,
+        Self::Provisioning,
+        Self::DownloadSource,
+        Self::Install,
+        Self::PreBuild,
+        Self::Build,
+        Self::PostBuild,
+        Self::UploadArtifacts,
+        Self::Finalizing,
+        Self::Completed,
+    ];
+
+    /// The phase with this name, letter for letter.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.name() == name)
+    }
+
     /// CodeBuild's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -127,6 +148,22 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::InProgress,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Fault,
+        Self::TimedOut,
+        Self::Stopped,
+    ];
+
+    /// The status with this name, letter for letter.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+
     /// CodeBuild's name.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -4,6 +4,8 @@ mod junit;
 mod page;
 mod summary;
 
+pub(crate) use page::STYLE;
+
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -116,7 +118,7 @@ fn replace(
 }
 
 /// Text in XML and HTML, as content or in quotes. Characters that XML has no place for go.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 16);
     for c in text.chars() {
         match c {

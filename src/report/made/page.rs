@@ -8,7 +8,8 @@ use crate::event::{CaseStatus, Coverage, CoverageSummary, ReportKind, ReportStat
 use crate::report::{Case, CoveredFile, Report};
 use crate::units::render_duration;
 
-const STYLE: &str = include_str!("page.css");
+/// How pages of this program look.
+pub(crate) const STYLE: &str = include_str!("page.css");
 
 /// Failures that are shown with what they wrote.
 const MAX_FAILURES: usize = 200;
