@@ -25,6 +25,9 @@ pub const SESSION_NAME: &str = "runner-session";
 /// `argv[0]` under which this program only becomes another user and then another program (CMD-17).
 pub const USER_NAME: &str = "runner-user";
 
+/// `argv[0]` under which this program only takes its standard input for its terminal and becomes another program (TOOL-33).
+pub const TERMINAL_NAME: &str = "runner-terminal";
+
 /// Bytes that a pipe between a command and this program holds: more than the system's default, so that the two take
 /// turns less often. A wish; the system may refuse.
 const PIPE_BYTES: usize = 256 * 1024;
@@ -402,6 +405,23 @@ pub fn become_session(program: &OsStr, arguments: &[OsString]) -> io::Error {
     std::process::Command::new(program).args(arguments).exec()
 }
 
+/// Makes standard input the terminal of a session of its own and becomes another program: what this program does when it is
+/// started as [`TERMINAL_NAME`]. Returns only if that fails.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that starts processes"
+)]
+pub fn become_terminal_session(program: &OsStr, arguments: &[OsString]) -> io::Error {
+    use std::os::unix::process::CommandExt as _;
+    let taken = rustix::process::setsid()
+        .and_then(|_| rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()));
+    if let Err(error) = taken {
+        return error.into();
+    }
+    std::process::Command::new(program).args(arguments).exec()
+}
+
 /// A program that a person works with at the terminal.
 #[derive(Clone, Debug)]
 pub struct Interactive {
@@ -438,6 +458,32 @@ pub async fn interact(interactive: &Interactive, terminal: std::fs::File) -> io:
         .stderr(terminal)
         .kill_on_drop(true);
     command.spawn()?.wait().await.map(exit)
+}
+
+/// Starts a program at a terminal of its own, in a session of its own; `helper` is this program, to be started in between as
+/// [`TERMINAL_NAME`].
+pub fn start_at_terminal(
+    interactive: &Interactive,
+    terminal: std::fs::File,
+    helper: &Path,
+) -> io::Result<Process> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that starts processes"
+    )]
+    let mut command = Command::new(helper);
+    let variables = interactive.variables.iter();
+    command
+        .arg0(TERMINAL_NAME)
+        .arg(&interactive.program)
+        .args(&interactive.arguments)
+        .current_dir(&interactive.directory)
+        .env_clear()
+        .envs(variables.map(|(name, value)| (name, value)))
+        .stdin(terminal.try_clone()?)
+        .stdout(terminal.try_clone()?)
+        .stderr(terminal);
+    Process::of(command.spawn()?)
 }
 
 /// Becomes a program that a person works with. Returns only if that fails.

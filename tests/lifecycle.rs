@@ -8,16 +8,16 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use support::aws::{Bucket, endpoint};
 use support::sandbox::{Ran, Sandbox};
 use support::wait::{self, Bounded as _};
-use support::{RUNNER, skipped};
+use support::{skipped, terminal};
 
 /// The image of these tests: Debian's static busybox and nothing else.
 const IMAGE: &str = "runner-tests-lifecycle:1";
@@ -114,31 +114,9 @@ fn unfinished(sandbox: &Sandbox) -> Vec<String> {
     found
 }
 
-/// Types at a terminal of the program, and gives back what it shows and how it ended.
+/// Types at a terminal of the program that knows the engine.
 fn type_at(sandbox: &Sandbox, line: &str, keys: &str) -> Option<Ran> {
-    let there = Command::new("script").arg("--version").bounded_output();
-    if there.is_err() {
-        skipped("a shell at a terminal", "no script(1)");
-        return None;
-    }
-    let mut script = Command::new("script");
-    script.args(["-qec", &line.replacen("runner", RUNNER, 1), "/dev/null"]);
-    // The same surroundings as any other command of the sandbox.
-    let usual = command(sandbox, &[]);
-    script.env_clear().current_dir(sandbox.source());
-    script.envs(
-        usual
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    script.env("TERM", "xterm").stdin(Stdio::piped());
-    let mut child = Sandbox::spawn(&mut script);
-    let mut stdin = child.stdin.take().expect("standard input is a pipe");
-    stdin.write_all(keys.as_bytes()).expect("it can be written");
-    // The end of it would be typed too.
-    let output = wait::output(child);
-    drop(stdin);
-    Some(sandbox.finish(&output))
+    terminal::type_at(sandbox, &command(sandbox, &[]), line, keys)
 }
 
 // CTR-20, CTR-21, CTR-22, CTR-23: wherever a build is killed, the next one clears up.

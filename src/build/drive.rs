@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::breakpoint::{self, Breakpoints, Debugging};
 use super::cache::{BuildCache, Cached};
 use super::credentials::CommandCredentials;
 use super::machine::{Action, Input, Machine};
@@ -40,7 +41,7 @@ const OUTPUT_CHUNKS: usize = 16;
 
 /// How long the sinks have for what is left to write, once somebody has asked for the end or the time limit was reached
 /// (LOG-19). For as long, whoever still writes then waits for them.
-const LAST_WRITES: Duration = Duration::from_secs(2);
+pub(super) const LAST_WRITES: Duration = Duration::from_secs(2);
 
 /// Least time between two reports of progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -73,6 +74,8 @@ pub struct Prepared {
     pub keep: Keep,
     /// Where a person wants a shell after the first command that fails.
     pub shell_on_failure: Option<Terminal>,
+    /// Where commands wait at breakpoints, if they do (TOOL-33).
+    pub debugging: Option<Debugging>,
     /// Whether what can be known is found out before the first command (PRE-1).
     pub preflight: bool,
     /// Whether artifacts are looked through for secrets before they are stored.
@@ -186,11 +189,11 @@ pub(super) struct Driver {
     pub(super) cancel: watch::Sender<Escalation>,
     /// Tells uploads to end.
     pub(super) stop: Stop,
-    deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
     grace: Duration,
     grace_over: Option<Instant>,
     /// Whether the end was asked for, or its time has come: from then on nothing waits for the sinks for long.
-    hurried: bool,
+    pub(super) hurried: bool,
     patience_over: Option<Instant>,
     build_started: Instant,
     phase_started: Instant,
@@ -198,6 +201,7 @@ pub(super) struct Driver {
     pub(super) keep: Keep,
     kept: bool,
     shell_on_failure: Option<Terminal>,
+    pub(super) breakpoints: Option<Breakpoints>,
     pub(super) scan_artifacts: bool,
     /// Whether the exported variables were read.
     pub(super) exported: bool,
@@ -245,6 +249,7 @@ impl Driver {
             keep: prepared.keep,
             kept: false,
             shell_on_failure: prepared.shell_on_failure.take(),
+            breakpoints: prepared.debugging.take().map(Breakpoints::new),
             scan_artifacts: prepared.scan_artifacts,
             exported: false,
             places: Vec::new(),
@@ -526,6 +531,7 @@ impl Driver {
             if ended > 0 && self.outcome.stopped_by.is_none() {
                 self.record(EventKind::Warning(left_behind(ended)));
             }
+            self.end_breakpoints();
         }
         Some(())
     }
@@ -575,6 +581,9 @@ impl Driver {
             let drained = self.recorder.is_drained();
             // Whoever is asked to end must not be kept from it by a reader that does not read.
             let takes = drained || (self.hurried && self.recorder.has_room());
+            // What is written or ends while the terminal is a shell's is shown after it.
+            let visited = self.is_visited();
+            let takes = takes && (self.hurried || !visited);
             tokio::select! {
                 biased;
                 Some(reason) = self.signals.recv() => self.stop_asked(reason)?,
@@ -594,10 +603,14 @@ impl Driver {
                     self.patience_over = None;
                     self.recorder.lose_patience();
                 }
-                result = &mut work => break result,
+                result = &mut work, if self.hurried || !visited => break result,
                 () = self.recorder.drain(), if !drained => {}
                 Some(chunk) = self.chunks.recv(), if takes => self.recorder.output(chunk),
                 Some(report) = self.heard.recv(), if takes => self.report(report),
+                // Last: what was written before it comes before it.
+                happened = breakpoint::happens(&mut self.breakpoints) => {
+                    self.at_breakpoint(happened).await;
+                }
             }
         };
         // What was sent before the work ended belongs before whatever comes next.
@@ -607,7 +620,16 @@ impl Driver {
         while let Ok(report) = self.heard.try_recv() {
             self.report(report);
         }
+        while let Some(news) = self.breakpoints.as_mut().and_then(Breakpoints::untold) {
+            self.tell_of_breakpoint(news);
+        }
         Some(result)
+    }
+
+    fn is_visited(&self) -> bool {
+        self.breakpoints
+            .as_ref()
+            .is_some_and(Breakpoints::has_terminal)
     }
 
     fn stop_asked(&mut self, reason: StopReason) -> Left<()> {
@@ -619,6 +641,9 @@ impl Driver {
     fn hurry(&mut self) {
         if !self.hurried {
             self.hurried = true;
+            if let Some(breakpoints) = &self.breakpoints {
+                breakpoints.hurry();
+            }
             self.patience_over = Instant::now().checked_add(LAST_WRITES);
         }
     }
@@ -674,7 +699,7 @@ async fn until_closed(closed: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn at(instant: Option<Instant>) {
+pub(super) async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,

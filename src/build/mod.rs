@@ -3,6 +3,7 @@
 //! All policy is in [`machine`], which is pure: what follows what, what a failure, a signal or the time limit changes.
 //! [`mod@drive`] is the only loop: it feeds the machine and carries out what it says. [`outcome`] is a fold over the events.
 
+mod breakpoint;
 mod cache;
 mod credentials;
 mod drive;
@@ -16,6 +17,7 @@ mod runtimes;
 mod secrets;
 mod upload;
 
+pub use breakpoint::Debugging;
 pub use cache::BuildCache;
 pub use credentials::CommandCredentials;
 pub use drive::{Finished, Prepared, StopSignals, World, drive};

@@ -78,7 +78,7 @@ pub(super) enum Command {
     /// Amazon ECR without ceremony
     #[command(subcommand)]
     Ecr(EcrArgs),
-    /// Enter the container of a build that was kept, or list those that were
+    /// Enter the container of a build that was kept, or a build that waits at a breakpoint, or list those
     Shell(ShellArgs),
     /// Hide a value in what the build writes from now on (for commands of a build)
     Mask(super::mask::MaskArgs),
@@ -554,6 +554,10 @@ pub(super) struct RunArgs {
     /// Give me a shell after the first command that fails, where it ran, before anything follows it
     #[arg(long, help_heading = "Limits")]
     pub(super) shell_on_failure: bool,
+
+    /// Wait at each `codebuild-breakpoint`, with a shell at this terminal or for `runner shell`, until `codebuild-resume`
+    #[arg(long, conflicts_with = "no_tools", help_heading = "Limits")]
+    pub(super) debug_session: bool,
 
     /// Show what would be done, and run nothing
     #[arg(short = 'n', long, alias = "dryrun", help_heading = "Output")]

@@ -21,7 +21,7 @@ use crate::exec::{ContainerExecutor, container};
 use crate::git_credential;
 use crate::ownership::Owner;
 use crate::process;
-use crate::tool::{self, Backend, Logins, Masks};
+use crate::tool::{self, Backend, DebugSession, Logins, Masks};
 
 /// AWS's own names of build images, and where AWS publishes those images for everybody.
 const PUBLISHED: &[(&str, &str)] = &[
@@ -219,6 +219,7 @@ pub(super) fn executor(
         tools: offered.tools,
         credentials: offered.credentials.is_some(),
         git: offered.git.is_some(),
+        debug: offered.debug.is_some(),
     };
     let outside = (offers != Offers::default()).then(|| Outside {
         offers,
@@ -282,6 +283,8 @@ pub(super) struct Offered {
     pub(super) credentials: Option<Service>,
     /// What answers git.
     pub(super) git: Option<Arc<git_credential::Keeper>>,
+    /// What its breakpoints wait for, if it has a debug session.
+    pub(super) debug: Option<DebugSession>,
 }
 
 /// Streams that wait to be served; more at once than any build has.
@@ -307,6 +310,7 @@ fn serve(endpoint: Endpoint, args: &RequestArgs, offered: Offered) -> mpsc::Send
         backend: offered.tools.then_some(backend),
         credentials: offered.credentials,
         git: offered.git,
+        debug: offered.debug,
     });
     tokio::spawn(async move {
         while let Some(connection) = next.recv().await {
@@ -324,12 +328,17 @@ struct Answering {
     backend: Option<Arc<Backend>>,
     credentials: Option<Service>,
     git: Option<Arc<git_credential::Keeper>>,
+    debug: Option<DebugSession>,
 }
 
 impl Answering {
     async fn serve(&self, mut stream: TunnelStream) {
         let purpose = tokio::time::timeout(PURPOSE_LIMIT, Purpose::hear(&mut stream)).await;
         let Ok(Ok(purpose)) = purpose else { return };
+        if let (Purpose::Debug, Some(debug)) = (purpose, &self.debug) {
+            // Nobody in the container is the person outside.
+            return debug.serve(stream, false).await;
+        }
         match (purpose, &self.backend, &self.git, &self.credentials) {
             (Purpose::Tool, Some(backend), ..) => {
                 let _ = Box::pin(tool::serve(stream, backend)).await;

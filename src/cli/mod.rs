@@ -12,6 +12,7 @@ mod complain;
 mod config;
 mod container;
 mod credential_helper;
+mod debug_session;
 mod deploy_files;
 mod doctor;
 mod ecr;
@@ -44,7 +45,7 @@ mod transfer;
 mod validate;
 mod variables;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -70,6 +71,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     if called_as == process::SESSION_NAME {
         return session(&arguments);
     }
+    if called_as == process::TERMINAL_NAME {
+        return terminal_session(&arguments);
+    }
     if called_as == process::USER_NAME {
         let (doing, error) = process::become_user(arguments.get(1..).unwrap_or_default());
         complain(&format!("error: could not {doing}: {error}\n"));
@@ -91,8 +95,8 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     if let Some(command) = FileCommand::named(called_as) {
         return ExitCode::Tool(tool::run_about_files(command, &arguments[1..]));
     }
-    if SessionCommand::named(called_as).is_some() {
-        return ExitCode::Tool(0);
+    if let Some(command) = SessionCommand::named(called_as) {
+        return ExitCode::Tool(debug_session::command(command));
     }
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
@@ -124,10 +128,20 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 
 /// What this program does as [`process::SESSION_NAME`].
 fn session(arguments: &[OsString]) -> ExitCode {
+    start(arguments, process::become_session)
+}
+
+/// What this program does as [`process::TERMINAL_NAME`].
+fn terminal_session(arguments: &[OsString]) -> ExitCode {
+    start(arguments, process::become_terminal_session)
+}
+
+/// Becomes the program that the arguments name behind this one's name.
+fn start(arguments: &[OsString], become_program: fn(&OsStr, &[OsString]) -> io::Error) -> ExitCode {
     let [_, program, arguments @ ..] = arguments else {
         return ExitCode::Usage;
     };
-    let error = process::become_session(program, arguments);
+    let error = become_program(program, arguments);
     complain(&format!(
         "error: could not start {}: {error}\n",
         Path::new(program).display()

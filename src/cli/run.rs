@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::args::{KeepArg, MountArg, RunArgs};
 use super::complain::learn;
+use super::debug_session::{self, Door};
 use super::exported::ExportedFile;
 use super::git_credential::{self as git, Here as GitHere};
 use super::identity::{Here, Identity};
@@ -27,16 +28,17 @@ use super::{
 use crate::artifact::Workspace;
 use crate::aws::Settings as AwsSettings;
 use crate::build::{
-    BuildCache, CommandCredentials, ExitCode, Finished, Prepared, StopSignals, World, drive,
+    BuildCache, CommandCredentials, Debugging, ExitCode, Finished, Prepared, StopSignals, World,
+    drive,
 };
 use crate::credentials::Service;
 use crate::env::{self, EnvironmentVariable};
 use crate::event::{BuildStarted, SourceReady, StopReason};
-use crate::exec::container::{GIT_HELPER, SourceMount, TOOL_SOCKET};
+use crate::exec::container::{DEBUG_VARIABLE, GIT_HELPER, SourceMount, TOOL_SOCKET};
 use crate::exec::{Executor, HostExecutor, Keep, Terminal};
 use crate::git_credential;
 use crate::ownership::{self, OwnedDirectory};
-use crate::plan::{ArtifactLocation, BuildRequest};
+use crate::plan::{ArtifactLocation, BuildRequest, Plan};
 use crate::process;
 use crate::registry::isolated::{self, Isolated};
 use crate::report::made::FILES;
@@ -45,7 +47,7 @@ use crate::sink::{
     CodebuildLog, Console, ConsoleFormat, JsonLines, Pretty, Recorder, Sink, SinkFailure,
 };
 use crate::store::{DirectoryStore, S3Settings, S3Store, Store};
-use crate::tool::{self, Masks};
+use crate::tool::{self, DebugSession, Masks};
 
 /// Runs a build.
 pub(super) fn run(args: RunArgs) -> ExitCode {
@@ -266,6 +268,7 @@ async fn build(
     let wanted = Wanted {
         keep: args.keep.into(),
         shell_on_failure,
+        debugging: given.debugging.take(),
         preflight: !args.no_preflight,
         scan_artifacts: args.scan_artifacts,
     };
@@ -298,7 +301,7 @@ async fn build(
             Box::pin(surroundings.drive(host, loaded, sources, started_at, wanted)).await
         }
         Some(image) => {
-            let build_id = format!("{}:{}", loaded.request.project, loaded.request.build_uuid);
+            let build_id = build_id(&loaded.request);
             match container::executor(
                 &args.request,
                 image,
@@ -310,6 +313,7 @@ async fn build(
                     masks: Masks::new(identity.hider()),
                     credentials: given.service.take(),
                     git: given.git.clone(),
+                    debug: given.debug.clone(),
                 },
             ) {
                 Ok(mut executor) => {
@@ -344,6 +348,11 @@ async fn build(
     let exported = exported.map(|file| file.finish(&outcome.exported));
     sink_failures.extend(exported.and_then(Result::err));
     finish(outcome.exit_code(), &sink_failures).await
+}
+
+/// The build's id: `project:uuid`.
+fn build_id(request: &BuildRequest) -> String {
+    format!("{}:{}", request.project, request.build_uuid)
 }
 
 /// What was asked for.
@@ -430,6 +439,7 @@ async fn fetch(
 struct Wanted {
     keep: Keep,
     shell_on_failure: Option<Terminal>,
+    debugging: Option<Debugging>,
     preflight: bool,
     scan_artifacts: bool,
 }
@@ -577,6 +587,11 @@ struct Given {
     git_here: Option<GitHere>,
     /// A copy of this program for that, for users who cannot reach this one.
     copy: Option<OwnedDirectory>,
+    /// Its debug session, and what the build hears of it.
+    debug: Option<DebugSession>,
+    debugging: Option<Debugging>,
+    /// Where that is found.
+    door: Option<Door>,
 }
 
 impl Drop for Given {
@@ -584,6 +599,37 @@ impl Drop for Given {
         if let Some(copy) = &self.copy {
             let _ = std::fs::remove_dir_all(copy.path());
         }
+    }
+}
+
+impl Given {
+    /// Gives the build a debug session (TOOL-33).
+    fn debug(&mut self, build: String, plan: &mut Plan, in_container: bool) -> Result<(), String> {
+        let (session, news) = DebugSession::new(build, plan.shell.name().to_owned());
+        let users = if in_container {
+            Vec::new()
+        } else {
+            debug_session::users(plan)
+        };
+        let place = place_for(!users.is_empty());
+        let door = Door::open(&place, users, session.clone()).map_err(|error| {
+            format!(
+                "could not make the socket of the debug session in {}: {error}",
+                place.display()
+            )
+        })?;
+        if !in_container {
+            let socket = door.socket().into();
+            env::set_default(&mut plan.environment, DEBUG_VARIABLE, socket);
+        }
+        self.door = Some(door);
+        self.debug = Some(session.clone());
+        self.debugging = Some(Debugging {
+            session,
+            news,
+            terminal: terminal::interactive(),
+        });
+        Ok(())
     }
 }
 
@@ -596,9 +642,13 @@ async fn give(
 ) -> Result<Given, String> {
     let mut given = Given::default();
     let has_users = has_users(loaded);
+    let loaded_build = build_id(&loaded.request);
     let Ok(plan) = &mut loaded.plan else {
         return Ok(given);
     };
+    // That of a build around this one is not this one's.
+    plan.environment
+        .retain(|variable| variable.name != DEBUG_VARIABLE);
     if plan.git_credentials {
         let repository = loaded.request.source.repository_url.as_deref();
         let grants = git::grants(&args.request, repository).map_err(|error| error.to_string())?;
@@ -616,6 +666,9 @@ async fn give(
             here.add_to(&mut plan.environment, &grants);
             given.git_here = Some(here);
         }
+    }
+    if args.debug_session {
+        given.debug(loaded_build, plan, in_container)?;
     }
     if in_container {
         // What is in a container has none of this machine's files.
@@ -782,7 +835,7 @@ fn prepare(
         .collect();
     let prepared = Prepared {
         started: BuildStarted {
-            build_id: format!("{}:{}", request.project, request.build_uuid),
+            build_id: build_id(&request),
             project: request.project.as_str().to_owned(),
             build_number: request.build_number,
             executor,
@@ -798,6 +851,7 @@ fn prepare(
         grace: request.grace,
         keep: wanted.keep,
         shell_on_failure: wanted.shell_on_failure,
+        debugging: wanted.debugging,
         preflight: wanted.preflight,
         scan_artifacts: wanted.scan_artifacts,
     };

@@ -1,9 +1,11 @@
-//! `runner shell`: enters the container of a build that was kept (CTR-31, CTR-32).
+//! `runner shell`: enters the container of a build that was kept (CTR-31, CTR-32), or a build that waits at a breakpoint
+//! (TOOL-35).
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::args::ShellArgs;
-use super::{complain, engine, mistake, print, terminal, usage};
+use super::{complain, debug_session, engine, mistake, print, terminal, usage};
 use crate::build::ExitCode;
 use crate::engine::{Engine, Error};
 use crate::event::{Exit, stamp};
@@ -11,7 +13,10 @@ use crate::exec::Escalation;
 use crate::exec::container;
 use crate::exec::container::leftovers::{self, BuildContainer, Standing};
 use crate::ownership::Owner;
+use crate::tool::{self, Visited, Waiting};
 use crate::units::render_duration;
+
+const NO_TERMINAL: &str = "a shell needs a terminal: standard input and standard output are none";
 
 /// Enters a container, or lists those that can be entered.
 pub(super) fn shell(args: &ShellArgs) -> ExitCode {
@@ -23,19 +28,28 @@ pub(super) fn shell(args: &ShellArgs) -> ExitCode {
         Err(error) => return failed(&error),
     };
     let code = runtime.block_on(async {
-        let (engine, kept) = match kept().await {
-            Ok(found) => found,
-            Err(error) => {
+        let waiting = waiting().await;
+        // What waits needs no engine to be entered.
+        if let Some(wanted) = &args.build
+            && let Some(build) = waits(&waiting, wanted)
+        {
+            return visit(build).await;
+        }
+        let kept = kept().await;
+        let (engine, kept) = match (kept, &args.build) {
+            (Ok((engine, kept)), _) => (Some(engine), kept),
+            (Err(_), None) if !waiting.is_empty() => (None, Vec::new()),
+            (Err(error), _) => {
                 complain(&engine::complaint(&error));
                 return ExitCode::Fault;
             }
         };
-        match &args.build {
-            None => list(&kept),
-            Some(wanted) => match find(&kept, wanted) {
-                Ok(build) => enter(&engine, build).await,
+        match (&args.build, &engine) {
+            (Some(wanted), Some(engine)) => match find(&kept, wanted) {
+                Ok(build) => enter(engine, build).await,
                 Err(mistake) => usage(&mistake),
             },
+            _ => list(&kept, &waiting),
         }
     });
     runtime.shutdown_background();
@@ -55,12 +69,58 @@ async fn kept() -> Result<(Engine, Vec<BuildContainer>), Error> {
     Ok((engine, found))
 }
 
-fn list(kept: &[BuildContainer]) -> ExitCode {
-    if kept.is_empty() {
-        complain("no container is kept: run a build with `--keep on-failure` or `--keep always`\n");
+/// Builds that wait at a breakpoint, with the sockets of their debug sessions.
+async fn waiting() -> Vec<(PathBuf, Waiting)> {
+    let mut found = debug_session::find().await;
+    found.retain(|(_, build)| build.breakpoints > 0);
+    found
+}
+
+/// The one build that waits which a person means.
+fn waits<'w>(waiting: &'w [(PathBuf, Waiting)], wanted: &str) -> Option<&'w (PathBuf, Waiting)> {
+    let mut meant = waiting.iter().filter(|(_, one)| means(&one.build, wanted));
+    meant.next().filter(|_| meant.next().is_none())
+}
+
+/// Gives a shell where a command waits.
+async fn visit((socket, build): &(PathBuf, Waiting)) -> ExitCode {
+    let Some(terminal) = terminal::interactive() else {
+        return usage(&mistake(NO_TERMINAL));
+    };
+    terminal
+        .say("`codebuild-resume` lets the build go on; when this shell ends without it, the build still waits")
+        .await;
+    match tool::visit(socket, &terminal).await {
+        Ok(Visited::Ended(code)) => ExitCode::Shell(code),
+        Ok(Visited::Over) => {
+            complain("the command at the breakpoint waits no longer\n");
+            ExitCode::Succeeded
+        }
+        Ok(Visited::Refused(why)) => failed(&why),
+        Err(error) => {
+            complain(&format!(
+                "error: could not enter {}: {error}\n",
+                build.build
+            ));
+            ExitCode::Fault
+        }
+    }
+}
+
+fn list(kept: &[BuildContainer], waiting: &[(PathBuf, Waiting)]) -> ExitCode {
+    if kept.is_empty() && waiting.is_empty() {
+        complain(
+            "no container is kept and no build waits: run a build with `--keep on-failure` or `--keep always`, or with `--debug-session`\n",
+        );
         return ExitCode::Succeeded;
     }
-    print(table(kept, stamp()).as_bytes())
+    let mut text = String::new();
+    for (_, one) in waiting {
+        text.push_str(&one.build);
+        text.push_str("  waits at a breakpoint\n");
+    }
+    text.push_str(&table(kept, stamp()));
+    print(text.as_bytes())
 }
 
 /// Builds with what tells them apart.
@@ -92,15 +152,18 @@ pub(super) fn age(created: SystemTime, now: SystemTime) -> String {
     }
 }
 
+/// Whether a person means a build by the beginning of its id or number.
+fn means(build: &str, wanted: &str) -> bool {
+    let uuid = build.rsplit(':').next().unwrap_or_default();
+    !wanted.is_empty() && (build.starts_with(wanted) || uuid.starts_with(wanted))
+}
+
 /// The one build that a person means.
 pub(super) fn find<'k>(
     kept: &'k [BuildContainer],
     wanted: &str,
 ) -> Result<&'k BuildContainer, clap::Error> {
-    let meant = |one: &&BuildContainer| {
-        let uuid = one.build.rsplit(':').next().unwrap_or_default();
-        !wanted.is_empty() && (one.build.starts_with(wanted) || uuid.starts_with(wanted))
-    };
+    let meant = |one: &&BuildContainer| means(&one.build, wanted);
     let exact = kept.iter().find(|one| one.build == wanted);
     let found: Vec<&BuildContainer> = kept.iter().filter(meant).collect();
     match (exact, found.as_slice()) {
@@ -129,9 +192,7 @@ async fn enter(engine: &Engine, build: &BuildContainer) -> ExitCode {
         return ExitCode::Fault;
     }
     let Some(terminal) = terminal::interactive() else {
-        return usage(&mistake(
-            "a shell needs a terminal: standard input and standard output are none",
-        ));
+        return usage(&mistake(NO_TERMINAL));
     };
     let mut never = tokio::sync::watch::channel(Escalation::None).1;
     match container::enter(engine, &build.id, &terminal, &mut never).await {

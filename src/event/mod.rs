@@ -14,13 +14,14 @@
 //! report   = report-selected | reports-discovered | report-collected | reports-written
 //! ```
 //!
-//! `output`, `warning` and `stop-requested` may stand anywhere between `build-started` and `build-finished`: a process
-//! that was left in the background writes when it likes.
+//! `output`, `warning`, `stop-requested`, `breakpoint-reached` and `breakpoint-left` may stand anywhere between `build-started`
+//! and `build-finished`: a process that was left in the background writes when it likes. What is left was reached before.
 //!
 //! Events are facts for programs; how they look is the business of the sinks. Texts in them have been redacted.
 
 mod report;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 pub use report::{
@@ -148,6 +149,10 @@ pub enum EventKind {
     Cache(CacheEvent),
     /// Something a person should know.
     Warning(Warning),
+    /// A command waits at a breakpoint of a debug session (TOOL-33).
+    BreakpointReached(BreakpointReached),
+    /// It waits no longer.
+    BreakpointLeft(BreakpointLeft),
     /// Somebody asked the build to end.
     StopRequested {
         /// Who.
@@ -382,6 +387,59 @@ impl Retried {
     }
 }
 
+/// A command that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakpointReached {
+    /// Counts the breakpoints of a build, from 1.
+    pub breakpoint: u64,
+    /// What to write behind `runner shell` to get there.
+    pub build: String,
+    /// Whether the build's own terminal shows a shell there.
+    pub at_terminal: bool,
+}
+
+impl BreakpointReached {
+    /// What happens and what to do, as people read it.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        if self.at_terminal {
+            "waiting at a breakpoint: `codebuild-resume`, or the end of the shell here, lets the build go on".to_owned()
+        } else {
+            format!(
+                "waiting at a breakpoint: get there with `runner shell {}`, and let the build go on with `codebuild-resume` there",
+                self.build
+            )
+        }
+    }
+}
+
+/// A command that waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakpointLeft {
+    /// Which breakpoint.
+    pub breakpoint: u64,
+    /// Whether it was let go; if not, it was ended.
+    pub resumed: bool,
+    /// How long it waited.
+    pub duration: Duration,
+}
+
+impl BreakpointLeft {
+    /// What happens, as people read it.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let what = if self.resumed {
+            "going on after a breakpoint"
+        } else {
+            "a command was ended at a breakpoint"
+        };
+        format!(
+            "{what}, after {}",
+            crate::units::render_duration(self.duration)
+        )
+    }
+}
+
 /// A variable that a build gives on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportedVariable {
@@ -578,6 +636,7 @@ pub struct Grammar {
     phase: Option<Phase>,
     in_command: bool,
     exported: bool,
+    breakpoints: BTreeSet<u64>,
 }
 
 impl Grammar {
@@ -599,6 +658,16 @@ impl Grammar {
             EventKind::BuildStarted(_) => self.started = true,
             _ if !self.started => return wrong("before the beginning"),
             EventKind::Output { .. } | EventKind::Warning(_) | EventKind::StopRequested { .. } => {}
+            EventKind::BreakpointReached(reached)
+                if !self.breakpoints.insert(reached.breakpoint) =>
+            {
+                return wrong("a breakpoint reached for a second time");
+            }
+            EventKind::BreakpointReached(_) => {}
+            EventKind::BreakpointLeft(left) if !self.breakpoints.remove(&left.breakpoint) => {
+                return wrong("a breakpoint left that was not reached");
+            }
+            EventKind::BreakpointLeft(_) => {}
             EventKind::Retried(_) if self.phase.is_some() => {
                 return wrong("a retry inside a phase");
             }
@@ -859,6 +928,17 @@ mod tests {
                     EventKind::ExportedVariables(Vec::new()),
                 ],
                 "for a second time",
+            ),
+            (
+                vec![
+                    started(),
+                    EventKind::BreakpointLeft(BreakpointLeft {
+                        breakpoint: 1,
+                        resumed: true,
+                        duration: Duration::ZERO,
+                    }),
+                ],
+                "that was not reached",
             ),
         ];
         for (kinds, expected) in table {

@@ -183,7 +183,7 @@ fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The user that `run-as` names here; `None` if this process is that user already.
-pub(super) fn find_user(name: &str) -> Result<Option<User>, Error> {
+pub fn find_user(name: &str) -> Result<Option<User>, Error> {
     let file = |path: &str| {
         let mut content = Vec::new();
         // A place without users is a place without that user.

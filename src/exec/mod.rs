@@ -21,8 +21,8 @@ mod terminal;
 mod work;
 
 pub use container::{ContainerExecutor, ContainerSession};
-pub use host::{HostExecutor, HostSession};
-pub use terminal::Terminal;
+pub use host::{HostExecutor, HostSession, find_user};
+pub use terminal::{PseudoTerminal, Raw, Terminal};
 pub use work::{Work, WorkPlace, Worker};
 
 use std::ffi::OsString;

@@ -124,6 +124,19 @@ pub const fn interactive_arguments(shell: &Shell) -> &'static [&'static str] {
     }
 }
 
+/// Arguments with which the shell is one for a person, and has what the build had: not what a person's own start-up files set.
+#[must_use]
+pub fn for_a_person(shell: &Shell, program: &Path) -> &'static [&'static str] {
+    if *shell == Shell::PowerShell {
+        return &["-NoLogo", "-NoProfile"];
+    }
+    match program.file_name().unwrap_or_default().as_bytes() {
+        b"bash" => &["--norc", "-i"],
+        b"zsh" => &["-f", "-i"],
+        _ => &["-i"],
+    }
+}
+
 /// The script that becomes a shell for a person, in the state that the last command left.
 #[must_use]
 pub fn interactive_script(
@@ -149,14 +162,11 @@ pub fn interactive_script(
     if *shell == Shell::PowerShell {
         return prologue;
     }
-    let name = program.file_name().unwrap_or_default();
-    // What a person's own start-up files set is not what the build had.
-    let bare: &[u8] = match name.as_bytes() {
-        b"bash" => b" --norc",
-        b"zsh" => b" -f",
-        _ => b"",
-    };
-    let start = [b"exec ", &quote(program)[..], bare, b" -i"].concat();
+    let mut start = [b"exec ", &quote(program)[..]].concat();
+    for argument in for_a_person(shell, program) {
+        start.push(b' ');
+        start.extend_from_slice(argument.as_bytes());
+    }
     [prologue, lines(&[b"set +a", &start])].concat()
 }
 

@@ -290,6 +290,13 @@ impl<W: Write + Send> CodebuildLog<W> {
     }
 }
 
+/// A sentence as the log has them.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
 /// What the log says of how a source is fetched (SRC-31).
 const fn timeout_of(kind: SourceKind) -> &'static str {
     match kind {
@@ -367,9 +374,12 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
                 self.phase_finished(time, *phase, *status, *aborted, contexts)?;
             }
             EventKind::Retried(retried) => {
-                let text = retried.describe();
-                self.line(time, &text.replacen("retrying", "Retrying", 1))?;
+                self.line(time, &capitalised(&retried.describe()))?;
             }
+            EventKind::BreakpointReached(reached) => {
+                self.line(time, &capitalised(&reached.describe()))?;
+            }
+            EventKind::BreakpointLeft(left) => self.line(time, &capitalised(&left.describe()))?,
             EventKind::ArtifactSelected(selected) => self.artifact_selected(time, selected)?,
             EventKind::ReportSelected(selected) => self.selected(
                 time,

@@ -131,6 +131,8 @@ impl Console {
                 format!("reports: {}\n", written.directory)
             }
             EventKind::Retried(retried) => format!("{}\n", retried.describe()),
+            EventKind::BreakpointReached(reached) => format!("{}\n", reached.describe()),
+            EventKind::BreakpointLeft(left) => format!("{}\n", left.describe()),
             EventKind::ExportedVariables(variables) => {
                 let mut text = String::new();
                 for line in exported_lines(variables) {

@@ -184,6 +184,7 @@ fn kind_json(kind: &EventKind) -> (&'static str, Value) {
                 "column": warning.place.map(|place| place.column),
             }),
         ),
+        EventKind::BreakpointReached(_) | EventKind::BreakpointLeft(_) => breakpoint_json(kind),
         EventKind::StopRequested { by } => {
             let by = match by {
                 StopReason::Signal(signal) => json!({ "by": "signal", "signal": signal }),
@@ -218,6 +219,28 @@ fn between_phases_json(kind: &EventKind) -> (&'static str, Value) {
             ("exported-variables", json!({ "variables": variables }))
         }
         _ => unreachable!("invariant: only what stands between phases comes here"),
+    }
+}
+
+fn breakpoint_json(kind: &EventKind) -> (&'static str, Value) {
+    match kind {
+        EventKind::BreakpointReached(reached) => (
+            "breakpoint-reached",
+            json!({
+                "breakpoint": reached.breakpoint,
+                "build": reached.build,
+                "atTerminal": reached.at_terminal,
+            }),
+        ),
+        EventKind::BreakpointLeft(left) => (
+            "breakpoint-left",
+            json!({
+                "breakpoint": left.breakpoint,
+                "resumed": left.resumed,
+                "durationSeconds": seconds(left.duration),
+            }),
+        ),
+        _ => unreachable!("invariant: only what is at a breakpoint comes here"),
     }
 }
 

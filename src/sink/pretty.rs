@@ -268,6 +268,12 @@ impl<W: Write + Send> Pretty<W> {
         Ok(())
     }
 
+    fn breakpoint(&mut self, text: &str) -> io::Result<()> {
+        self.clear_bar();
+        let text = self.paint(Paint::Yellow, text);
+        self.line(&text)
+    }
+
     fn stop_requested(&mut self, by: StopReason) -> io::Result<()> {
         let why = match by {
             StopReason::Signal(2) => "interrupted",
@@ -573,6 +579,8 @@ impl<W: Write + Send> Sink for Pretty<W> {
                 self.warning(&text)?;
             }
             EventKind::Cache(event) => self.cache(event)?,
+            EventKind::BreakpointReached(reached) => self.breakpoint(&reached.describe())?,
+            EventKind::BreakpointLeft(left) => self.breakpoint(&left.describe())?,
             EventKind::StopRequested { by } => self.stop_requested(*by)?,
             EventKind::BuildFinished { status, duration } => self.summary(*status, *duration)?,
             EventKind::PhaseStarted { .. }

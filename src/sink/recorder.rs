@@ -427,6 +427,8 @@ impl Recorder {
             | EventKind::CommandFinished { .. }
             | EventKind::ArtifactProgress(_)
             | EventKind::Retried(_)
+            | EventKind::BreakpointReached(_)
+            | EventKind::BreakpointLeft(_)
             | EventKind::StopRequested { .. }
             | EventKind::BuildFinished { .. }) => kind,
         }

@@ -58,7 +58,9 @@ pub use front::{Environment, Surroundings, run};
 pub use git::{ask_git, serve_git};
 pub use link::link_into;
 pub use mask::{LONGEST as LONGEST_MASKED, Masks, mask, serve_mask};
-pub use session::SessionCommand;
+pub use session::{
+    CommandPlace, DebugSession, News, SessionCommand, Visited, Waiting, look, pause, resume, visit,
+};
 
 /// Bytes that wait between two ends in one process.
 const BETWEEN: usize = 256 * 1024;

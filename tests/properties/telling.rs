@@ -202,6 +202,7 @@ fn run(build: &Build, reason: StopReason, timeout: Duration) -> Told {
         grace: Duration::from_millis(2),
         keep: Keep::Never,
         shell_on_failure: None,
+        debugging: None,
         preflight: true,
         scan_artifacts: false,
     };

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use buildspec_runner::event::{
-    BuildStarted, CacheEvent, CommandStarted, Event, EventKind, Exit, Grammar, Retried, SourceReady,
+    BreakpointLeft, BreakpointReached, BuildStarted, CacheEvent, CommandStarted, Event, EventKind,
+    Exit, Grammar, Retried, SourceReady,
 };
 use buildspec_runner::phase::{CommandPhase, Phase, RetryScope, Status};
 use buildspec_runner::plan::CommandList;
@@ -79,6 +80,16 @@ fn as_event(event: &Value) -> Event {
         }),
         "exported-variables" => EventKind::ExportedVariables(Vec::new()),
         name if name.starts_with("cache-") => EventKind::Cache(CacheEvent::Fetched),
+        "breakpoint-reached" => EventKind::BreakpointReached(BreakpointReached {
+            breakpoint: event["breakpoint"].as_u64().unwrap_or_default(),
+            build: String::new(),
+            at_terminal: false,
+        }),
+        "breakpoint-left" => EventKind::BreakpointLeft(BreakpointLeft {
+            breakpoint: event["breakpoint"].as_u64().unwrap_or_default(),
+            resumed: true,
+            duration: nothing,
+        }),
         "warning" | "stop-requested" => {
             EventKind::Warning(buildspec_runner::event::Warning::new(String::new()))
         }

@@ -56,6 +56,12 @@ pub const GIT_HELPER: &str = "/codebuild/runner/tools/git-credential-runner";
 /// Where tools find the session that carries their streams out.
 pub const TOOL_SOCKET: &str = "/codebuild/runner/tools/socket";
 
+/// Where commands of a debug session find the runner.
+const DEBUG_SOCKET: &str = "/codebuild/runner/tools/debug.socket";
+
+/// Variable with the socket of a build's debug session, on a host too.
+pub const DEBUG_VARIABLE: &str = "RUNNER_DEBUG_SOCKET";
+
 /// Docker's configuration in a container: it has our credential helper.
 const DOCKER_DIRECTORY: &str = "/codebuild/runner/docker";
 

@@ -16,7 +16,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::wire::{Offers, Opener, Purpose};
 use super::{
-    DOCKER_DIRECTORY, GIT_HELPER, PROGRAM, TOOL_DIRECTORY, TOOL_SOCKET, TOOL_VARIABLE, TOOLS,
+    DEBUG_SOCKET, DEBUG_VARIABLE, DOCKER_DIRECTORY, GIT_HELPER, PROGRAM, TOOL_DIRECTORY,
+    TOOL_SOCKET, TOOL_VARIABLE, TOOLS,
 };
 
 /// PATH where neither the image nor the build has one: what a shell takes then.
@@ -39,7 +40,11 @@ pub(super) async fn offer(
     outside: &Opener,
 ) -> io::Result<()> {
     if offers.tools || offers.git {
-        listen_for_tools(outside.clone())?;
+        listen(TOOL_SOCKET, outside.clone(), Purpose::Tool)?;
+    }
+    if offers.debug {
+        listen(DEBUG_SOCKET, outside.clone(), Purpose::Debug)?;
+        variables.push((DEBUG_VARIABLE.into(), DEBUG_SOCKET.into()));
     }
     if offers.git {
         link(Path::new(GIT_HELPER))?;
@@ -78,13 +83,13 @@ async fn offer_credentials(
     Ok(())
 }
 
-/// Makes the directory of the tools, and the socket in it.
-fn listen_for_tools(outside: Opener) -> io::Result<()> {
+/// Makes the directory of the tools, and a socket in it.
+fn listen(socket: &str, outside: Opener, purpose: Purpose) -> io::Result<()> {
     fs::create_dir_all(TOOL_DIRECTORY)?;
-    let listener = UnixListener::bind(TOOL_SOCKET)?;
+    let listener = UnixListener::bind(socket)?;
     // Commands of other users are the build's too.
-    fs::set_permissions(TOOL_SOCKET, Permissions::from_mode(0o666))?;
-    tokio::spawn(carry(listener, outside));
+    fs::set_permissions(socket, Permissions::from_mode(0o666))?;
+    tokio::spawn(carry(listener, outside, purpose));
     Ok(())
 }
 
@@ -126,9 +131,9 @@ fn append_to_path(variables: &mut Vec<(OsString, OsString)>) {
 }
 
 /// Carries every connection out, until the session ends.
-async fn carry(listener: UnixListener, outside: Opener) {
+async fn carry(listener: UnixListener, outside: Opener, purpose: Purpose) {
     while let Ok((connection, _)) = listener.accept().await {
-        tokio::spawn(join(connection, outside.clone(), Purpose::Tool));
+        tokio::spawn(join(connection, outside.clone(), purpose));
     }
 }
 

@@ -102,6 +102,7 @@ pub(super) enum Request {
 }
 
 /// What a build in a container is offered of runner's own.
+#[expect(clippy::struct_excessive_bools, reason = "each is an offer by itself")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offers {
     /// `aws`, `docker` and Docker's credential helper.
@@ -110,6 +111,8 @@ pub struct Offers {
     pub credentials: bool,
     /// Git's credential helper.
     pub git: bool,
+    /// A debug session.
+    pub debug: bool,
 }
 
 /// What a stream is for that is opened from inside: its first byte says so.
@@ -119,6 +122,8 @@ pub enum Purpose {
     Tool,
     /// Somebody asks the endpoint for AWS's credentials.
     Credentials,
+    /// A command of a debug session (TOOL-33).
+    Debug,
 }
 
 impl Purpose {
@@ -126,6 +131,7 @@ impl Purpose {
         match self {
             Self::Tool => b't',
             Self::Credentials => b'c',
+            Self::Debug => b'd',
         }
     }
 
@@ -142,7 +148,7 @@ impl Purpose {
     /// The other side is gone, or not of this version.
     pub async fn hear(stream: &mut TunnelStream) -> io::Result<Self> {
         let byte = stream.read_u8().await?;
-        let all = [Self::Tool, Self::Credentials];
+        let all = [Self::Tool, Self::Credentials, Self::Debug];
         let meant = all.into_iter().find(|purpose| purpose.byte() == byte);
         meant.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
