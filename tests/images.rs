@@ -488,6 +488,30 @@ fn silence_has_an_end() {
     .stderr_has("nothing was heard of it for 2s\nhelp: ");
 }
 
+// IMG-23, IMG-35: a registry that stops to take a layer, in the middle of it: what was sent fills buffers on the way.
+#[test]
+fn a_registry_that_takes_no_more_of_a_layer_has_an_end() {
+    if !services("a registry that takes nothing") {
+        return;
+    }
+    let registry = Registry::start();
+    let (between, address) = behind(&registry, |line| {
+        Verdict::when(line.starts_with("PATCH "), Verdict::Stall)
+    });
+    let sandbox = logged_in(&[&address], PASSWORD);
+    let image = Image::new(&address, "web", &[&noise(30_000_000)]);
+    let arguments = ["push", &image.0, "--retries", "1", "--idle-timeout", "2s"];
+    let definitions = ["--image-definitions", "web=i.json"];
+    let ran = run(&sandbox, &[&arguments[..], &definitions].concat())
+        .expect(4)
+        .stderr_has("Retrying in 1.0s (try 2 of 2): nothing was heard of it for 2s")
+        .stderr_has("nothing was heard of it for 2s\nhelp: ");
+    assert_eq!(ran.stdout, "");
+    assert_eq!(between.count("PUT "), 0);
+    assert!(files(&sandbox).is_empty());
+    assert!(!registry.has("web"));
+}
+
 // IMG-24: the engine's word alone is not enough where the registry can be asked.
 #[test]
 fn a_push_is_a_success_only_if_the_registry_has_it() {

@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 
 use buildspec_runner::registry::Reference;
 use support::aws::{GoBetween, Verdict, command, endpoint};
+use support::engine::answering_engine;
 use support::sandbox::{Ran, Sandbox};
 use support::wait::{self, Bounded as _};
 use support::{RUNNER, skipped};
@@ -247,6 +248,31 @@ fn why_there_is_no_token_is_said_where_a_log_shows_it() {
         sandbox.finish(&wait::output(child)).expect(1).stdout,
         NOT_FOUND
     );
+}
+
+// REG-15: nobody who may not ask for a token of the public registry is kept from reading there, and whoever needs one is
+// told what to do.
+#[test]
+fn a_token_of_the_public_registry_that_is_denied_is_said_in_words() {
+    let denied = r#"{"__type":"AccessDeniedException","message":"not authorized to perform: ecr-public:GetAuthorizationToken"}"#;
+    let aws = aws(answer("400 Bad Request", denied));
+    let sandbox = Sandbox::new();
+    let why = "could not get a token for public.ecr.aws: AWS answered AccessDeniedException: not authorized to perform: ecr-public:GetAuthorizationToken";
+    let help = "`ecr-public:GetAuthorizationToken` and `sts:GetServiceBearerToken`";
+    let ran = helper(&sandbox, &aws.endpoint, "get", "public.ecr.aws").expect(1);
+    let ran = ran.stderr_has(why).stderr_has(help);
+    assert_eq!(ran.stdout, NOT_FOUND);
+    login(&sandbox, &aws.endpoint, &["public.ecr.aws"])
+        .expect(4)
+        .stderr_has(why)
+        .stderr_has(help);
+    let sandbox = Sandbox::with_commands(&[
+        "'\"$(dirname \"$(command -v docker-credential-runner)\")/aws\" ecr-public get-login-password --region us-east-1'",
+    ]);
+    run(&sandbox, &aws.endpoint, &[])
+        .expect(1)
+        .stdout_has("AccessDeniedException")
+        .stdout_has("ecr-public:GetAuthorizationToken");
 }
 
 // REG-1; the whole table is beside the code.
@@ -506,6 +532,65 @@ fn every_user_of_a_build_has_credentials() {
         fs::copy(RUNNER, &program).expect("it can be copied");
     }
     check(&program);
+}
+
+// REG-14, REG-10: Docker's own `docker login` by another user of the build, who reaches the engine by a socket of the test's.
+#[test]
+fn another_user_of_a_build_logs_in_with_docker() {
+    let test = "a login of another user";
+    let Some(endpoint) = services(test) else {
+        return;
+    };
+    if !rustix::process::geteuid().is_root() {
+        return skipped(test, "only root runs commands as others");
+    }
+    import("runner-tests-login:1");
+    let image = format!("{HOST}/reg-login:1");
+    let log_in =
+        |password: &str| format!("echo {password} | docker login -u AWS --password-stdin {HOST}");
+    let buildspec = serde_json::json!({
+        "version": 0.2,
+        "run-as": "12345",
+        "phases": {
+            "install": {"commands": [
+                format!("if {}; then exit 9; fi", log_in("wrong")),
+                log_in(PASSWORD),
+                format!("docker tag runner-tests-login:1 {image}"),
+                format!("docker push -q {image}"),
+            ]},
+            "build": {"run-as": "12346", "commands": [
+                "docker-credential-runner list < /dev/null".to_owned(),
+                log_in(PASSWORD),
+            ]},
+            "post_build": {"commands": [
+                "docker-credential-runner list < /dev/null".to_owned(),
+                format!("docker logout {HOST}"),
+            ]},
+        },
+    });
+    let sandbox = Sandbox::with_buildspec(&buildspec.to_string());
+    let socket = sandbox.path("engine.sock");
+    answering_engine(&socket, |_| None);
+    let open = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    open(&sandbox.path(""), 0o711);
+    open(&sandbox.path("home"), 0o700);
+    open(&socket, 0o666);
+    let host = format!("DOCKER_HOST=unix://{}", socket.display());
+    let ran = run(&sandbox, &endpoint, &["-e", &host]).expect(0);
+    assert_eq!(
+        ran.stdout.matches("Login Succeeded\n").count(),
+        2,
+        "{}",
+        ran.stdout
+    );
+    let listed = format!("\n{{\"{HOST}\":\"AWS\"}}\n");
+    // Of the first user, and not of the second one before it has logged in.
+    ran.stdout_has("\n{}\n").stdout_has(&listed);
+    assert!(!sandbox.path("home/.docker").exists());
+    assert_eq!(sandbox.leftovers(), [""; 0]);
+    remove(&[&image.replace(":1", ""), "runner-tests-login"]);
 }
 
 /// Whether the engine and the registry are there; if not, it is said.

@@ -814,6 +814,9 @@ fn remedy(error: &exec::Error) -> Option<String> {
                 .to_owned(),
         ),
         exec::Error::FoundDead { help, .. } | exec::Error::Image { help, .. } => help.clone(),
+        exec::Error::Volume { .. } => Some(
+            "make it, or correct `--volume`: Docker's `-v` would make an empty directory of it".to_owned(),
+        ),
         exec::Error::Engine(error) => error.remedy().map(str::to_owned),
         exec::Error::TooManyProcesses { in_container, .. } => Some(if *in_container {
             exec::container::MORE_PROCESSES.to_owned()

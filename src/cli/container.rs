@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 
 use super::args::{ContainerArgs, ExecutorArg, RequestArgs};
 use super::sources::Sources;
@@ -15,7 +15,7 @@ use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
 use crate::cache;
 use crate::credentials::Service;
-use crate::engine::Endpoint;
+use crate::engine::{Endpoint, Engine};
 use crate::exec::container::{Offers, Outside, Purpose, TunnelStream};
 use crate::exec::{ContainerExecutor, container};
 use crate::git_credential;
@@ -285,6 +285,8 @@ pub(super) struct Offered {
     pub(super) git: Option<Arc<git_credential::Keeper>>,
     /// What its breakpoints wait for, if it has a debug session.
     pub(super) debug: Option<DebugSession>,
+    /// The connection to the engine, once there is one.
+    pub(super) engine: Arc<OnceCell<Engine>>,
 }
 
 /// Streams that wait to be served; more at once than any build has.
@@ -299,6 +301,7 @@ fn serve(endpoint: Endpoint, args: &RequestArgs, offered: Offered) -> mpsc::Send
     let registries = aws::registry_settings(offered.aws);
     let backend = Backend::new(endpoint, Logins::in_memory(), registries);
     let backend = backend
+        .with_connection(offered.engine)
         .with_masks(offered.masks)
         .with_git(offered.git.clone());
     let backend = Arc::new(if args.container.engine_socket {

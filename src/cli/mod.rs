@@ -39,6 +39,7 @@ mod runtimes;
 mod shell;
 mod shellcheck;
 mod sources;
+mod sweep;
 mod terminal;
 mod tool;
 mod transfer;

@@ -7,10 +7,11 @@ use std::time::SystemTime;
 use serde_json::json;
 
 use super::args::PruneArgs;
-use super::{complain, engine, machine, mistake, print, shell, usage};
+use super::{complain, engine, machine, mistake, print, shell, sweep, usage};
 use crate::build::ExitCode;
 use crate::engine::{Engine, Error};
 use crate::event::stamp;
+use crate::exec::container::Left;
 use crate::exec::container::leftovers::{self, BuildContainer, Standing};
 use crate::ownership::{self, AbandonedDirectory, Owner};
 
@@ -188,7 +189,11 @@ async fn remove(found: Found, dry_run: bool) -> Vec<Row> {
             error: None,
         };
         if !dry_run {
-            row.error = one.remove().err().map(|error| error.to_string());
+            row.error = match Left::read(&one.path) {
+                // The engine that it names may be another one than that of now.
+                Some(left) => sweep::clear(one, left, found.now).await.err(),
+                None => one.remove().err().map(|error| error.to_string()),
+            };
         }
         rows.push(row);
     }

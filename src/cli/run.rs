@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 
 use super::args::{KeepArg, MountArg, RunArgs};
 use super::complain::learn;
@@ -21,6 +21,7 @@ use super::load::{self, Asked, Loaded, Refusal};
 use super::provision::{self, Stops};
 use super::request::DEFAULT_ARTIFACTS;
 use super::sources::{self, Arrived, Sources};
+use super::sweep::Sweep;
 use super::variables::{self, NotGiven};
 use super::{
     aws, buildspec_file, cache, complain, container, machine, mask, mistake, plan, terminal, usage,
@@ -32,12 +33,13 @@ use crate::build::{
     drive,
 };
 use crate::credentials::Service;
+use crate::engine::Engine;
 use crate::env::{self, EnvironmentVariable};
 use crate::event::{BuildStarted, SourceReady, StopReason};
 use crate::exec::container::{DEBUG_VARIABLE, GIT_HELPER, SourceMount, TOOL_SOCKET};
 use crate::exec::{Executor, HostExecutor, Keep, Terminal};
 use crate::git_credential;
-use crate::ownership::{self, OwnedDirectory};
+use crate::ownership::OwnedDirectory;
 use crate::plan::{ArtifactLocation, BuildRequest, Plan};
 use crate::process;
 use crate::registry::isolated::{self, Isolated};
@@ -263,7 +265,7 @@ async fn build(
     if has_users(&loaded) {
         loaded.sources.open_to_users();
     }
-    sweep(&args, &loaded);
+    let swept = sweep(&args, &loaded);
     let kept_build = loaded.request.build_uuid.clone();
     let wanted = Wanted {
         keep: args.keep.into(),
@@ -302,6 +304,7 @@ async fn build(
         }
         Some(image) => {
             let build_id = build_id(&loaded.request);
+            let connection: Arc<OnceCell<Engine>> = Arc::default();
             match container::executor(
                 &args.request,
                 image,
@@ -314,6 +317,7 @@ async fn build(
                     credentials: given.service.take(),
                     git: given.git.clone(),
                     debug: given.debug.clone(),
+                    engine: Arc::clone(&connection),
                 },
             ) {
                 Ok(mut executor) => {
@@ -330,6 +334,9 @@ async fn build(
                         let provided =
                             provision::image(&args, &mut executor, &identity.aws, deadline, stops);
                         Box::pin(provided).await;
+                        if let Some(Ok(engine)) = &executor.connected {
+                            let _ = connection.set(engine.clone());
+                        }
                     }
                     Box::pin(surroundings.drive(executor, loaded, sources, started_at, wanted))
                         .await
@@ -345,6 +352,7 @@ async fn build(
     if kept {
         complain(&kept_note(&kept_build));
     }
+    tell(swept, outcome.stopped_by.is_some()).await;
     let exported = exported.map(|file| file.finish(&outcome.exported));
     sink_failures.extend(exported.and_then(Result::err));
     finish(outcome.exit_code(), &sink_failures).await
@@ -490,9 +498,9 @@ fn kept_note(uuid: &str) -> String {
     )
 }
 
-/// Clears away what builds of this user left that did not end as they should, beside this one (CTR-23). Containers are
-/// looked for where an engine is used.
-fn sweep(args: &RunArgs, loaded: &Loaded) {
+/// Clears away what builds of this user left that did not end as they should, beside this one (CTR-23). Where an engine is
+/// used, all containers in it are looked at besides.
+fn sweep(args: &RunArgs, loaded: &Loaded) -> Sweep {
     let mut places = vec![machine::private_directory(), machine::temporary_directory()];
     places.dedup();
     if let (ArtifactLocation::Directory(root), false) =
@@ -500,7 +508,17 @@ fn sweep(args: &RunArgs, loaded: &Loaded) {
     {
         places.push(root.clone());
     }
-    std::thread::spawn(move || places.iter().for_each(|place| ownership::sweep(place)));
+    Sweep::begin(places)
+}
+
+/// What the sweep could not do. Whoever has stopped the build waits for no engine.
+async fn tell(sweep: Sweep, stopped: bool) {
+    if stopped {
+        return;
+    }
+    for remark in sweep.remarks().await {
+        complain(&format!("note: {remark}\n"));
+    }
 }
 
 /// Whether commands of a build are others' than this process's.

@@ -12,7 +12,7 @@ use super::{aws, complain, engine, machine, mistake};
 use crate::build::ExitCode;
 use crate::engine::{Engine, Platform};
 use crate::event::StopReason;
-use crate::registry::ecr::{self, Registry};
+use crate::registry::ecr::Registry;
 use crate::registry::{
     self, Credentials, Limits, Reference, RegistryAuth, Settings, TransferError,
 };
@@ -195,10 +195,9 @@ pub(super) async fn credentials_to_pull(
     settings: Settings,
 ) -> Result<Option<RegistryAuth>, registry::Error> {
     let server = image.server();
-    let is_public = || Registry::parse(server).is_some_and(|it| *it.kind() == ecr::Kind::Public);
     match Credentials::new(settings).for_registry(server).await {
         Ok(found) => Ok(found.map(RegistryAuth::from)),
-        Err(_) if is_public() => Ok(None),
+        Err(_) if Registry::is_public(server) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -315,6 +315,14 @@ pub enum Error {
         /// What to do about it, where that is known.
         help: Option<String>,
     },
+    /// What is to be mounted is not there.
+    #[error("could not mount the volume `{volume}`: there is no {path} where the engine is")]
+    Volume {
+        /// As it was asked for.
+        volume: String,
+        /// Its source.
+        path: String,
+    },
     /// The buildspec's shell is not in the build image.
     #[error("there is no shell `{shell}` in the image {image}")]
     ImageWithoutShell {

@@ -91,6 +91,12 @@ impl Registry {
         found
     }
 
+    /// Whether everybody may read what is in the registry with this address, also without a token (REG-3, REG-15).
+    #[must_use]
+    pub fn is_public(server: &str) -> bool {
+        Self::parse(server).is_some_and(|registry| registry.kind == Kind::Public)
+    }
+
     /// Its host.
     #[must_use]
     pub fn host(&self) -> &str {

@@ -37,8 +37,8 @@ const WAITING: usize = 8;
 #[derive(Debug)]
 pub struct Backend {
     endpoint: Endpoint,
-    /// Made at the first use.
-    engine: OnceCell<Engine>,
+    /// Made at the first use, by whoever needs it first.
+    engine: Arc<OnceCell<Engine>>,
     logins: Logins,
     /// What a build in a container has of the engine, which is what it made; without it, there is no limit.
     own: Option<Mutex<Own>>,
@@ -119,7 +119,7 @@ impl Backend {
         let is_of_a_build = matches!(logins, Logins::Memory(_));
         Self {
             endpoint,
-            engine: OnceCell::const_new(),
+            engine: Arc::default(),
             logins,
             own: is_of_a_build.then(Mutex::default),
             settings,
@@ -127,6 +127,12 @@ impl Backend {
             masks: None,
             git: None,
         }
+    }
+
+    /// The same with a connection that others use and make too: an engine is asked once which one it is (IMG-34).
+    #[must_use]
+    pub fn with_connection(self, engine: Arc<OnceCell<Engine>>) -> Self {
+        Self { engine, ..self }
     }
 
     /// The same, which answers git too.

@@ -1,6 +1,7 @@
 //! The image of a build, and the settings of its container.
 
-use crate::support::container::{busybox, command, run};
+use crate::support::container::{busybox, command, containers, engine_socket, run};
+use crate::support::engine::Proxy;
 use crate::support::sandbox::Sandbox;
 use crate::support::wait::Bounded as _;
 
@@ -70,6 +71,34 @@ fn images_are_mapped() {
     run(&sandbox, name, &[])
         .expect(2)
         .stderr_has("--image-map aws/codebuild/standard:7.0=IMAGE");
+}
+
+/// CTR-50: a source of a volume that is not there is refused, and nothing is made in its place; on this machine by either way
+/// to ask for it, elsewhere by the engine.
+#[test]
+fn a_volume_that_is_not_there_is_refused() {
+    let Some(image) = busybox("container") else {
+        return;
+    };
+    let sandbox = Sandbox::with_commands(&["touch ran"]);
+    let typo = sandbox.path("typo");
+    let far = Proxy::start(&engine_socket()).address();
+    for (engine, options) in [(None, ""), (None, ":ro"), (None, ":z"), (Some(&far), "")] {
+        let volume = format!("{}:/mounted{options}", typo.display());
+        let mut command = command(&sandbox, &image, &["--volume", &volume]);
+        command.envs(engine.map(|engine| ("DOCKER_HOST", engine)));
+        let output = command.bounded_output().expect("it starts");
+        sandbox
+            .finish(&output)
+            .expect(4)
+            .stderr_has("could not mount the volume `")
+            .stderr_has(&format!("/typo:/mounted{options}`: there is no "))
+            .stderr_has("help: make it, or correct `--volume`");
+        assert!(!typo.exists(), "{options}");
+    }
+    assert!(!sandbox.source().join("ran").exists());
+    assert_eq!(containers(&sandbox), Vec::<String>::new());
+    assert!(sandbox.leftovers().is_empty());
 }
 
 /// CTR-7: limits and other settings reach the container.

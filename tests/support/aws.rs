@@ -182,6 +182,8 @@ pub(crate) enum Verdict {
     Answer(String),
     /// Never answers.
     Hold,
+    /// Never answers, and takes nothing of what is sent.
+    Stall,
     /// Closes the connection.
     Drop,
 }
@@ -279,6 +281,11 @@ fn serve(
         Verdict::Hold => {
             let _ = tell.send(line);
             let _ = reader.read_to_end(&mut Vec::new());
+        }
+        Verdict::Stall => {
+            let _ = tell.send(line);
+            // Closed, the connection would be no stall: it is open for as long as the test runs.
+            std::mem::forget((client, reader));
         }
         Verdict::Drop => {}
     }

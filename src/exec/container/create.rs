@@ -19,7 +19,9 @@ use futures_util::StreamExt as _;
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
+use super::marker::Marker;
 use super::session::{Container, ContainerSession, LastWords, SourcePlace};
+use super::volumes::{self, Volumes};
 use super::wire::Streams;
 use super::{ContainerExecutor, PROGRAM, STATE_DIRECTORY, transfer};
 use crate::engine::{self, Endpoint, Engine};
@@ -117,7 +119,15 @@ async fn create(
     environment: &Environment,
     bound: bool,
 ) -> Result<(Container, bool), Error> {
-    let body = body(executor, environment, bound);
+    volumes::check(&executor.volumes, engine)?;
+    let volumes = Volumes::of(&executor.volumes);
+    let body = body(executor, environment, volumes, bound);
+    // Before there is a container: this process may be killed while the engine makes it.
+    let marker = Marker::make(
+        &executor.temporary_directory,
+        engine.endpoint(),
+        &executor.labels,
+    );
     let mut options = CreateContainerOptionsBuilder::default();
     if let Some(platform) = &executor.platform {
         options = options.platform(platform);
@@ -135,18 +145,44 @@ async fn create(
                 build: executor.build().to_owned(),
                 limits_memory: executor.memory.is_some(),
                 silent: Arc::default(),
+                marker: marker.map(Arc::new),
             };
             Ok((container, bound))
         }
+        Err(error) => {
+            // What the engine refuses is not there; of what it did not answer nobody knows.
+            if let (ApiError::DockerResponseServerError { .. }, Some(marker)) = (&error, &marker) {
+                marker.settle();
+            }
+            drop(marker);
+            not_made(executor, engine, environment, bound, error).await
+        }
+    }
+}
+
+/// Tries again with a copy of the source where the engine does not see it, or tells why there is no container.
+async fn not_made(
+    executor: &ContainerExecutor,
+    engine: &Engine,
+    environment: &Environment,
+    bound: bool,
+    error: ApiError,
+) -> Result<(Container, bool), Error> {
+    if let ApiError::DockerResponseServerError { message, .. } = &error
+        && let Some(missing) = volumes::refused(&executor.volumes, message)
+    {
+        return Err(missing);
+    }
+    match error {
         // The engine is elsewhere, or sees other files than this program does.
-        Err(ApiError::DockerResponseServerError { message, .. })
+        ApiError::DockerResponseServerError { message, .. }
             if bound
                 && executor.source_mount == SourceMount::Auto
                 && message.contains("bind source path does not exist") =>
         {
             Box::pin(create(executor, engine, environment, false)).await
         }
-        Err(error) => {
+        error => {
             let doing = format!("make a container of {}", executor.image);
             Err(Error::Engine(engine::Error::api(doing, error)))
         }
@@ -156,6 +192,7 @@ async fn create(
 fn body(
     executor: &ContainerExecutor,
     environment: &Environment,
+    volumes: Volumes,
     bound: bool,
 ) -> ContainerCreateBody {
     let labels: HashMap<String, String> = executor.labels.iter().cloned().collect();
@@ -172,12 +209,17 @@ fn body(
             test: Some(vec!["NONE".to_owned()]),
             ..Default::default()
         }),
-        host_config: Some(host_config(executor, environment, bound)),
+        host_config: Some(host_config(executor, environment, volumes, bound)),
         ..Default::default()
     }
 }
 
-fn host_config(executor: &ContainerExecutor, environment: &Environment, bound: bool) -> HostConfig {
+fn host_config(
+    executor: &ContainerExecutor,
+    environment: &Environment,
+    volumes: Volumes,
+    bound: bool,
+) -> HostConfig {
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let ulimits = executor.ulimits.iter().map(|limit| ResourcesUlimits {
         name: Some(limit.name.clone()),
@@ -186,9 +228,11 @@ fn host_config(executor: &ContainerExecutor, environment: &Environment, bound: b
     });
     // Whoever `run-as` names has to get to the files of a command of theirs, by their names (CMD-17).
     let state = (STATE_DIRECTORY.to_owned(), "mode=0711,exec".to_owned());
+    let mut all_mounts = mounts(executor, environment, bound);
+    all_mounts.extend(volumes.mounts);
     HostConfig {
-        binds: Some(executor.volumes.clone()),
-        mounts: Some(mounts(executor, environment, bound)),
+        binds: Some(volumes.binds),
+        mounts: Some(all_mounts),
         tmpfs: Some(HashMap::from([state])),
         memory: executor.memory.map(number),
         // Without it the engine lets a container swap as much again.

@@ -1,6 +1,6 @@
 //! Containers that builds have left in an engine: whose they are, and their removal (CTR-21, CTR-22).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
@@ -54,14 +54,7 @@ pub async fn list(
     here: Option<&Owner>,
     now: SystemTime,
 ) -> Result<Vec<BuildContainer>, engine::Error> {
-    let filters = HashMap::from([("label", vec![BUILD_LABEL])]);
-    let options = ListContainersOptionsBuilder::default()
-        .all(true)
-        .filters(&filters)
-        .build();
-    let doing = "list the containers of builds";
-    let listed = engine.api().list_containers(Some(options));
-    let listed = limited(doing, listed).await?;
+    let listed = list_labelled(engine, vec![BUILD_LABEL.to_owned()]).await?;
     let mut found: Vec<BuildContainer> = listed
         .into_iter()
         .filter_map(|container| describe(container, here, now))
@@ -70,11 +63,48 @@ pub async fn list(
     Ok(found)
 }
 
+/// Every container with all these labels, each a name or `NAME=VALUE`.
+async fn list_labelled(
+    engine: &Engine,
+    labels: Vec<String>,
+) -> Result<Vec<ContainerSummary>, engine::Error> {
+    let filters = HashMap::from([("label", labels)]);
+    let options = ListContainersOptionsBuilder::default()
+        .all(true)
+        .filters(&filters)
+        .build();
+    let listed = engine.api().list_containers(Some(options));
+    limited("list the containers of builds", listed).await
+}
+
+/// Removes every container with all these labels but what is kept: whoever made them is gone for certain (CTR-48). Gives why
+/// one could not be removed.
+pub(super) async fn remove_all(
+    engine: &Engine,
+    labels: &BTreeMap<String, String>,
+) -> Result<(), engine::Error> {
+    let labels = labels.iter().map(|(name, value)| format!("{name}={value}"));
+    let found = list_labelled(engine, labels.collect()).await?;
+    let ids = found
+        .into_iter()
+        .filter(|container| !is_kept(container))
+        .filter_map(|container| container.id);
+    let removing = ids.map(|id| async move { remove(engine, &id).await });
+    join_all(removing).await.into_iter().collect()
+}
+
+/// Whether somebody asked for it to be kept.
+fn is_kept(container: &ContainerSummary) -> bool {
+    let mut names = container.names.iter().flatten();
+    names.any(|name| name.trim_start_matches('/').starts_with(KEPT_NAME))
+}
+
 fn describe(
     container: ContainerSummary,
     here: Option<&Owner>,
     now: SystemTime,
 ) -> Option<BuildContainer> {
+    let kept = is_kept(&container);
     let labels = container.labels.unwrap_or_default();
     let created = u64::try_from(container.created.unwrap_or_default()).unwrap_or_default();
     let created = SystemTime::UNIX_EPOCH + Duration::from_secs(created);
@@ -82,11 +112,6 @@ fn describe(
         container.state,
         Some(State::RUNNING | State::PAUSED | State::RESTARTING)
     );
-    let kept = container
-        .names
-        .iter()
-        .flatten()
-        .any(|name| name.trim_start_matches('/').starts_with(KEPT_NAME));
     let owner = Owner::of(|name| labels.get(name).map(String::as_str));
     let life = match (owner, here) {
         (Some(owner), Some(here)) => owner.life(here),

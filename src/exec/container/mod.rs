@@ -17,14 +17,17 @@
 mod create;
 mod enter;
 pub mod leftovers;
+mod marker;
 mod serve;
 mod session;
 mod tools;
 mod transfer;
+mod volumes;
 mod wire;
 
 pub use create::{SourceMount, Ulimit, Unavailable};
 pub use enter::enter;
+pub use marker::Left;
 pub use serve::{hold, look, serve};
 pub use session::ContainerSession;
 pub use wire::{Offers, Purpose, TunnelStream};
@@ -80,6 +83,21 @@ const TOOLS: &[&str] = &[
 /// What to do where a container has as many processes as it may have.
 pub const MORE_PROCESSES: &str =
     "let the container have more with `--pids-limit`, or run less at the same time";
+
+/// Whose memory it was that ran out, and what to do about it: a container without a limit has all of its machine's.
+const fn memory_of(is_limited: bool) -> (&'static str, &'static str) {
+    if is_limited {
+        (
+            "the container",
+            "give it more with `--memory`, or let the commands do with less",
+        )
+    } else {
+        (
+            "the machine",
+            "let the commands do with less, or build where there is more",
+        )
+    }
+}
 
 /// Variable with [`TOOL_SOCKET`].
 pub const TOOL_VARIABLE: &str = "RUNNER_TOOL_SOCKET";

@@ -16,7 +16,7 @@ use super::session::PULSE;
 use super::wire::{
     self, Answer, DirectoryFacts, Opener, Request, Streams, TunnelStream, WireError, WireExit,
 };
-use super::{KEPT_DIRECTORY, MORE_PROCESSES, READY_FILE, STATE_DIRECTORY, tools};
+use super::{KEPT_DIRECTORY, MORE_PROCESSES, READY_FILE, STATE_DIRECTORY, memory_of, tools};
 use crate::buildspec::model::{Shell, Version};
 use crate::exec::host::find_user;
 use crate::exec::{
@@ -674,8 +674,10 @@ impl Wants {
     /// What to say of a command that ran meanwhile.
     fn since(self, before: Self) -> impl Iterator<Item = String> {
         let memory = (self.memory > before.memory).then(|| {
-            "the container ran out of memory, and the system ended a process of this command: give it more with `--memory`"
-                .to_owned()
+            let (whose, help) = memory_of(limits_memory());
+            format!(
+                "{whose} ran out of memory while this command ran, and the system ended a process of the build: {help}"
+            )
         });
         let processes = (self.processes > before.processes).then(|| {
             format!(
@@ -684,6 +686,22 @@ impl Wants {
         });
         memory.into_iter().chain(processes)
     }
+}
+
+/// Whether this container has a limit of memory of its own. Where that cannot be told it has none.
+fn limits_memory() -> bool {
+    // The first version of control groups writes the largest number there is, in whole pages, for none.
+    const NONE: u64 = 1 << 62;
+    let files = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ];
+    let limits = files
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok());
+    limits
+        .filter_map(|limit| limit.trim().parse::<u64>().ok())
+        .any(|limit| limit < NONE)
 }
 
 /// The sum of the numbers behind a word in such of these files as there are.

@@ -14,8 +14,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::marker::Marker;
 use super::wire::{self, Answer, DirectoryFacts, Offers, Request, Streams, TunnelStream};
-use super::{KEPT_NAME, Outside, leftovers, transfer};
+use super::{KEPT_NAME, Outside, leftovers, memory_of, transfer};
 use crate::engine::Engine;
 use crate::event::Exit;
 use crate::exec::{
@@ -96,6 +97,8 @@ pub(super) struct Container {
     pub(super) limits_memory: bool,
     /// Whether the engine was silent for too long: it is asked for nothing any more but to remove the container.
     pub(super) silent: Arc<AtomicBool>,
+    /// What says on this machine that there is the container.
+    pub(super) marker: Option<Arc<Marker>>,
 }
 
 /// What this program in the container wrote to its standard error.
@@ -137,12 +140,21 @@ impl Container {
     /// Removes the container with all that is in it. An engine that was silent already is not waited for long.
     pub(super) async fn remove(&self) -> Result<(), crate::engine::Error> {
         let removed = leftovers::remove(&self.engine, &self.id);
-        if !self.is_silent() {
-            return removed.await;
+        let removed = if self.is_silent() {
+            timeout(LAST_RESORT, removed)
+                .await
+                .unwrap_or_else(|_| Err(no_answer("remove the build's container")))
+        } else {
+            removed.await
+        };
+        removed.map(|()| self.settle())
+    }
+
+    /// No sweep has to look for it any more.
+    fn settle(&self) {
+        if let Some(marker) = &self.marker {
+            marker.settle();
         }
-        timeout(LAST_RESORT, removed)
-            .await
-            .unwrap_or_else(|_| Err(no_answer("remove the build's container")))
     }
 
     pub(super) fn is_silent(&self) -> bool {
@@ -159,7 +171,11 @@ impl Container {
         let name = format!("{KEPT_NAME}{uuid}");
         let options = RenameContainerOptionsBuilder::default().name(&name).build();
         let renamed = self.engine.api().rename_container(&self.id, options);
-        matches!(timeout(ENGINE_LIMIT, renamed).await, Ok(Ok(())))
+        let is_kept = matches!(timeout(ENGINE_LIMIT, renamed).await, Ok(Ok(())));
+        if is_kept {
+            self.settle();
+        }
+        is_kept
     }
 
     async fn kill(&self) {
@@ -604,10 +620,8 @@ pub(super) async fn found_dead(container: &Container, last_words: &LastWords) ->
     let said = last_words.text();
     let exit = state.exit_code.unwrap_or_default();
     if state.oom_killed == Some(true) {
-        return dead(
-            "it ran out of memory",
-            Some("give it more with `--memory`, or let the commands do with less".to_owned()),
-        );
+        let (whose, help) = memory_of(container.limits_memory);
+        return dead(&format!("{whose} ran out of memory"), Some(help.to_owned()));
     }
     if state.running == Some(true) {
         let why = if said.is_empty() {
@@ -615,11 +629,10 @@ pub(super) async fn found_dead(container: &Container, last_words: &LastWords) ->
         } else {
             format!("runner's own process in the container broke down: {said}")
         };
-        // Engines tell of the container's first process only.
-        let help =
-            "if nobody ended it, the container ran out of memory: give it more with `--memory`";
-        let is_limited = said.is_empty() && container.limits_memory;
-        return dead(&why, is_limited.then(|| help.to_owned()));
+        // Engines tell of the container's first process only: nobody knows who ended this one.
+        let (whose, help) = memory_of(container.limits_memory);
+        let help = format!("unless somebody ended it, {whose} may have run out of memory: {help}");
+        return dead(&why, said.is_empty().then_some(help));
     }
     let why = match exit {
         137 => "it was killed".to_owned(),

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::answer::pass_on;
 use super::own;
 use crate::engine::{self, Error, Platform, Records, Said};
+use crate::registry::ecr::Registry;
 use crate::registry::{self, Limits, Progress, Pull, Push, Reference, TransferError};
 use crate::tool::backend::{Backend, Body, Failure, Out};
 
@@ -238,7 +239,14 @@ pub(super) async fn pull(
         use_latest(quiet, out).await?;
     }
     let engine = backend.engine().await?;
-    let auth = backend.credentials(name.server()).await?;
+    let auth = match backend.credentials(name.server()).await {
+        Err(Failure { message, .. }) if Registry::is_public(name.server()) => {
+            let text = format!("docker: note: pulling without a token: {message}\n");
+            out.stderr(text).await?;
+            None
+        }
+        found => found?,
+    };
     let pull = Pull {
         image: &name,
         platform: platform.as_ref(),
