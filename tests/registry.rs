@@ -534,6 +534,59 @@ fn every_user_of_a_build_has_credentials() {
     check(&program);
 }
 
+/// Docker's command line with its newer builder, if there is one: in Debian it is in the command line up to version 20.10, and
+/// a package of its own later.
+fn docker_with_buildkit() -> Option<&'static str> {
+    let place = tempfile::tempdir().expect("a temporary directory can be made");
+    fs::write(place.path().join("Dockerfile"), "FROM scratch\n").expect("a file can be written");
+    ["docker", "/usr/bin/docker"].into_iter().find(|program| {
+        let mut build = Command::new(program);
+        build.args(["build", "-q"]).arg(place.path());
+        let built = build.env("DOCKER_BUILDKIT", "1").bounded_output();
+        built.is_ok_and(|output| output.status.success())
+    })
+}
+
+// REG-16, REG-10: the newer builder asks for what it needs while it builds, and nobody has logged in.
+#[test]
+fn buildkit_finds_a_token_too() {
+    let test = "a token for BuildKit";
+    let Some(endpoint) = services(test) else {
+        return;
+    };
+    let Some(docker) = docker_with_buildkit() else {
+        return skipped(test, "Docker's command line has no BuildKit here");
+    };
+    import("runner-tests-buildkit:1");
+    let (base, made) = (
+        format!("{HOST}/bk-base:1"),
+        format!("{OTHER_HOST}/bk-made:1"),
+    );
+    let sandbox = Sandbox::with_commands(&[
+        &format!("docker tag runner-tests-buildkit:1 {base}"),
+        &format!("docker push -q {base}"),
+        &format!("docker image rm -f {base}"),
+        &format!("printf 'FROM {base}\\nCOPY a /a\\n' > Dockerfile && touch a"),
+        &format!("DOCKER_BUILDKIT=1 {docker} build --no-cache -t {made} ."),
+        &format!("docker push -q {made}"),
+    ]);
+    let ran = run(&sandbox, &endpoint, &[]).expect(0);
+    assert!(!ran.stdout.contains(PASSWORD));
+    assert!(!sandbox.path("home/.docker").exists());
+    assert_eq!(sandbox.leftovers(), [""; 0]);
+    // Without the helper the registry refuses.
+    let remove_base = format!("docker image rm -f {base} {made}");
+    let build = format!("DOCKER_BUILDKIT=1 {docker} build --no-cache .");
+    let refused = Sandbox::with_commands(&[&remove_base, &build])
+        .file("Dockerfile", format!("FROM {base}\nCOPY Dockerfile /\n"));
+    run(&refused, &endpoint, &["--no-ecr-login"]).expect(1);
+    remove(&[
+        &base.replace(":1", ""),
+        &made.replace(":1", ""),
+        "runner-tests-buildkit",
+    ]);
+}
+
 // REG-14, REG-10: Docker's own `docker login` by another user of the build, who reaches the engine by a socket of the test's.
 #[test]
 fn another_user_of_a_build_logs_in_with_docker() {

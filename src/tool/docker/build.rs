@@ -84,8 +84,14 @@ pub(super) async fn build(
 /// The image that a line of the builder tells of.
 fn built_in(text: &str, quiet: bool) -> Option<String> {
     let told = text.strip_prefix("Successfully built ");
-    let told = told.or_else(|| Some(text).filter(|text| quiet && text.starts_with("sha256:")));
+    let told = told.or_else(|| Some(text).filter(|text| quiet && is_id(text.trim_end())));
     told.map(|id| id.trim_end().to_owned())
+}
+
+/// Whether a text is the id of an image and nothing else: Docker writes `sha256:` before it, Podman does not.
+fn is_id(text: &str) -> bool {
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Whether commands of the build would run in the network of another container.
