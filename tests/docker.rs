@@ -490,6 +490,8 @@ fn a_build_is_stopped_while_its_image_is_pulled() {
         let ran = sandbox.finish(&wait::output(child)).expect(code);
         let ran = ran.stdout_has(&format!("\"buildStatus\":\"{status}\""));
         assert!(!ran.stdout.contains(UNABLE), "{}", ran.stdout);
+        // Nor has it waited for the end of the pull, which is tried again where nobody ends it.
+        assert!(!ran.stderr.contains("Retrying"), "{}", ran.stderr);
         assert!(!sandbox.source().join("ran").exists());
         assert!(sandbox.leftovers().is_empty(), "{:?}", sandbox.leftovers());
     }

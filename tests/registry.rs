@@ -542,8 +542,8 @@ fn docker_with_buildkit() -> Option<&'static str> {
     ["docker", "/usr/bin/docker"].into_iter().find(|program| {
         let mut build = Command::new(program);
         build.args(["build", "-q"]).arg(place.path());
-        let built = build.env("DOCKER_BUILDKIT", "1").bounded_output();
-        built.is_ok_and(|output| output.status.success())
+        let ended = build.env("DOCKER_BUILDKIT", "1").bounded_output();
+        ended.is_ok_and(|output| output.status.success())
     })
 }
 
