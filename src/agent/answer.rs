@@ -434,7 +434,9 @@ mod tests {
 
     fn told(events: &[Value]) -> Told {
         let mut told = Told::default();
-        events.iter().for_each(|event| told.event(event));
+        for event in events {
+            told.event(event);
+        }
         told
     }
 
@@ -450,7 +452,7 @@ mod tests {
     // AGENT-22
     #[test]
     fn a_failure_is_of_the_kind_that_says_who_has_to_act() {
-        use FailureKind::*;
+        use FailureKind::{ConfigurationError, JobFailed, PermissionError, SystemUnavailable};
         let table = [
             (
                 "DOWNLOAD_SOURCE",
@@ -638,6 +640,6 @@ mod tests {
             steps += 1;
         }
         assert_eq!(steps, 2);
-        assert!(answer.message().is_some_and(|text| text.is_ascii()));
+        assert!(answer.message().is_some_and(str::is_ascii));
     }
 }

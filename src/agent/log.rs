@@ -50,6 +50,12 @@ pub struct Log {
     write: Write,
 }
 
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Log({:?})", self.form)
+    }
+}
+
 /// What a line is about: pairs of name and value.
 pub type About<'a> = &'a [(&'a str, &'a str)];
 

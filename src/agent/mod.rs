@@ -8,8 +8,12 @@
 //! | [`pipeline`] | CodePipeline in our words, and the client that speaks to it |
 //! | [`job`] | what a job asks for, and whether it may |
 //! | [`state`] | what is on disk, so that nothing is lost or answered twice |
-//! | [`input`] | artifacts in |
-//! | [`answer`] | what a build comes to, as CodePipeline is told |
+//! | [`poll`] | when to ask, and for how many |
+//! | [`work`] | one job from its acknowledgement to its end |
+//! | [`input`], [`output`] | artifacts in and out |
+//! | [`child`] | the process of a build |
+//! | [`answer`], [`deliver`] | what a build comes to, and CodePipeline told of it |
+//! | [`serve`], [`control`] | the process: signals, drain, limits; who speaks to it on its machine |
 //! | [`log`] | what the agent says of itself |
 //! | [`board`] | what it is doing, as a value that is shared |
 //! | [`progress`] | whether all of it still moves |
@@ -18,11 +22,18 @@
 
 pub mod answer;
 pub mod board;
+pub mod child;
+pub mod control;
+pub mod deliver;
 pub mod http;
 pub mod input;
 pub mod job;
 pub mod log;
 pub mod notify;
+pub mod output;
 pub mod pipeline;
+pub mod poll;
 pub mod progress;
+pub mod serve;
 pub mod state;
+pub mod work;

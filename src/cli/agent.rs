@@ -1,13 +1,29 @@
 //! `runner agent`: its flags, and what it is handed of this machine.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Subcommand, ValueEnum, ValueHint};
+use clap::{Args as ClapArgs, Parser as _, Subcommand, ValueEnum, ValueHint};
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
-use super::args::{ExecutorArg, duration, positive_duration, size};
+use super::args::{Args, ExecutorArg, duration, positive_duration, size};
 use super::complain::complain;
+use super::{agent_control as control, aws, machine, mistake, usage};
+use crate::agent;
+use crate::agent::board::{About, Board};
+use crate::agent::job::{Allowed, Defaults};
+use crate::agent::log::{Form, Log};
+use crate::agent::pipeline::{ActionType, CodePipeline};
+use crate::agent::serve::{Agent, Command as AgentOrder, Ended, Settings};
+use crate::agent::state::StateDirectory;
+use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
+use crate::event::stamp;
+use crate::process;
 
 /// Exit codes as `--help` shows them.
 pub(super) const EXIT_CODES: &str = "\
@@ -143,7 +159,7 @@ pub(super) struct ServeArgs {
 
     /// Further arguments of `runner run` for every build, such as `-- --cpus 2 --cache`
     #[arg(last = true, value_name = "ARGUMENT", help_heading = "Builds")]
-    pub(super) arguments: Vec<std::ffi::OsString>,
+    pub(super) arguments: Vec<OsString>,
 
     /// Images that actions may name, with `*` and `?` [default: all]
     #[arg(
@@ -265,15 +281,211 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// Runs an agent, or speaks to one.
 pub(super) fn agent(args: &AgentArgs) -> ExitCode {
     match &args.command {
-        None => {
-            complain(&format!(
-                "error: no agent yet for {}/{:?}/{}\n",
-                args.serve.category.name(),
-                args.serve.provider,
-                args.serve.version
-            ));
-            ExitCode::Fault
-        }
-        Some(AgentCommand::Drain(_) | AgentCommand::Status(_)) => ExitCode::Fault,
+        None => serve(&args.serve),
+        Some(AgentCommand::Drain(drain)) => control::drain(drain),
+        Some(AgentCommand::Status(status)) => control::status(status),
     }
+}
+
+fn serve(args: &ServeArgs) -> ExitCode {
+    let Some(provider) = &args.provider else {
+        return usage(&mistake(
+            "whose jobs? Name the provider of the custom action with `--provider NAME`",
+        ));
+    };
+    if let Err(mistake) = check_arguments(&args.arguments) {
+        return usage(&mistake);
+    }
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fault(&format!("could not start: {error}")),
+    };
+    let code = runtime.block_on(Box::pin(run(args, provider)));
+    runtime.shutdown_background();
+    code
+}
+
+fn fault(message: &str) -> ExitCode {
+    complain(&format!("error: {message}\n"));
+    ExitCode::Fault
+}
+
+/// Flags that are the agent's to set.
+const OWN: [&str; 22] = [
+    "--job",
+    "-C",
+    "--directory",
+    "--source",
+    "--source-version",
+    "--project",
+    "-f",
+    "--file",
+    "--artifacts",
+    "--packaging",
+    "--artifact-name",
+    "--artifact-namespace",
+    "--kms-key",
+    "--log-format",
+    "--log-file",
+    "--events",
+    "--timeout",
+    "--grace",
+    "-n",
+    "--dry-run",
+    "--shell-on-failure",
+    "--keep",
+];
+
+/// Refuses further arguments that no build could have: each build would fail with them.
+fn check_arguments(arguments: &[OsString]) -> Result<(), clap::Error> {
+    let own = arguments.iter().find_map(|argument| {
+        let text = argument.to_str()?;
+        let flag = text.split_once('=').map_or(text, |(flag, _)| flag);
+        OWN.into_iter().find(|own| *own == flag)
+    });
+    if let Some(flag) = own {
+        return Err(mistake(format!(
+            "`{flag}` is the agent's to say for each build: leave it out behind `--`"
+        )));
+    }
+    let all = ["runner", "run"].map(OsString::from).into_iter();
+    Args::try_parse_from(all.chain(arguments.iter().cloned())).map(drop)
+}
+
+async fn run(args: &ServeArgs, provider: &str) -> ExitCode {
+    let log = log(args);
+    let Some(place) = args.state.clone().or_else(machine::agent_directory) else {
+        return fault(
+            "there is no home directory for the agent's state: name a directory with --state",
+        );
+    };
+    let place = machine::directory().map_or(place.clone(), |here| here.join(place));
+    let state = match StateDirectory::open(&place) {
+        Ok(state) => state,
+        Err(error) => return fault(&error.to_string()),
+    };
+    let action = ActionType {
+        category: args.category.name().to_owned(),
+        provider: provider.to_owned(),
+        version: args.version.clone(),
+    };
+    let aws = aws::settings(args.region.as_deref(), args.profile.as_deref());
+    let made = CodePipeline::new(&aws, action.clone(), args.query.clone()).await;
+    let pipeline = match made {
+        Ok(pipeline) => pipeline,
+        Err((what, help)) => return fault(&format!("{what}\n  help: {help}")),
+    };
+    let region = pipeline.region();
+    let settings = match settings(args, aws, &region) {
+        Ok(settings) => settings,
+        Err(why) => return fault(why),
+    };
+    let about = About {
+        name: provider.to_owned(),
+        version: env!("CARGO_PKG_VERSION"),
+        action_type: action.to_string(),
+        region: region.clone(),
+        pid: std::process::id(),
+        since: stamp(),
+    };
+    let board = Board::new(about, settings.slots, args.keep_builds);
+    let (sender, commands) = mpsc::unbounded_channel();
+    if let Err(error) = listen(&sender) {
+        return fault(&format!("could not listen for signals: {error}"));
+    }
+    log.info(
+        "takes jobs",
+        &[
+            ("action", &action.to_string()),
+            ("region", &region),
+            ("slots", &args.jobs.to_string()),
+            ("state", &state.path().display().to_string()),
+        ],
+    );
+    let agent = Agent::new(pipeline, settings, state, board, log.clone());
+    let reload = || log.info("there is no configuration to read again", &[]);
+    match agent::serve::serve(agent, commands, sender, reload).await {
+        Ended::Well => ExitCode::Succeeded,
+        Ended::AtOnce(signal) => ExitCode::Signal(signal),
+        Ended::Never(_) => ExitCode::Fault,
+    }
+}
+
+fn log(args: &ServeArgs) -> Log {
+    let form = match args.log_format {
+        AgentLogFormat::Text => Form::Text,
+        AgentLogFormat::Json => Form::Json,
+    };
+    Log::new(form, Arc::new(complain))
+}
+
+fn settings(args: &ServeArgs, aws: AwsSettings, region: &str) -> Result<Settings, &'static str> {
+    let program = process::this_program();
+    Ok(Settings {
+        slots: usize::from(args.jobs),
+        interval: args.poll_interval,
+        once: args.once,
+        max_idle: args.max_idle,
+        max_uptime: args.max_uptime,
+        min_free: args.min_free_space,
+        keep_builds: args.keep_builds,
+        look_after: args.look_after,
+        allowed: Allowed {
+            images: args.allow_image.clone(),
+            privileged: args.allow_privileged,
+            executors: args
+                .allow_executor
+                .iter()
+                .map(|one| executor(*one))
+                .collect(),
+            pipelines: args.allow_pipeline.clone(),
+            roles: args.allow_role.clone(),
+        },
+        defaults: Defaults {
+            image: args.image.clone(),
+            executor: args.executor.map(executor),
+        },
+        timeout: args.timeout,
+        grace: args.grace,
+        program: program.ok_or("this program cannot find itself, to run builds")?,
+        variables: machine::variables(),
+        arguments: args.arguments.clone(),
+        aws: AwsSettings {
+            region: Some(region.to_owned()),
+            ..aws
+        },
+        custom_endpoint: aws::has_custom_endpoint(),
+    })
+}
+
+fn executor(executor: ExecutorArg) -> String {
+    match executor {
+        ExecutorArg::Host => "host".to_owned(),
+        ExecutorArg::Docker => "docker".to_owned(),
+    }
+}
+
+/// Hears signals from now on. HUP is about the configuration; the others are about the end.
+fn listen(sender: &mpsc::UnboundedSender<AgentOrder>) -> std::io::Result<()> {
+    const HANG_UP: i32 = 1;
+    for number in machine::stop_signals() {
+        let mut signals = signal(SignalKind::from_raw(number))?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                let order = match number {
+                    HANG_UP => AgentOrder::Reload,
+                    number => AgentOrder::End(number),
+                };
+                if sender.send(order).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(())
 }

@@ -378,6 +378,10 @@ pub(super) struct RequestArgs {
         help_heading = "Output"
     )]
     pub(super) color: When,
+
+    /// What `runner agent` says of a build that it runs
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(super) job: Option<PathBuf>,
 }
 
 /// Where commands run, if not on this machine.

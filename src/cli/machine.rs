@@ -86,12 +86,22 @@ pub(super) fn next_build_number(project: &ProjectName) -> u64 {
     count_up(project).unwrap_or(1)
 }
 
-fn count_up(project: &ProjectName) -> io::Result<u64> {
+/// Where programs keep what is to outlive them.
+fn state_directory() -> Option<PathBuf> {
     let state = variable("XDG_STATE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute());
     let home = || variable("HOME").map(|home| Path::new(&home).join(".local/state"));
-    let state = state.or_else(home).ok_or(io::ErrorKind::NotFound)?;
+    state.or_else(home)
+}
+
+/// Where an agent keeps its state if nobody says otherwise.
+pub(super) fn agent_directory() -> Option<PathBuf> {
+    state_directory().map(|state| state.join("runner/agent"))
+}
+
+fn count_up(project: &ProjectName) -> io::Result<u64> {
+    let state = state_directory().ok_or(io::ErrorKind::NotFound)?;
     let directory = state.join("runner/projects").join(project.as_str());
     let path = directory.join("build-number");
     let open = || {

@@ -3,6 +3,7 @@
 //! The only module that reads the process's environment and directory, and that installs signal handlers.
 
 mod agent;
+mod agent_control;
 mod args;
 mod aws;
 mod buildspec_file;
@@ -20,6 +21,7 @@ mod engine;
 mod exported;
 mod fix;
 mod git_credential;
+mod handover;
 mod identity;
 mod layers;
 mod load;

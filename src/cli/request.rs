@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use super::args::RequestArgs;
 use super::sources::{Place, Sources};
-use super::{aws, cache, container, git_credential, machine, mistake, variables};
+use super::{aws, cache, container, git_credential, handover, machine, mistake, variables};
 use crate::fetch::Location;
 use crate::plan::{
     ArtifactLocation, ArtifactRequest, BuildRequest, ProjectName, ReportRequest, Runtimes,
@@ -46,7 +46,11 @@ pub(super) async fn request(
     );
     git_credential::grants(args, source.repository_url.as_deref())?;
     let (project_variables, start_build_variables) = variables::requested(args)?;
-    let build_uuid = uuid::Uuid::new_v4().to_string();
+    let handed = args.job.as_deref().map(handover::read).transpose()?;
+    let build_uuid = match &handed {
+        Some(handed) => handed.build_uuid.clone(),
+        None => uuid::Uuid::new_v4().to_string(),
+    };
     let in_container = container::image(&args.container)?.is_some();
     let mut environment = if in_container {
         container::environment()
@@ -71,7 +75,7 @@ pub(super) async fn request(
             taken.push(source.directory.clone());
         }
     }
-    Ok(BuildRequest {
+    let mut request = BuildRequest {
         build_uuid,
         build_number: 0,
         project,
@@ -104,7 +108,11 @@ pub(super) async fn request(
         timeout: args.timeout,
         grace: args.grace,
         strict: args.strict,
-    })
+    };
+    if let Some(handed) = &handed {
+        handover::apply(handed, &mut request);
+    }
+    Ok(request)
 }
 
 fn artifacts(args: &RequestArgs, directory: &Path) -> Result<ArtifactRequest, clap::Error> {

@@ -24,7 +24,8 @@ use super::sources::{self, Arrived, Sources};
 use super::sweep::Sweep;
 use super::variables::{self, NotGiven};
 use super::{
-    aws, buildspec_file, cache, complain, container, machine, mask, mistake, plan, terminal, usage,
+    aws, buildspec_file, cache, complain, container, handover, machine, mask, mistake, plan,
+    terminal, usage,
 };
 use crate::artifact::Workspace;
 use crate::aws::Settings as AwsSettings;
@@ -64,6 +65,10 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
             complain(&format!("error: could not start: {error}\n"));
             return ExitCode::Fault;
         }
+    };
+    let _held = match handover::hold(args.request.job.as_deref()) {
+        Ok(held) => held,
+        Err(mistake) => return usage(&mistake),
     };
     let code = runtime.block_on(async {
         match ask(&args).await {
@@ -198,6 +203,7 @@ async fn begin(args: &RunArgs, asked: Asked, started_at: Instant) -> Result<Begu
         }
     };
     let (signals, mut stop_signals) = listen()?;
+    handover::listen(args.request.job.as_deref(), &signals);
     let stops = Stops {
         heard: &mut stop_signals,
         back: &signals,

@@ -195,7 +195,7 @@ impl Verdict {
     }
 }
 
-type Judge = dyn Fn(&str) -> Verdict + Send + Sync;
+type Judge = dyn Fn(&str, Option<&str>) -> Verdict + Send + Sync;
 
 /// A server on loopback that passes requests on, one a connection, unless its judge says otherwise. The judge sees the
 /// request line.
@@ -212,6 +212,14 @@ impl GoBetween {
     pub(crate) fn new(
         upstream: &str,
         judge: impl Fn(&str) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
+        Self::judging_keys(upstream, move |line, _| judge(line))
+    }
+
+    /// One whose judge also sees the id of the key that a request is signed with.
+    pub(crate) fn judging_keys(
+        upstream: &str,
+        judge: impl Fn(&str, Option<&str>) -> Verdict + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
@@ -254,15 +262,24 @@ fn serve(
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let line = line.trim_end().to_owned();
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") && head != "\r\n" {
+        if reader.read_line(&mut head)? == 0 {
+            return Ok(());
+        }
+    }
+    let key = head
+        .split_once("Credential=")
+        .and_then(|(_, rest)| rest.split('/').next());
     log.lock()
         .expect("no thread panics with it")
         .push(line.clone());
     let mut client = client;
-    match judge(&line) {
+    match judge(&line, key) {
         Verdict::Pass => {
             let mut server = TcpStream::connect(upstream)?;
             // One request a connection, so that none goes by unseen.
-            server.write_all(format!("{line}\r\nConnection: close\r\n").as_bytes())?;
+            server.write_all(format!("{line}\r\nConnection: close\r\n{head}").as_bytes())?;
             let mut back = server.try_clone()?;
             let mut to_client = client.try_clone()?;
             let answer = thread::spawn(move || {

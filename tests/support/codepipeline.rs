@@ -82,7 +82,7 @@ impl CodePipeline {
     /// All that is known of a job: status, nonces, calls in order, answers that were accepted, credentials.
     #[track_caller]
     pub(crate) fn told(&self, job: &str) -> Value {
-        self.ask("GET", &format!("/jobs/{job}"), None)
+        Control(&self.endpoint).told(job)
     }
 
     /// Calls about a job in order: operation and outcome.
@@ -106,6 +106,23 @@ impl CodePipeline {
     /// Asks what only tests ask. What is refused fails.
     #[track_caller]
     pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        Control(&self.endpoint).ask(method, path, body)
+    }
+}
+
+/// Who asks what only tests ask, wherever that is: it has nothing but the address.
+pub(crate) struct Control<'a>(pub(crate) &'a str);
+
+impl Control<'_> {
+    /// All that is known of a job.
+    #[track_caller]
+    pub(crate) fn told(&self, job: &str) -> Value {
+        self.ask("GET", &format!("/jobs/{job}"), None)
+    }
+
+    /// Asks what only tests ask. What is refused fails.
+    #[track_caller]
+    pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let body = body.map(Value::to_string).unwrap_or_default();
         let (status, answer) = self.http(method, path, &body).expect("it answers");
         assert!(status.contains(" 200 "), "{method} {path}: {answer}");
@@ -114,7 +131,7 @@ impl CodePipeline {
 
     /// The first line of an answer and its body.
     fn http(&self, method: &str, path: &str, body: &str) -> std::io::Result<(String, String)> {
-        let mut stream = TcpStream::connect(self.endpoint.trim_start_matches("http://"))?;
+        let mut stream = TcpStream::connect(self.0.trim_start_matches("http://"))?;
         stream.set_read_timeout(Some(LIMIT))?;
         // The older version, so that the connection ends with the answer.
         write!(

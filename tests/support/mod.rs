@@ -17,6 +17,7 @@ pub(crate) mod python;
 pub(crate) mod request;
 pub(crate) mod sandbox;
 pub(crate) mod sound;
+pub(crate) mod stage;
 pub(crate) mod terminal;
 pub(crate) mod tree;
 pub(crate) mod wait;

@@ -1,0 +1,334 @@
+//! The process of a build: `runner run` with the flags that people have (AGENT-17).
+//!
+//! It reports its events on its standard output, and ends when its standard input does: then this process is gone, whatever
+//! ended it. What it has to know and nobody else may is in a file, on which it holds a lock for as long as it lives.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
+
+use super::answer::Told;
+use super::board::Board;
+use super::input;
+use super::job::{BuildspecFrom, Handover, Order};
+use super::pipeline::Pipeline;
+use super::serve::Agent;
+use super::state::{JobDirectory, write_private};
+use crate::event::{Exit, stamp};
+use crate::process::{self, Start, Worker};
+use crate::store::Stop;
+use crate::units::write_duration;
+
+/// Longest line of events that is believed. A chunk of output has a quarter of a megabyte, and six times that in JSON.
+const MAX_LINE: usize = 16 * 1024 * 1024;
+
+/// Bytes that are read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// Most bytes of standard error that are kept for an answer.
+const MAX_SAID: u64 = 16 * 1024;
+
+/// How long a build may take beyond its own limits to end: clearing up, storing artifacts on this machine.
+const BEYOND: Duration = Duration::from_mins(30);
+
+/// How long a build that is to end may take beyond its grace.
+const BEYOND_GRACE: Duration = Duration::from_secs(30);
+
+/// How long what a process has written may take to arrive once it has ended.
+const LAST_REPORTS: Duration = Duration::from_secs(5);
+
+/// A build's process that ended.
+pub struct Finished {
+    /// What it told.
+    pub told: Told,
+    /// How it ended.
+    pub exit: Exit,
+    /// The end of what it wrote to standard error, and what is not whole.
+    pub said: String,
+}
+
+/// Runs the build of a job to its end. `halt` asks it to end, then forces it. An error is why it could not be started.
+pub async fn run<P: Pipeline>(
+    agent: &Agent<P>,
+    directory: &JobDirectory,
+    job: &str,
+    order: &Order,
+    handover: &Handover,
+    halt: &Stop,
+) -> Result<Finished, String> {
+    let failed = |error: io::Error| format!("could not start the build: {error}");
+    prepare(directory, order, handover).map_err(failed)?;
+    let arguments = arguments(agent, directory, order);
+    let errors = private(&directory.said()).map_err(failed)?;
+    let start = Start {
+        program: &agent.settings.program,
+        arguments: arguments.iter().map(OsString::as_os_str).collect(),
+        directory: directory.path(),
+        variables: &agent.settings.variables,
+        leave_terminal: None,
+        user: None,
+    };
+    let worker = process::start_worker(&start, errors).map_err(failed)?;
+    let _ = std::fs::write(
+        directory.path().join(NUMBER),
+        worker.process.number().to_string(),
+    );
+    let events = private(&directory.events()).map_err(failed)?;
+    let reading = Reading {
+        events,
+        told: Told::default(),
+        board: &agent.board,
+        job,
+        rest: Vec::new(),
+        incomplete: None,
+    };
+    let limit = order.timeout.unwrap_or(agent.settings.timeout) + agent.settings.grace + BEYOND;
+    Ok(attend(
+        worker,
+        reading,
+        halt,
+        limit,
+        agent.settings.grace,
+        directory,
+    )
+    .await)
+}
+
+/// The number of a build's process, for whoever finds it when the agent is gone.
+const NUMBER: &str = "pid";
+
+/// Ends what an earlier agent has left of a build. Its process holds its lock, so the number is its own still.
+pub fn end_orphan(directory: &JobDirectory) {
+    let number = std::fs::read_to_string(directory.path().join(NUMBER));
+    if let Some(number) = number.ok().and_then(|text| text.trim().parse().ok()) {
+        process::kill_tree(number);
+    }
+}
+
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Writes what the process is handed.
+fn prepare(directory: &JobDirectory, order: &Order, handover: &Handover) -> io::Result<()> {
+    write_private(&directory.handover(), &serde_json::to_vec(handover)?)?;
+    if let BuildspecFrom::Inline(text) = &order.buildspec {
+        write_private(&inline(directory), text.as_bytes())?;
+    }
+    // The process writes over it, and its permissions stay.
+    private(&directory.log()).map(drop)
+}
+
+fn inline(directory: &JobDirectory) -> std::path::PathBuf {
+    directory.path().join("buildspec.yml")
+}
+
+/// The arguments of `runner`. Nothing secret is among them: everybody on this machine can read them.
+fn arguments<P: Pipeline>(
+    agent: &Agent<P>,
+    directory: &JobDirectory,
+    order: &Order,
+) -> Vec<OsString> {
+    let work = directory.work();
+    let mut all: Vec<OsString> = vec!["run".into()];
+    let mut add = |flag: &str, value: &std::ffi::OsStr| {
+        all.push(flag.into());
+        all.push(value.into());
+    };
+    add("--job", directory.handover().as_os_str());
+    add("--directory", input::directory(&work, None).as_os_str());
+    for artifact in &order.others {
+        let mut source = OsString::from(format!("{}=", artifact.name));
+        source.push(input::directory(&work, Some(artifact)));
+        add("--source", &source);
+    }
+    if let Some(artifact) = &order.primary {
+        let version = format!("arn:aws:s3:::{}/{}", artifact.bucket, artifact.key);
+        add("--source-version", version.as_ref());
+    }
+    add("--project", order.project.as_str().as_ref());
+    match &order.buildspec {
+        BuildspecFrom::Default => {}
+        BuildspecFrom::Path(path) => add("--file", path.as_ref()),
+        BuildspecFrom::Inline(_) => add("--file", inline(directory).as_os_str()),
+    }
+    let settings = &agent.settings;
+    let image = order.image.as_ref().or(match order.executor.as_deref() {
+        Some("host") => None,
+        _ => settings.defaults.image.as_ref(),
+    });
+    if let Some(image) = image {
+        add("--image", image.as_ref());
+    }
+    let default = settings.defaults.executor.as_ref();
+    // An image that the action names is for a container, whatever the default is.
+    let executor = order
+        .executor
+        .as_ref()
+        .or(default.filter(|_| order.image.is_none()));
+    if let Some(executor) = executor {
+        add("--executor", executor.as_ref());
+    }
+    if let Some(role) = &order.role {
+        add("--assume-role", role.as_str().as_ref());
+    }
+    if let Some(region) = &settings.aws.region {
+        add("--region", region.as_ref());
+    }
+    let timeout = order.timeout.unwrap_or(settings.timeout);
+    add("--timeout", write_duration(timeout).as_ref());
+    add("--grace", write_duration(settings.grace).as_ref());
+    add("--artifacts", directory.artifacts().as_os_str());
+    add("--packaging", "zip".as_ref());
+    add("--artifact-name", "primary".as_ref());
+    add("--reports", directory.path().join("reports").as_os_str());
+    add("--log-format", "json".as_ref());
+    add("--log-file", directory.log().as_os_str());
+    add("--color", "never".as_ref());
+    if order.privileged {
+        all.push("--privileged".into());
+    }
+    all.extend(settings.arguments.iter().cloned());
+    all
+}
+
+/// Reads what the process reports, and writes it down.
+struct Reading<'a> {
+    events: File,
+    told: Told,
+    board: &'a Board,
+    job: &'a str,
+    /// The beginning of a line.
+    rest: Vec<u8>,
+    /// Why not everything is written down.
+    incomplete: Option<String>,
+}
+
+impl Reading<'_> {
+    fn take(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
+            if self.rest.len() > MAX_LINE {
+                self.rest.clear();
+                self.incomplete = Some("an event was too long".to_owned());
+            }
+            return;
+        };
+        let rest = self.rest.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.rest, rest);
+        if let Err(error) = self.events.write_all(&lines) {
+            self.incomplete = Some(error.to_string());
+        }
+        for line in lines.split(|byte| *byte == b'\n') {
+            self.line(line);
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        // Most of what a build says is output, and nothing follows from it.
+        let start = &line[..line.len().min(96)];
+        let is_output = start.windows(OUTPUT.len()).any(|part| part == OUTPUT);
+        if line.is_empty() || is_output {
+            return;
+        }
+        if let Ok(event) = serde_json::from_slice::<Value>(line) {
+            self.told.event(&event);
+            self.board.event(self.job, &event, stamp());
+        }
+    }
+
+    async fn all(&mut self, reports: &mut pipe::Receiver) {
+        let mut chunk = vec![0; CHUNK];
+        while let Ok(read) = reports.read(&mut chunk).await
+            && read > 0
+        {
+            self.take(&chunk[..read]);
+        }
+    }
+}
+
+const OUTPUT: &[u8] = b"\"event\":\"output\"";
+
+/// Reads and waits until the process has ended; asks it to end, and forces it, where that is wanted.
+async fn attend(
+    worker: Worker,
+    mut reading: Reading<'_>,
+    halt: &Stop,
+    limit: Duration,
+    grace: Duration,
+    directory: &JobDirectory,
+) -> Finished {
+    let Worker {
+        mut process,
+        mut reports,
+        lifeline,
+    } = worker;
+    let (group, number) = (process.group(), process.number());
+    let ending = async {
+        tokio::select! {
+            () = halt.requested() => {}
+            () = tokio::time::sleep(limit) => {}
+        }
+        group.terminate();
+        tokio::time::sleep(grace + BEYOND_GRACE).await;
+        process::kill_tree(number);
+        std::future::pending::<()>().await;
+    };
+    let waited = async {
+        let mut exit = None;
+        tokio::select! {
+            ended = process.wait() => exit = Some(ended),
+            () = reading.all(&mut reports) => {}
+        }
+        match exit {
+            Some(exit) => {
+                // What is in the pipe still; whoever else holds it open is not waited for.
+                let _ = tokio::time::timeout(LAST_REPORTS, reading.all(&mut reports)).await;
+                exit
+            }
+            None => process.wait().await,
+        }
+    };
+    let exit = tokio::select! {
+        exit = waited => exit,
+        () = ending => unreachable!("invariant: it never ends by itself"),
+    };
+    drop(lifeline);
+    let mut said = end_of(&directory.said()).unwrap_or_default();
+    let mut exit = exit.unwrap_or(Exit::Unknown);
+    if let Some(why) = &reading.incomplete {
+        said.push_str(&format!(
+            "\nthe build's events could not all be written down: {why}"
+        ));
+        if exit.is_success() {
+            exit = Exit::Unknown;
+        }
+    }
+    Finished {
+        told: reading.told,
+        exit,
+        said,
+    }
+}
+
+/// The end of what was written to a file.
+fn end_of(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MAX_SAID)))?;
+    let mut text = Vec::new();
+    file.take(MAX_SAID).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}

@@ -1,0 +1,296 @@
+//! When to ask for jobs, and for how many (AGENT-2 to AGENT-5).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::board::State;
+use super::pipeline::{Error, ErrorKind, Job, Pipeline};
+use super::progress::Pulse;
+use super::serve::Agent;
+use super::work;
+use crate::event::stamp;
+use crate::units::render_size;
+
+/// Longest pause after polls that failed.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// How often it is looked whether there is room again.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(5);
+
+/// How long one look at what is waited for takes: then the loop has come round once more.
+const ROUND: Duration = Duration::from_secs(30);
+
+/// Why no more jobs are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Somebody asked for it.
+    Drained,
+    /// The one job is done.
+    Once,
+    /// There was no job for long.
+    Idle,
+    /// The time is over.
+    Uptime,
+    /// It will never be otherwise.
+    Never(Error),
+}
+
+/// Pauses that double up to a limit, each with up to half of it more or less, so that many agents do not ask together.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    first: Duration,
+    most: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    /// From this pause to that one.
+    #[must_use]
+    pub const fn new(first: Duration, most: Duration) -> Self {
+        Self {
+            first,
+            most,
+            next: first,
+        }
+    }
+
+    /// The next pause.
+    pub fn pause(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.most);
+        spread(pause, 0.5)
+    }
+
+    /// Something went well: the next pause is the first one again.
+    pub fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
+/// A time that is up to this share shorter or longer, by chance.
+#[must_use]
+pub fn spread(time: Duration, share: f64) -> Duration {
+    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+    let chance = f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX);
+    time.mul_f64(1.0 - share + 2.0 * share * chance)
+}
+
+/// What there is to be done before the next poll.
+enum Pause {
+    None,
+    For(Duration),
+}
+
+/// The state of asking.
+struct Poller<P> {
+    agent: Arc<Agent<P>>,
+    slots: Arc<Semaphore>,
+    backoff: Backoff,
+    pulse: Pulse,
+    answered: bool,
+    told_no_room: bool,
+    failures: u32,
+}
+
+/// Asks for jobs and starts what comes, until there is a reason not to.
+pub async fn run<P: Pipeline>(agent: Arc<Agent<P>>, slots: Arc<Semaphore>) -> End {
+    let first = agent.settings.interval.max(Duration::from_millis(200));
+    let mut poller = Poller {
+        pulse: agent.progress.begin("poll", Instant::now()),
+        agent,
+        slots,
+        backoff: Backoff::new(first.min(LONGEST_PAUSE), LONGEST_PAUSE),
+        answered: false,
+        told_no_room: false,
+        failures: 0,
+    };
+    poller.run().await
+}
+
+impl<P: Pipeline> Poller<P> {
+    async fn run(&mut self) -> End {
+        let agent = Arc::clone(&self.agent);
+        tokio::select! {
+            biased;
+            () = agent.drain.requested() => End::Drained,
+            () = over(agent.settings.max_uptime) => End::Uptime,
+            end = self.ask_until() => end,
+        }
+    }
+
+    async fn ask_until(&mut self) -> End {
+        loop {
+            let permits = self.free_slots().await;
+            if let Err(wait) = self.room() {
+                drop(permits);
+                self.sleep(wait).await;
+                continue;
+            }
+            match self.poll(permits).await {
+                Err(end) => return end,
+                Ok(Pause::None) => {}
+                Ok(Pause::For(time)) => self.sleep(time).await,
+            }
+            if self.is_idle_too_long() {
+                return End::Idle;
+            }
+        }
+    }
+
+    /// All slots that are free: with none, nobody is asked.
+    async fn free_slots(&mut self) -> Vec<OwnedSemaphorePermit> {
+        let slots = Arc::clone(&self.slots);
+        let first = in_rounds(&self.pulse, slots.acquire_owned()).await;
+        let mut permits: Vec<OwnedSemaphorePermit> = first.into_iter().collect();
+        while !self.agent.settings.once
+            && let Ok(more) = Arc::clone(&self.slots).try_acquire_owned()
+        {
+            permits.push(more);
+        }
+        permits
+    }
+
+    async fn sleep(&self, time: Duration) {
+        in_rounds(&self.pulse, tokio::time::sleep(time)).await;
+    }
+
+    fn is_idle_too_long(&self) -> bool {
+        let most = self.agent.settings.max_idle;
+        most.is_some_and(|most| self.agent.idle() >= most)
+    }
+
+    /// Whether there is room for a build; else how long to wait for some.
+    fn room(&mut self) -> Result<(), Duration> {
+        let agent = &self.agent;
+        let least = agent.settings.min_free;
+        let why = match agent.state.free() {
+            Ok(free) if free >= least => {
+                if std::mem::take(&mut self.told_no_room) {
+                    agent.log.info("there is room again: jobs are taken", &[]);
+                }
+                agent.board.turn_to(State::Polling);
+                return Ok(());
+            }
+            Ok(free) => format!(
+                "{} are free in {}, and it takes {} (--min-free-space)",
+                render_size(free),
+                agent.state.path().display(),
+                render_size(least)
+            ),
+            Err(error) => format!(
+                "could not find out how much is free in {}: {error}",
+                agent.state.path().display()
+            ),
+        };
+        if !std::mem::replace(&mut self.told_no_room, true) {
+            agent.log.warn(&format!("no jobs are taken: {why}"), &[]);
+        }
+        agent.board.turn_to(State::NoRoom(why));
+        Err(LOOK_FOR_ROOM.min(agent.settings.interval))
+    }
+
+    async fn poll(&mut self, permits: Vec<OwnedSemaphorePermit>) -> Result<Pause, End> {
+        let asked = permits.len();
+        let since = Instant::now();
+        match self.agent.pipeline.poll(asked).await {
+            Ok(jobs) => {
+                self.agent.board.polled(stamp());
+                self.backoff.reset();
+                if !self.answered || self.failures > 0 {
+                    self.agent.log.info("CodePipeline answers", &[]);
+                }
+                (self.answered, self.failures) = (true, 0);
+                let started = self.start(jobs, permits, since).await?;
+                // Where there were as many as there could be, there may be more.
+                Ok(if started >= asked {
+                    Pause::None
+                } else {
+                    Pause::For(spread(self.agent.settings.interval, 0.2))
+                })
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    fn failed(&mut self, error: Error) -> Result<Pause, End> {
+        let is_final = match error.kind {
+            ErrorKind::NoActionType | ErrorKind::Invalid => true,
+            // What was good once may be again: a session that is renewed, a policy that is mended.
+            ErrorKind::NoCredentials | ErrorKind::Denied => !self.answered,
+            _ => false,
+        };
+        if is_final {
+            return Err(End::Never(error));
+        }
+        self.agent.board.poll_failed(&error.message, stamp());
+        let pause = self.backoff.pause();
+        // The first, and then now and then.
+        if self.failures.is_multiple_of(20) {
+            self.agent
+                .log
+                .warn(&format!("{error}; asked again until it answers"), &[]);
+        }
+        self.failures += 1;
+        Ok(Pause::For(pause))
+    }
+
+    /// Starts each job that is not known, in a slot of its own.
+    async fn start(
+        &mut self,
+        jobs: Vec<Job>,
+        mut permits: Vec<OwnedSemaphorePermit>,
+        since: Instant,
+    ) -> Result<usize, End> {
+        let mut started = 0;
+        for job in jobs {
+            // The same job twice in one answer, or one that runs: it stays what it is (AGENT-8).
+            if self.agent.state.knows(&job.id) || !self.agent.begin(&job.id) {
+                let about: &[(&str, &str)] = &[("job", &job.id)];
+                self.agent
+                    .log
+                    .info("was handed a job that is known here: left as it is", about);
+                continue;
+            }
+            // More than were asked for are handed out again to somebody else.
+            let Some(permit) = permits.pop() else {
+                self.agent.end(&job.id);
+                break;
+            };
+            started += 1;
+            let agent = Arc::clone(&self.agent);
+            let working = tokio::spawn(async move {
+                let id = job.id.clone();
+                let taken = Box::pin(work::run(&agent, job, since)).await;
+                agent.end(&id);
+                drop(permit);
+                taken
+            });
+            if self.agent.settings.once && in_rounds(&self.pulse, working).await.unwrap_or(true) {
+                return Err(End::Once);
+            }
+        }
+        Ok(started)
+    }
+}
+
+/// Waits, and looks up now and then.
+async fn in_rounds<T>(pulse: &Pulse, waiting: impl Future<Output = T>) -> T {
+    tokio::pin!(waiting);
+    loop {
+        pulse.beat(Instant::now());
+        if let Ok(done) = tokio::time::timeout(ROUND, &mut waiting).await {
+            pulse.beat(Instant::now());
+            return done;
+        }
+    }
+}
+
+/// When the time is over; never if there is no limit.
+async fn over(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,372 @@
+//! The agent's decisions, by tables: what jobs may ask for, what is on disk, when it asks again.
+
+#![expect(clippy::disallowed_methods, reason = "tests look at the environment")]
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use buildspec_runner::agent::answer::{Answer, FailureKind};
+use buildspec_runner::agent::job::{
+    Allowed, BuildspecFrom, Defaults, Handover, Order, matches, order,
+};
+use buildspec_runner::agent::pipeline::{Artifact, Details, Nonce, Origin};
+use buildspec_runner::agent::poll::{Backoff, spread};
+use buildspec_runner::agent::state::{OpenError, Record, Stage, StateDirectory};
+use buildspec_runner::plan::RequestedValue;
+
+const RECORD: &str = "job.json";
+
+// ── job
+
+fn details(pairs: &[(&str, &str)], inputs: &[&str]) -> Details {
+    let configuration = pairs.iter();
+    let configuration = configuration.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let artifact = |name: &&str| Artifact {
+        name: (*name).to_owned(),
+        bucket: "b".to_owned(),
+        key: format!("k/{name}"),
+        revision: None,
+    };
+    let mut details = Details {
+        configuration: configuration.collect(),
+        inputs: inputs.iter().map(artifact).collect(),
+        ..Details::default()
+    };
+    details.origin.pipeline = "web-pipeline".to_owned();
+    details
+}
+
+fn ask(pairs: &[(&str, &str)], inputs: &[&str]) -> Result<Order, String> {
+    order(
+        &details(pairs, inputs),
+        &Allowed::default(),
+        &Defaults::default(),
+    )
+}
+
+// AGENT-13
+#[test]
+fn a_buildspec_is_a_path_or_a_text() {
+    let table = [
+        ("", BuildspecFrom::Default),
+        (
+            "ci/build.yml",
+            BuildspecFrom::Path("ci/build.yml".to_owned()),
+        ),
+        (
+            "version: 0.2\nphases: {}",
+            BuildspecFrom::Inline("version: 0.2\nphases: {}".to_owned()),
+        ),
+        (
+            "{version: 0.2, phases: {}}",
+            BuildspecFrom::Inline("{version: 0.2, phases: {}}".to_owned()),
+        ),
+    ];
+    for key in ["Buildspec", "BuildspecOverride"] {
+        for (text, expected) in &table {
+            let found = ask(&[(key, text)], &["S"]).map(|order| order.buildspec);
+            assert_eq!(found.as_ref(), Ok(expected), "{text}");
+        }
+        for text in [
+            "/etc/passwd",
+            "../x.yml",
+            "a/../../x",
+            "arn:aws:s3:::b/k",
+            "https://h/x.yml",
+        ] {
+            assert!(ask(&[(key, text)], &["S"]).is_err(), "{text}");
+        }
+    }
+    assert!(
+        ask(
+            &[("Buildspec", "a.yml"), ("BuildspecOverride", "b.yml")],
+            &["S"]
+        )
+        .is_err()
+    );
+}
+
+// AGENT-14
+#[test]
+fn variables_are_those_of_the_codebuild_action() {
+    let text = r#"[{"name":"A","value":"1"},{"name":"P","value":"/p","type":"PARAMETER_STORE"},{"name":"S","value":"s:k","type":"SECRETS_MANAGER"}]"#;
+    let order = ask(&[("EnvironmentVariables", text)], &["S"]);
+    let Ok(order) = order else {
+        panic!("{:?}", order.err());
+    };
+    let handover = Handover {
+        build_uuid: String::new(),
+        initiator: String::new(),
+        resolved_version: None,
+        variables: order.variables,
+    };
+    let values = handover.requested().into_iter().map(|one| one.value);
+    let kinds: Vec<&str> = values
+        .map(|value| match value {
+            RequestedValue::Plaintext(_) => "PLAINTEXT",
+            RequestedValue::ParameterStore(_) => "PARAMETER_STORE",
+            RequestedValue::SecretsManager(_) => "SECRETS_MANAGER",
+            RequestedValue::Given => "nothing",
+        })
+        .collect();
+    assert_eq!(kinds, ["PLAINTEXT", "PARAMETER_STORE", "SECRETS_MANAGER"]);
+    let wrong = [
+        "{}",
+        "[{\"name\":\"\",\"value\":\"hunter2\"}]",
+        "[{\"name\":\"A=B\",\"value\":\"hunter2\"}]",
+        "[{\"name\":\"A\",\"value\":\"hunter2\",\"type\":\"hunter2\"}]",
+        "[{\"name\":\"A\",\"value\":\"hunter2\"},{\"name\":\"A\",\"value\":\"hunter2\"}]",
+        "[{\"name\":\"A\",\"value\":\"\",\"type\":\"PARAMETER_STORE\"}]",
+        "[{\"name\":\"A\",\"value\":\"hunter2\"",
+    ];
+    for text in wrong {
+        let Err(problem) = ask(&[("EnvironmentVariables", text)], &["S"]) else {
+            panic!("{text} is taken");
+        };
+        assert!(!problem.contains("hunter2"), "{problem}");
+    }
+}
+
+// AGENT-9
+#[test]
+fn the_primary_source_is_named_or_the_only_one() {
+    let primary = |pairs: &[(&str, &str)], inputs: &[&str]| {
+        ask(pairs, inputs).map(|order| {
+            let names = order.others.iter().map(|other| other.name.clone());
+            (order.primary.map(|one| one.name), names.collect::<Vec<_>>())
+        })
+    };
+    assert_eq!(primary(&[], &["A"]), Ok((Some("A".to_owned()), vec![])));
+    assert_eq!(primary(&[], &[]), Ok((None, vec![])));
+    let named = primary(&[("PrimarySource", "B")], &["A", "B", "C"]);
+    assert_eq!(
+        named,
+        Ok((Some("B".to_owned()), vec!["A".to_owned(), "C".to_owned()]))
+    );
+    assert!(primary(&[], &["A", "B"]).is_err());
+    assert!(primary(&[("PrimarySource", "X")], &["A"]).is_err());
+    assert!(primary(&[], &["A/../B"]).is_err());
+}
+
+// AGENT-12
+#[test]
+fn what_cannot_be_is_refused_and_what_is_unknown_is_passed_over() {
+    let wrong = [
+        ("ProjectName", "a b"),
+        ("Timeout", "0"),
+        ("Timeout", "1441"),
+        ("Timeout", "5m"),
+        ("Privileged", "maybe"),
+        ("Executor", "lambda"),
+        ("Executor", "docker"),
+        ("ServiceRoleArnOverride", "role"),
+    ];
+    for (key, value) in wrong {
+        assert!(ask(&[(key, value)], &["S"]).is_err(), "{key} {value}");
+    }
+    let order = ask(&[("Timeout", "90"), ("Extra", "x")], &["S"]);
+    let Ok(order) = order else {
+        panic!("{:?}", order.err());
+    };
+    assert_eq!(order.timeout, Some(Duration::from_mins(90)));
+    assert_eq!(order.unknown, ["Extra"]);
+    assert_eq!(order.project.as_str(), "web-pipeline");
+}
+
+// AGENT-15, AGENT-16
+#[test]
+fn nothing_is_done_that_is_not_allowed() {
+    let list = |items: &[&str]| {
+        items
+            .iter()
+            .map(|item| (*item).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let role = "arn:aws:iam::123456789012:role/build";
+    let allowed = Allowed {
+        images: list(&["corp/*"]),
+        privileged: false,
+        executors: list(&["docker"]),
+        pipelines: list(&["web-*"]),
+        roles: list(&[role]),
+    };
+    let ask = |pairs: &[(&str, &str)], allowed: &Allowed, image: Option<&str>| {
+        let defaults = Defaults {
+            image: image.map(str::to_owned),
+            executor: None,
+        };
+        order(&details(pairs, &["S"]), allowed, &defaults).map(|_| ())
+    };
+    let image = ("Image", "corp/node:22");
+    assert_eq!(ask(&[image], &allowed, None), Ok(()));
+    assert_eq!(
+        ask(&[], &allowed, Some("other")),
+        Ok(()),
+        "the operator's own"
+    );
+    assert_eq!(
+        ask(&[image, ("ServiceRoleArnOverride", role)], &allowed, None),
+        Ok(())
+    );
+    assert!(ask(&[("Image", "node:22")], &allowed, None).is_err());
+    assert!(
+        ask(&[], &allowed, None).is_err(),
+        "the host is no allowed executor"
+    );
+    assert!(ask(&[image, ("Privileged", "true")], &allowed, None).is_err());
+    let others = Allowed {
+        pipelines: list(&["api-*"]),
+        ..allowed.clone()
+    };
+    assert!(ask(&[image], &others, None).is_err());
+    let everything = Allowed::default();
+    assert_eq!(ask(&[], &everything, None), Ok(()));
+    assert!(ask(&[("ServiceRoleArnOverride", role)], &everything, None).is_err());
+    assert!(ask(&[image, ("Privileged", "true")], &everything, None).is_err());
+    let privileged = Allowed {
+        privileged: true,
+        ..everything
+    };
+    assert_eq!(
+        ask(&[image, ("Privileged", "true")], &privileged, None),
+        Ok(())
+    );
+}
+
+#[test]
+fn patterns_match_whole_texts() {
+    let table = [
+        ("*", "", true),
+        ("a*c", "abbc", true),
+        ("a*c", "abcd", false),
+        ("*.dkr.ecr.*/web:?", "1.dkr.ecr.x/web:1", true),
+        ("web", "web-2", false),
+        ("w?b", "wéb", true),
+        ("**x", "aax", true),
+    ];
+    for (pattern, text, expected) in table {
+        assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+    }
+}
+
+// ── state
+
+fn record(job: &str) -> Record {
+    Record::new(job, Nonce::new("n1"), Origin::default(), 5)
+}
+
+// AGENT-26, AGENT-27
+#[test]
+fn a_record_is_there_as_it_was_written_and_for_this_user_only() {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = tempfile::tempdir().expect("it can");
+    let state = StateDirectory::open(&place.path().join("a/state")).expect("it can");
+    let job = state.claim(&record("j-1")).expect("it can");
+    let answer = Answer::failure(FailureKind::JobFailed, "no", Some("p:1".to_owned()));
+    let mut later = record("j-1");
+    later.stage = Stage::Answering(answer);
+    job.write(&later).expect("it can");
+    let (jobs, broken) = state.jobs().expect("it can");
+    assert_eq!(jobs, [(job.clone(), later)]);
+    assert!(broken.is_empty());
+    assert!(state.knows("j-1") && !state.knows("j-2"));
+    for path in [
+        job.path().join(RECORD),
+        job.path().to_owned(),
+        state.path().to_owned(),
+    ] {
+        assert_eq!(
+            fs::metadata(&path).expect("it can").mode() & 0o077,
+            0,
+            "{}",
+            path.display()
+        );
+    }
+    assert!(state.claim(&record("../x")).is_err());
+}
+
+// AGENT-31
+#[test]
+fn one_agent_has_a_directory() {
+    let place = tempfile::tempdir().expect("it can");
+    let first = StateDirectory::open(place.path()).expect("it can");
+    assert!(matches!(
+        StateDirectory::open(place.path()),
+        Err(OpenError::Taken(_))
+    ));
+    drop(first);
+    assert!(StateDirectory::open(place.path()).is_ok());
+}
+
+#[test]
+fn what_broke_off_is_cleared_away_and_what_cannot_be_read_is_said() {
+    let place = tempfile::tempdir().expect("it can");
+    let state = StateDirectory::open(place.path()).expect("it can");
+    let jobs = state.path().join("jobs");
+    fs::create_dir(jobs.join("empty")).expect("it can");
+    fs::create_dir(jobs.join("odd")).expect("it can");
+    fs::write(jobs.join("odd").join(RECORD), "{}").expect("it can");
+    let (found, broken) = state.jobs().expect("it can");
+    assert!(found.is_empty());
+    assert_eq!(broken.len(), 1);
+    assert!(!jobs.join("empty").exists());
+}
+
+// AGENT-30
+#[test]
+fn the_last_jobs_are_kept() {
+    let place = tempfile::tempdir().expect("it can");
+    let state = StateDirectory::open(place.path()).expect("it can");
+    for number in 0..5 {
+        let mut one = record(&format!("j-{number}"));
+        one.taken = number;
+        if number != 1 {
+            one.stage = Stage::Done {
+                status: "SUCCEEDED".to_owned(),
+                message: None,
+                taken: true,
+            };
+        }
+        state.claim(&one).expect("it can");
+    }
+    let held = state.path().join("jobs/j-0");
+    state.forget(2, |job| job.path() != held).expect("it can");
+    let left: Vec<String> = state
+        .jobs()
+        .expect("it can")
+        .0
+        .into_iter()
+        .map(|(_, one)| one.job)
+        .collect();
+    assert_eq!(left, ["j-0", "j-1", "j-3", "j-4"]);
+}
+
+// ── poll
+
+// AGENT-4
+#[test]
+fn pauses_double_up_to_a_limit() {
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
+    for middle in [1.0, 2.0, 4.0, 5.0, 5.0] {
+        let pause = backoff.pause().as_secs_f64();
+        assert!((middle * 0.5..=middle * 1.5).contains(&pause), "{pause}");
+    }
+    backoff.reset();
+    assert!(backoff.pause() <= Duration::from_millis(1500));
+}
+
+// AGENT-3
+#[test]
+fn times_are_spread() {
+    let times: std::collections::BTreeSet<Duration> = (0..50)
+        .map(|_| spread(Duration::from_secs(10), 0.2))
+        .collect();
+    assert!(times.len() > 10);
+    assert!(
+        times
+            .iter()
+            .all(|time| (8.0..=12.0).contains(&time.as_secs_f64()))
+    );
+}
