@@ -11,6 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use buildspec_runner::agent::logs::lines::LogLines;
+use buildspec_runner::agent::logs::ship::Translate as _;
 use buildspec_runner::buildspec;
 use buildspec_runner::diagnostic::{Colour, render};
 use buildspec_runner::source::SourceText;
@@ -357,6 +359,19 @@ fn build(folder: &Path) -> Outcome {
     build_on(folder, None)
 }
 
+/// What an agent makes of the events of a build: the same log (AGENT-61).
+fn log_of_events(text: &str) -> Result<String, String> {
+    let mut lines = LogLines::default();
+    let mut log = String::new();
+    for line in text.lines() {
+        lines.feed(line.as_bytes())?;
+        log.extend(std::iter::from_fn(|| lines.next()).map(|event| event.message));
+    }
+    lines.end();
+    log.extend(std::iter::from_fn(|| lines.next()).map(|event| event.message));
+    Ok(log)
+}
+
 /// `build/`: the same build in a container has the same events (CTR-1).
 fn build_in_a_container(folder: &Path) -> Outcome {
     if updating() {
@@ -416,6 +431,9 @@ fn build_on(folder: &Path, image: Option<&str>) -> Outcome {
     let ran = sandbox.finish(&output);
     let text = fs::read_to_string(&event_file)
         .map_err(|error| format!("no events: {error}\n{}", ran.stderr))?;
+    if log_of_events(&text)? != String::from_utf8_lossy(&raw_log) {
+        return Err("the log that its events make is not the log of the build".to_owned());
+    }
     // Nothing else may be told apart.
     let text = text.replace(r#""executor":"docker""#, r#""executor":"host""#);
     let stream = events::parse(&normalise(&text, &sandbox.source()));

@@ -31,6 +31,11 @@ fn faults_are_as_they_are_set() {
 }
 
 #[test]
+fn logs_and_events_are_as_the_services() {
+    driven_by_boto3("test_cloudwatch");
+}
+
+#[test]
 fn tests_say_what_happens_and_read_what_happened() {
     let Some(server) = CodePipeline::start() else {
         return;

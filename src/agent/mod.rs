@@ -19,6 +19,8 @@
 //! | [`progress`] | whether all of it still moves |
 //! | [`http`] | pages, metrics and health, which read the board |
 //! | [`notify`] | what systemd is told |
+//! | [`logs`] | what builds write down goes to CloudWatch Logs and EventBridge |
+//! | [`register`] | the action type that pipelines use |
 
 pub mod answer;
 pub mod board;
@@ -29,11 +31,13 @@ pub mod http;
 pub mod input;
 pub mod job;
 pub mod log;
+pub mod logs;
 pub mod notify;
 pub mod output;
 pub mod pipeline;
 pub mod poll;
 pub mod progress;
+pub mod register;
 pub mod serve;
 pub mod state;
 pub mod work;

@@ -54,6 +54,8 @@ pub(super) enum AgentCommand {
     Drain(DrainArgs),
     /// Show what the agent of a state directory does
     Status(StatusArgs),
+    /// Make the action type that pipelines use, or print what would
+    Register(Box<super::register::RegisterArgs>),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -284,6 +286,7 @@ pub(super) fn agent(args: &AgentArgs) -> ExitCode {
         None => serve(&args.serve),
         Some(AgentCommand::Drain(drain)) => control::drain(drain),
         Some(AgentCommand::Status(status)) => control::status(status),
+        Some(AgentCommand::Register(args)) => super::register::register(args),
     }
 }
 

@@ -35,6 +35,7 @@ mod provision;
 mod prune;
 mod pull;
 mod push;
+mod register;
 mod request;
 mod run;
 mod runtimes;

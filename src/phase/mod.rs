@@ -6,6 +6,7 @@ mod on_failure;
 
 pub use on_failure::{OnFailure, OnFailureError, Retry, RetryScope};
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::source::LineColumn;
@@ -199,7 +200,7 @@ pub enum Blame {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhaseContext {
     /// A code such as `COMMAND_EXECUTION_ERROR`; two of CodeBuild's contain blanks.
-    pub status_code: &'static str,
+    pub status_code: Cow<'static, str>,
     /// The text.
     pub message: String,
     /// Who has to mend it.
@@ -223,21 +224,24 @@ pub const BUILD_TIMED_OUT: &str = "BUILD_TIMED_OUT";
 
 impl PhaseContext {
     /// A context that the build's own commands and files are to blame for.
-    pub fn build(status_code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(status_code, message.into(), Blame::Build)
+    pub fn build(status_code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self::new(status_code.into(), message.into(), Blame::Build)
     }
 
     /// A context that the buildspec file is to blame for.
     pub fn buildspec(message: impl Into<String>) -> Self {
-        Self::new(YAML_FILE_ERROR, message.into(), Blame::Buildspec)
+        Self::new(YAML_FILE_ERROR.into(), message.into(), Blame::Buildspec)
     }
 
     /// A context that the machine, the network or AWS is to blame for.
-    pub fn environment(status_code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(status_code, message.into(), Blame::Environment)
+    pub fn environment(
+        status_code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::new(status_code.into(), message.into(), Blame::Environment)
     }
 
-    const fn new(status_code: &'static str, message: String, blame: Blame) -> Self {
+    const fn new(status_code: Cow<'static, str>, message: String, blame: Blame) -> Self {
         Self {
             status_code,
             message,

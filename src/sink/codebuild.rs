@@ -53,10 +53,15 @@ impl<W: Write + Send> CodebuildLog<W> {
         }
     }
 
+    /// What the log is written to.
+    pub const fn writer(&mut self) -> &mut W {
+        &mut self.writer
+    }
+
     /// One line of the agent, at the beginning of a line whatever a command has written.
     fn line(&mut self, time: SystemTime, text: &str) -> io::Result<()> {
         self.end_line()?;
-        writeln!(self.writer, "[Container] {} {text}", timestamp(time))
+        self.writer.write_all(log_line(time, text).as_bytes())
     }
 
     fn end_line(&mut self) -> io::Result<()> {
@@ -295,6 +300,12 @@ fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_ascii_uppercase());
     first.into_iter().chain(letters).collect()
+}
+
+/// A line of the agent, with its end.
+#[must_use]
+pub fn log_line(time: SystemTime, text: &str) -> String {
+    format!("[Container] {} {text}\n", timestamp(time))
 }
 
 /// What the log says of how a source is fetched (SRC-31).

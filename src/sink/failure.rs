@@ -89,7 +89,7 @@ impl Failures {
         }
         // A command that failed has been told of, and what is wrong with a file by whoever read it.
         let command_failed = std::mem::take(&mut self.command_failed);
-        let told = |context: &&PhaseContext| match context.status_code {
+        let told = |context: &&PhaseContext| match &*context.status_code {
             COMMAND_EXECUTION_ERROR => command_failed,
             YAML_FILE_ERROR => !self.buildspec_read,
             _ => status == Status::Stopped && context.message.trim() == "stopped",

@@ -13,10 +13,21 @@ use serde_json::{Map, Value, json};
 
 use super::{Sink, report};
 use crate::event::{
-    ArtifactStage, DirectorySelection, Event, EventKind, Exit, FORMAT, SourceReady, StopReason,
+    ArtifactStage, BuildspecRead, DirectorySelection, Event, EventKind, Exit, FORMAT,
+    RuntimesNamed, SourceReady, StopReason,
 };
 use crate::phase::{Blame, PhaseContext};
+use crate::plan::SourceKind;
 use crate::runtime::{Choice, Reason};
+
+/// Sources that are from a git repository.
+pub(super) const GIT: &str = "GIT";
+/// Sources that are from one of CodeCommit.
+pub(super) const CODECOMMIT: &str = "CODECOMMIT";
+/// Runtimes are what the machine has.
+pub(super) const OF_MACHINE: &str = "machine";
+/// Runtimes are selected among those of the image.
+pub(super) const OF_IMAGE: &str = "image";
 
 /// Writes one JSON object a line.
 pub struct JsonLines<W> {
@@ -69,6 +80,45 @@ fn source_json(source: &SourceReady) -> Value {
     if let Some(identifier) = &source.identifier {
         fields["identifier"] = json!(identifier);
     }
+    let kind = match source.kind {
+        SourceKind::S3 => return fields,
+        SourceKind::Git => GIT,
+        SourceKind::CodeCommit => CODECOMMIT,
+    };
+    fields["sourceType"] = json!(kind);
+    fields
+}
+
+fn buildspec_json(read: &BuildspecRead) -> Value {
+    let phases: Vec<Value> = read
+        .phases
+        .iter()
+        .map(|(phase, commands)| json!({ "phase": phase.phase().name(), "commands": commands }))
+        .collect();
+    let unrecognized: Vec<Value> = read
+        .unrecognized
+        .iter()
+        .map(|(section, keys)| json!({ "section": section, "keys": keys }))
+        .collect();
+    let mut fields = json!({
+        "version": read.version,
+        "shell": read.shell,
+        "phases": phases,
+        "unrecognizedKeys": unrecognized,
+    });
+    match read.runtimes {
+        RuntimesNamed::None => {}
+        RuntimesNamed::OfMachine => fields["runtimes"] = json!(OF_MACHINE),
+        RuntimesNamed::OfImage => fields["runtimes"] = json!(OF_IMAGE),
+    }
+    for (name, is_so) in [
+        ("hasCache", read.has_cache),
+        ("hasParameters", read.has_parameters),
+    ] {
+        if is_so {
+            fields[name] = json!(true);
+        }
+    }
     fields
 }
 
@@ -90,27 +140,7 @@ fn kind_json(kind: &EventKind) -> (&'static str, Value) {
         EventKind::BuildspecFound { location } => {
             ("buildspec-found", json!({ "location": location }))
         }
-        EventKind::BuildspecRead(read) => {
-            let phases: Vec<Value> = read
-                .phases
-                .iter()
-                .map(|(phase, commands)| json!({ "phase": phase.phase().name(), "commands": commands }))
-                .collect();
-            let unrecognized: Vec<Value> = read
-                .unrecognized
-                .iter()
-                .map(|(section, keys)| json!({ "section": section, "keys": keys }))
-                .collect();
-            (
-                "buildspec-read",
-                json!({
-                    "version": read.version,
-                    "shell": read.shell,
-                    "phases": phases,
-                    "unrecognizedKeys": unrecognized,
-                }),
-            )
-        }
+        EventKind::BuildspecRead(read) => ("buildspec-read", buildspec_json(read)),
         EventKind::RuntimeChosen(choice) => runtime_json(choice),
         EventKind::RuntimesSkipped => ("runtimes-skipped", json!({})),
         EventKind::CommandStarted(command) => (

@@ -10,13 +10,15 @@ mod console;
 mod failure;
 mod json;
 mod pretty;
+mod read;
 mod recorder;
 mod report;
 
-pub use codebuild::CodebuildLog;
+pub use codebuild::{CodebuildLog, log_line};
 pub use console::{Console, ConsoleFormat, render_warning};
 pub use json::{JsonLines, event_json};
 pub use pretty::{Pretty, PrettyStyle};
+pub use read::read_event;
 pub use recorder::{Recorder, SinkFailure};
 
 use std::io;

@@ -24,11 +24,17 @@ impl CodePipeline {
     /// A server without anything, unless its Python is not there, which is said.
     #[track_caller]
     pub(crate) fn start() -> Option<Self> {
+        Self::of("codepipeline")
+    }
+
+    /// The server of this module, whose control paths are spoken to alike.
+    #[track_caller]
+    pub(crate) fn of(module: &str) -> Option<Self> {
         if !has(&["botocore"]) {
             return None;
         }
         let mut child = Command::new("python3")
-            .args(["-B", "-m", "codepipeline"])
+            .args(["-B", "-m", module])
             .current_dir(root().join("tests/services"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

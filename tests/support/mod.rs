@@ -6,6 +6,7 @@
 )]
 
 pub(crate) mod aws;
+pub(crate) mod cloudwatch;
 pub(crate) mod codepipeline;
 pub(crate) mod container;
 pub(crate) mod engine;

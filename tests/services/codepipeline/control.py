@@ -3,6 +3,8 @@
 GET    /_control                            clock, counts of calls and of jobs by status, how many calls are stalled
 POST   /_control/reset                      as at the start
 POST   /_control/action-types               a type as CreateCustomActionType takes it
+GET    /_control/action-types               all types, AWS's included
+DELETE /_control/action-types               deletes all custom ones, as DeleteCustomActionType does
 POST   /_control/jobs                       adds a job (see `JOB`), answers its id
 GET    /_control/jobs                       all jobs in short
 GET    /_control/jobs/ID                    one in full: nonces, calls in order, answers that were accepted, credentials
@@ -92,6 +94,13 @@ class Control:
     def post_action_types(self, body):
         judge_request(body, MODEL.operation_model("CreateCustomActionType").input_shape)
         return self.service.create_custom_action_type(body, None)
+
+    def get_action_types(self):
+        return list(self.service.types.values())
+
+    def delete_action_types(self):
+        for key in [key for key in self.service.types if key[1] == "Custom"]:
+            del self.service.types[key]
 
     # ── jobs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
