@@ -364,10 +364,54 @@ fn what_is_wrong_with_a_file_is_said() {
     assert_eq!((report.tests.failed, report.cases.len()), (1, 1));
 }
 
+// REP-15
+#[test]
+fn what_is_no_xml_is_said_to_be_none() {
+    let table = [
+        (
+            "[{\"name\": \"a <b\"}]",
+            "declare `file-format: CUCUMBERJSON` or `SIMPLECOV`",
+        ),
+        (" \n{}", "the file is JSON"),
+        ("ok 1 - works", "there is no XML in the file"),
+        ("", "there is nothing in the file"),
+        ("<testsuite>", "the file breaks off"),
+    ];
+    for (text, expected) in table {
+        let report = one(Format::JunitXml, text);
+        let help = report.problems[0].help.as_deref().unwrap_or_default();
+        assert!(help.contains(expected), "{text:?}: {help}");
+    }
+}
+
+// REP-13
+#[test]
+fn cases_that_are_not_kept_are_counted_in_the_junit_file_too() {
+    let limits = Limits {
+        cases: 2,
+        ..Limits::default()
+    };
+    let cases = "<testcase name='a'/><testcase name='b'/><testcase name='c'><skipped/></testcase><testcase name='d'><failure/></testcase>";
+    let text = format!("<testsuite name='s'>{cases}</testsuite>");
+    let report = read(Format::JunitXml, limits, &[("file", text.as_bytes())]);
+    let junit = made_of(report)("junit.xml");
+    for line in [
+        "<testsuites name=\"demo\" tests=\"4\" failures=\"1\" errors=\"0\" skipped=\"1\"",
+        "<testsuite name=\"s\" package=\"group\" tests=\"2\" failures=\"1\" errors=\"0\" skipped=\"0\"",
+        "<testsuite name=\"group: cases that are counted and not listed\" package=\"group\" tests=\"2\" failures=\"0\" errors=\"0\" skipped=\"1\"",
+    ] {
+        assert!(junit.contains(line), "{line} in {junit}");
+    }
+}
+
 /// What is made of one report, by the name of the file.
 fn written(text: &str, secrets: &Secrets) -> impl Fn(&str) -> String + use<> {
     let mut report = one(Format::JunitXml, text);
     report.hide(secrets);
+    made_of(report)
+}
+
+fn made_of(report: Report) -> impl Fn(&str) -> String + use<> {
     let overview = Overview {
         project: "demo".to_owned(),
         build_id: "demo:1".to_owned(),
@@ -530,4 +574,31 @@ fn a_place_that_cannot_be_written_is_a_fault_where_it_was_asked_for() {
         .run(["run"])
         .expect(0)
         .stderr_has("warning: could not write reports to <SRC>/.runner/reports: ");
+}
+
+// REP-14
+#[test]
+fn coverage_that_is_not_all_counted_decides_nothing() {
+    // More files than are kept, of which the first are covered.
+    let files: String = (0..20_001)
+        .map(|number| {
+            let covered = if number < 20_000 {
+                "ci='1' mi='0'"
+            } else {
+                "ci='0' mi='1'"
+            };
+            format!("<sourcefile name='{number}'><line nr='1' {covered}/></sourcefile>")
+        })
+        .collect();
+    let sandbox = Sandbox::with_buildspec(
+        "version: 0.2\nphases:\n  build:\n    commands: [\"true\"]\nreports:\n  lines: {files: cov.xml, file-format: JACOCOXML}\n",
+    )
+    .file(
+        "cov.xml",
+        &format!("<report><package name='p'>{files}</package></report>"),
+    );
+    sandbox
+        .run(["run", "--fail-under", "90"])
+        .expect(1)
+        .stdout_has("more lines are in the coverage reports than are counted");
 }

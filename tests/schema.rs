@@ -109,7 +109,7 @@ const REFUSED: &[&str] = &[
     "version: 0.2\nphases: {build: {commands: [a]}}\nreports: {a: }\n",
     "version: 0.2\nphases: {build: {commands: [a]}}\nartifacts: {name: a}\n",
     "version: 0.2\nphases: {build: {commands: [a]}}\nartifacts: {files: [{a: b}]}\n",
-    "version: 0.2\nphases: {build: {commands: [a]}}\nartifacts: {secondary-artifacts: {a-b: {files: a}}}\n",
+    "version: 0.2\nphases: {build: {commands: [a]}}\nartifacts: {secondary-artifacts: {a.b: {files: a}}}\n",
     "version: 0.2\nphases: {build: {commands: [a]}}\nartifacts: {secondary-artifacts: {a: {name: a}}}\n",
     "version: 0.2\nphases: {build: {commands: [a]}}\ncache: {action: both, paths: a}\n",
     "version: 0.2\nphases: {build: {commands: [a]}}\ncache: {key: k, paths: a, fallback-keys: [1, 2, 3, 4, 5, 6]}\n",

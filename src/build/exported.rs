@@ -72,7 +72,7 @@ impl Driver {
         exported: &ExportedPlan,
         value: String,
     ) -> Result<ExportedVariable, &'static str> {
-        if self.recorder.hides(&value) {
+        if self.recorder.gives_away(&value) {
             return Err("there is a secret in its value");
         }
         let value = if exported.name == SUCCEEDING {

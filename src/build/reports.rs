@@ -261,6 +261,7 @@ impl Driver {
             reports,
         };
         let covered = overview.coverage();
+        let is_whole = overview.is_whole();
         let asked = &plan.report_request;
         if !overview.reports.is_empty() || !asked.is_default {
             let directory = asked.directory.clone();
@@ -286,6 +287,7 @@ impl Driver {
             return Some(Err(failure));
         }
         Some(match asked.fail_under {
+            Some(_) if !is_whole => Err(not_all_counted()),
             Some(least) => enough(least, covered.and_then(|sum| sum.lines.percentage())),
             None => Ok(()),
         })
@@ -460,6 +462,15 @@ fn event(report: &Report) -> ReportCollected {
             })
             .collect(),
     }
+}
+
+/// Nobody knows how much of a project is covered whose coverage was not all kept (REP-14).
+fn not_all_counted() -> Failure {
+    let message = "more lines are in the coverage reports than are counted, so `--fail-under` cannot be decided";
+    let mut failure = Failure::build(message.to_owned());
+    failure.context.help =
+        Some("have fewer source files in one report, or leave `--fail-under` out".to_owned());
+    failure
 }
 
 /// Whether as many lines are covered as was asked for (REP-14).

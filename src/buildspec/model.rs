@@ -85,7 +85,7 @@ impl Default for Shell {
     }
 }
 
-/// Identifier of a secondary artifact: 1 to 127 letters, digits and underscores (SPEC-18).
+/// Identifier of a secondary artifact: 1 to 127 letters, digits, underscores and hyphens (SPEC-18).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArtifactIdentifier(String);
 
@@ -96,7 +96,7 @@ impl ArtifactIdentifier {
         let fits = (1..=127).contains(&text.len());
         let allowed = text
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
         (fits && allowed).then(|| Self(text.to_owned()))
     }
 
@@ -344,11 +344,12 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_are_letters_digits_and_underscores() {
+    fn identifiers_are_letters_digits_underscores_and_hyphens() {
         for (text, fits) in [
             ("docs", true),
             ("A_1", true),
-            ("a-b", false),
+            ("a-b", true),
+            ("a.b", false),
             ("", false),
             (&"x".repeat(128), false),
         ] {

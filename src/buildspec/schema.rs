@@ -122,7 +122,7 @@ fn value(key: &Key) -> Value {
         (Kind::OneOf(words), "version") => versions(words),
         (Kind::Named(section), "secondary-artifacts") => {
             let mut named = named(section);
-            named["propertyNames"] = json!({ "pattern": "^[A-Za-z0-9_]{1,127}$" });
+            named["propertyNames"] = json!({ "pattern": "^[A-Za-z0-9_-]{1,127}$" });
             named
         }
         (Kind::Texts, "fallback-keys") => {

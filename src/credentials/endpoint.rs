@@ -51,8 +51,9 @@ const CONNECTION_LIMIT: Duration = Duration::from_secs(75);
 const MAX_REQUEST: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 
-/// How long credentials are said to hold where nobody knows: SDKs want to hear of an end.
-const UNKNOWN_END: Duration = Duration::from_hours(1);
+/// How long credentials are said to hold where nobody knows: SDKs want to hear of an end, and ask again with a quarter of an
+/// hour left. So they hear of what took the place of the old ones within minutes.
+const UNKNOWN_END: Duration = Duration::from_mins(20);
 
 /// Pause after a connection that could not be taken, such as for want of file descriptors.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);

@@ -35,10 +35,11 @@ struct Lease {
 }
 
 impl Lease {
-    /// Whether nothing has to be done yet. Credentials that say no end have none that we know of.
+    /// Whether nothing has to be done yet. Credentials that say no end may have one: they are looked for anew each time
+    /// (CRED-5), so that whoever renews them where they come from does so for the build, too.
     fn is_fresh(&self, now: SystemTime) -> bool {
         let Some(end) = self.credentials.expiry() else {
-            return true;
+            return false;
         };
         let life = end.duration_since(self.since).unwrap_or_default();
         let left = end.duration_since(now).unwrap_or_default();
@@ -213,7 +214,7 @@ mod tests {
             (Some(900), 449, true, true),
             (Some(900), 450, false, true),
             (Some(0), 0, false, false),
-            (None, 1_000_000, true, true),
+            (None, 1_000_000, false, true),
         ];
         for (life, now, fresh, holds) in table {
             let lease = lease(life);

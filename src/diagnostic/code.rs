@@ -196,7 +196,7 @@ codes! {
     TooBroad "BS411" "too-broad" Info
         "Everything below the source directory is stored, also what package managers brought: tens of thousands of files.";
     SecondaryIdShape "BS412" "secondary-id-shape" Error
-        "Artifact identifiers are letters, digits and underscores.";
+        "Artifact identifiers are letters, digits, underscores and hyphens.";
     NothingCanMatch "BS415" "nothing-can-match" Warning
         "A pattern that matches nothing is skipped without a failure as long as another one matches.";
     NonAsciiName "BS416" "non-ascii-name" Info

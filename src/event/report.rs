@@ -112,6 +112,19 @@ impl TestSummary {
         self.failed + self.error + self.unknown
     }
 
+    /// What is left of these without those.
+    #[must_use]
+    pub const fn without(&self, those: &Self) -> Self {
+        Self {
+            succeeded: self.succeeded.saturating_sub(those.succeeded),
+            failed: self.failed.saturating_sub(those.failed),
+            error: self.error.saturating_sub(those.error),
+            skipped: self.skipped.saturating_sub(those.skipped),
+            unknown: self.unknown.saturating_sub(those.unknown),
+            duration: self.duration.saturating_sub(those.duration),
+        }
+    }
+
     /// Takes one more case.
     pub fn add(&mut self, status: CaseStatus, duration: Option<Duration>) {
         let counter = match status {

@@ -16,6 +16,9 @@ const LONGEST: usize = 512;
 const BASE64_LINES: [usize; 2] = [76, 64];
 const HEX_LINE: usize = 60;
 
+/// Bytes in a line of a dump.
+const DUMP_LINE: usize = 16;
+
 const LOWER: &[u8; 16] = b"0123456789abcdef";
 const UPPER: &[u8; 16] = b"0123456789ABCDEF";
 
@@ -59,6 +62,7 @@ fn encodings(text: &[u8]) -> Vec<Vec<u8>> {
     for digits in [LOWER, UPPER] {
         let hex = hex(text, digits);
         forms.extend(broken(&hex, HEX_LINE));
+        forms.extend(dumped(text, &hex));
         forms.push(hex);
         forms.extend(url(text, digits));
     }
@@ -119,6 +123,30 @@ fn hex(text: &[u8], digits: &[u8; 16]) -> Vec<u8> {
     text.iter()
         .flat_map(|&byte| hex_of(b"", byte, digits))
         .collect()
+}
+
+/// Hexadecimal as dumps have it: each byte or every two by themselves, with blanks or colons between them. Sixteen to a line, as
+/// `od`, `hexdump` and `xxd` begin with the value.
+fn dumped(text: &[u8], hex: &[u8]) -> Vec<Vec<u8>> {
+    let joined = |pairs: &[u8], digits: usize, between: &[u8]| {
+        let groups: Vec<&[u8]> = pairs.chunks(digits).collect();
+        groups.join(between)
+    };
+    let mut forms = vec![joined(hex, 2, b" "), joined(hex, 2, b":")];
+    // The blank of `hexdump -C` in the middle of a line is one more.
+    for line in hex.chunks(DUMP_LINE * 2) {
+        if line.len() >= SHORTEST_ENCODED * 2 && (text.len() > DUMP_LINE || line.len() == hex.len())
+        {
+            forms.push(joined(line, 2, b" "));
+            forms.push(joined(line, 4, b" "));
+            let halves: Vec<Vec<u8>> = line
+                .chunks(DUMP_LINE)
+                .map(|half| joined(half, 2, b" "))
+                .collect();
+            forms.push(halves.join(&b"  "[..]));
+        }
+    }
+    forms
 }
 
 fn hex_of(before: &[u8], byte: u8, digits: &[u8; 16]) -> Vec<u8> {

@@ -21,6 +21,12 @@ pub const MASK: &str = "***";
 /// Shortest value that is hidden, in bytes: a shorter one would hide ordinary text everywhere (LOG-22).
 pub const SHORTEST: usize = 4;
 
+/// From this length on, in bytes, no secret is in another text by chance.
+pub const UNLIKELY: usize = 16;
+
+/// From this length on, in bytes, no secret is the same as another text by chance.
+pub const UNLIKELY_ALONE: usize = 8;
+
 /// Bytes that are looked through at once.
 const PIECE: usize = 256 * 1024;
 
@@ -79,6 +85,21 @@ impl Secrets {
             text.copy_within(undecided..filled, 0);
             held = filled - undecided;
         }
+    }
+
+    /// Whether a text has a secret in it that is not there by chance: one of [`UNLIKELY`] bytes and more, or one of
+    /// [`UNLIKELY_ALONE`] that is all of the text. A stage's name or `true` is in many texts that have nothing to do with the
+    /// secret of that value.
+    #[must_use]
+    pub fn are_given_away_by(&self, text: &str) -> bool {
+        let Some(finder) = &self.finder else {
+            return false;
+        };
+        let found = finder.find(text.as_bytes(), text.len());
+        found.into_iter().any(|(start, end)| {
+            let length = end - start;
+            length >= UNLIKELY || (length >= UNLIKELY_ALONE && length == text.len())
+        })
     }
 
     /// A text without secrets.
@@ -290,6 +311,42 @@ mod tests {
         let hex = pairs.concat();
         assert_eq!(hidden(value, &hex), MASK);
         assert_eq!(hidden(value, &hex.to_uppercase()), MASK);
+    }
+
+    // LOG-23
+    #[test]
+    fn what_dumps_show_is_hidden_by_the_line() {
+        let value = "a-secret-of-24-characters";
+        let digits = |text: &str| -> Vec<String> {
+            text.bytes().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let all = digits(value);
+        assert_eq!(hidden(value, &all.join(":")), MASK);
+        assert_eq!(hidden(value, &all.join(" ").to_uppercase()), MASK);
+        let line = &all[..16];
+        let pairs: Vec<String> = line.chunks(2).map(<[String]>::concat).collect();
+        for shown in [
+            line.join(" "),
+            pairs.join(" "),
+            format!("{}  {}", line[..8].join(" "), line[8..].join(" ")),
+        ] {
+            assert_eq!(hidden(value, &format!(" {shown}\n")), " ***\n", "{shown}");
+        }
+    }
+
+    // ENV-43
+    #[test]
+    fn only_what_is_there_by_no_chance_gives_a_secret_away() {
+        let secrets = Secrets::new(["true", "production", "a-password-of-some-length"]);
+        for (text, expected) in [
+            ("true", false),
+            ("production", true),
+            ("app:production-42", false),
+            ("x a-password-of-some-length", true),
+            ("", false),
+        ] {
+            assert_eq!(secrets.are_given_away_by(text), expected, "{text}");
+        }
     }
 
     // LOG-21

@@ -17,6 +17,12 @@ pub enum ReadError {
         /// The innermost element or key that is open.
         within: Option<String>,
     },
+    /// There is text in it, and no element: it is no XML.
+    #[error("EOF")]
+    NotXml {
+        /// Whether it begins as JSON does.
+        json: bool,
+    },
     /// It is another format.
     #[error("expected element type <{expected}> but have <{found}>")]
     Unexpected {

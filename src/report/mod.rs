@@ -97,6 +97,16 @@ fn help(error: &ReadError) -> Option<String> {
         ReadError::Empty => {
             return Some("there is nothing in the file: did whatever writes it run?".to_owned());
         }
+        ReadError::NotXml { json: true } => {
+            return Some(format!(
+                "the file is JSON: declare `file-format: {}` or `{}`",
+                Format::CucumberJson.name(),
+                Format::SimpleCov.name()
+            ));
+        }
+        ReadError::NotXml { json: false } => {
+            return Some("there is no XML in the file: is it what the test tool wrote?".to_owned());
+        }
         ReadError::Truncated { .. } => {
             return Some(
                 "the file breaks off: what writes it was ended before it was done".to_owned(),

@@ -58,6 +58,8 @@ pub(super) struct Xml<'r> {
     /// An element without content has its end still to come.
     empty: bool,
     begun: bool,
+    /// What the text before the first element begins with.
+    before: Option<char>,
 }
 
 impl<'r> Xml<'r> {
@@ -73,6 +75,7 @@ impl<'r> Xml<'r> {
             open: Vec::new(),
             empty: false,
             begun: false,
+            before: None,
         }
     }
 
@@ -82,7 +85,7 @@ impl<'r> Xml<'r> {
             match self.next()? {
                 Some(Node::Open(element)) => break element,
                 Some(_) => {}
-                None => return Err(ReadError::Empty),
+                None => return Err(nothing(self.before)),
             }
         };
         if expected.contains(&first.name.as_str()) {
@@ -102,7 +105,12 @@ impl<'r> Xml<'r> {
         loop {
             self.buffer.clear();
             let event = self.reader.read_event_into(&mut self.buffer);
-            let event = event.map_err(|error| broken(error, self.open.last()))?;
+            let event = event.map_err(|error| match broken(error, self.open.last()) {
+                ReadError::Truncated { within: None } if self.before.is_some() => {
+                    nothing(self.before)
+                }
+                error => error,
+            })?;
             let node = match event {
                 Event::Start(tag) => {
                     let element = element(&tag);
@@ -119,19 +127,34 @@ impl<'r> Xml<'r> {
                     Some(name) => Node::Close(name),
                     None => continue,
                 },
-                Event::Text(text) => Node::Text(text.into_inner().into_owned()),
+                Event::Text(text) => {
+                    let text = text.into_inner().into_owned();
+                    self.heed_before(&text);
+                    Node::Text(text)
+                }
                 Event::CData(text) => Node::Text(text.into_inner().into_owned()),
                 Event::GeneralRef(reference) => Node::Text(resolved(&reference)),
                 Event::Eof => {
                     return match self.open.pop() {
                         Some(name) => Err(ReadError::Truncated { within: Some(name) }),
                         None if self.begun => Ok(None),
-                        None => Err(ReadError::Empty),
+                        None => Err(nothing(self.before)),
                     };
                 }
                 Event::Decl(_) | Event::Comment(_) | Event::PI(_) | Event::DocType(_) => continue,
             };
             return Ok(Some(node));
+        }
+    }
+
+    /// Remembers how a file begins that does not begin with an element.
+    fn heed_before(&mut self, text: &str) {
+        if !self.begun && self.before.is_none() {
+            self.before = text
+                .trim_start_matches('\u{feff}')
+                .trim_start()
+                .chars()
+                .next();
         }
     }
 
@@ -168,6 +191,16 @@ impl<'r> Xml<'r> {
     /// Reads on to the end of the element that was just opened.
     pub(super) fn skip(&mut self) -> Result<(), ReadError> {
         self.text(0).map(drop)
+    }
+}
+
+/// Why there is no element in a file whose text begins so.
+const fn nothing(before: Option<char>) -> ReadError {
+    match before {
+        None => ReadError::Empty,
+        Some(first) => ReadError::NotXml {
+            json: matches!(first, '{' | '['),
+        },
     }
 }
 

@@ -134,10 +134,10 @@ impl Recorder {
         self.secrets.clone()
     }
 
-    /// Whether there is a secret in a text.
+    /// Whether a text gives a secret away, and does not only happen to have its letters (ENV-43).
     #[must_use]
-    pub fn hides(&self, text: &str) -> bool {
-        self.secrets.redact(text) != text
+    pub fn gives_away(&self, text: &str) -> bool {
+        self.secrets.are_given_away_by(text)
     }
 
     /// Becomes true when whoever read the output has gone away.
@@ -386,12 +386,8 @@ impl Recorder {
                 written.directory = text(written.directory);
                 EventKind::ReportsWritten(written)
             }
-            EventKind::ExportedVariables(mut variables) => {
-                for variable in &mut variables {
-                    variable.value = self.secrets.redact(&variable.value);
-                }
-                EventKind::ExportedVariables(variables)
-            }
+            // Whoever goes on with them needs them as they are; what gives a secret away is not among them (ENV-43).
+            EventKind::ExportedVariables(variables) => EventKind::ExportedVariables(variables),
             EventKind::Warning(mut warning) => {
                 warning.message = text(warning.message);
                 warning.help = warning.help.map(|help| self.secrets.redact(&help));

@@ -31,7 +31,7 @@ pub(super) fn files(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Identifiers are letters, digits and underscores (SPEC-18).
+/// Identifiers are letters, digits, underscores and hyphens (SPEC-18).
 pub(super) fn identifiers(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnostic>) {
     let secondary = buildspec
         .artifacts
@@ -41,7 +41,7 @@ pub(super) fn identifiers(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnosti
         if ArtifactIdentifier::new(&identifier.value).is_none() {
             let message = format!("`{}` cannot be an artifact identifier", identifier.value);
             let diagnostic = Diagnostic::new(Code::SecondaryIdShape, identifier.span, message)
-                .labelled("letters, digits and underscores, at most 127 of them");
+                .labelled("letters, digits, `_` and `-`, at most 127 of them");
             diagnostics.push(diagnostic);
         }
     }

@@ -1,7 +1,6 @@
 //! What a batch says. A build of one buildspec ignores `batch`, so none of this stops it (SPEC-21).
 
 use crate::buildspec::ast::{BatchStrategy, Buildspec};
-use crate::buildspec::model::ArtifactIdentifier;
 use crate::diagnostic::{Code, Diagnostic};
 
 /// One strategy a batch.
@@ -22,7 +21,7 @@ pub(super) fn one_strategy(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnost
     }
 }
 
-/// Identifiers of builds have the shape of artifact identifiers.
+/// Identifiers of builds are letters, digits and underscores.
 pub(super) fn identifiers(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnostic>) {
     let strategies = buildspec.batch.iter().flat_map(|batch| &batch.strategies);
     for strategy in strategies {
@@ -30,7 +29,7 @@ pub(super) fn identifiers(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnosti
             continue;
         };
         for identifier in tasks.iter().filter_map(|task| task.identifier.as_ref()) {
-            if ArtifactIdentifier::new(&identifier.value).is_none() {
+            if !can_identify(&identifier.value) {
                 let message = format!("`{}` cannot identify a build of a batch", identifier.value);
                 let diagnostic =
                     Diagnostic::new(Code::BatchIdentifierShape, identifier.span, message)
@@ -39,4 +38,9 @@ pub(super) fn identifiers(buildspec: &Buildspec, diagnostics: &mut Vec<Diagnosti
             }
         }
     }
+}
+
+fn can_identify(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (1..=127).contains(&text.len()) && text.bytes().all(allowed)
 }

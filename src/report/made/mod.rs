@@ -47,19 +47,29 @@ impl Overview {
     /// All coverage: of the reports that the buildspec names, or of those that were found, where it names none (REP-14).
     #[must_use]
     pub fn coverage(&self) -> Option<CoverageSummary> {
-        let of = |discovered: bool| {
+        let summaries = self.that_count().into_iter().map(Report::coverage_summary);
+        summaries.reduce(|sum, next| CoverageSummary {
+            lines: sum.lines.and(next.lines),
+            branches: sum.branches.and(next.branches),
+            files: sum.files + next.files,
+        })
+    }
+
+    /// Whether [`Self::coverage`] has counted all that is in the files.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.that_count().iter().all(|report| !report.truncated)
+    }
+
+    fn that_count(&self) -> Vec<&Report> {
+        let of = |discovered: bool| -> Vec<&Report> {
             let reports = self.reports.iter().filter(move |report| {
                 report.kind() == ReportKind::CodeCoverage && report.discovered == discovered
             });
-            reports
-                .map(Report::coverage_summary)
-                .reduce(|sum, next| CoverageSummary {
-                    lines: sum.lines.and(next.lines),
-                    branches: sum.branches.and(next.branches),
-                    files: sum.files + next.files,
-                })
+            reports.collect()
         };
-        of(false).or_else(|| of(true))
+        let named = of(false);
+        if named.is_empty() { of(true) } else { named }
     }
 
     /// Every case that is kept, with its report.
