@@ -1,10 +1,5 @@
 //! The agent against a server that hands out jobs, and buckets: from a job to its answer.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "tests start the program and look at the environment"
-)]
-
 mod support;
 
 use std::fs;
@@ -505,10 +500,10 @@ fn without_room_no_job_is_taken() {
     let source = stage.source("A/x", &[("buildspec.yml", BUILDSPEC)]);
     let job = stage.job(&json!({ "ProjectName": "web" }), &[source], &[]);
     let agent = Sandbox::spawn(&mut stage.agent(&["--min-free-space", "100t"]));
-    let state = stage.sandbox.path("state/runner/agent");
+    let place = stage.sandbox.path("state/runner/agent");
     let said = wait::within("no room", move || {
         loop {
-            let status = control::ask(&state, "status").ok().flatten();
+            let status = control::ask(&place, "status").ok().flatten();
             if let Some(status) = status.filter(|status| status["state"] == "no-room") {
                 break status["reason"].to_string();
             }
@@ -609,4 +604,50 @@ fn a_job_is_looked_after_and_stopped_when_nobody_knows_it_any_more() {
     // The one that failed is in no list of the job's.
     assert_eq!(count(&calls, "GetJobDetails"), 2, "{calls:?}");
     assert_eq!(stage.answer(&job)["status"], "Failed");
+}
+
+// AGENT-9, AGENT-10: the agent's own credentials are not taken in their place.
+#[test]
+fn without_credentials_there_are_no_artifacts() {
+    let Some(stage) = Stage::new("credentials") else {
+        return;
+    };
+    let source = stage.source("A/x", &[("buildspec.yml", BUILDSPEC), ("name.txt", "x")]);
+    let more = json!({ "artifactCredentials": null });
+    let configuration = json!({ "ProjectName": "web" });
+    let job = stage.job_with(&configuration, &[source], &["Out"], &more);
+    let ran = stage.run(&["--once"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let answer = stage.answer(&job);
+    let details = &answer["request"]["failureDetails"];
+    assert_eq!(details["type"], "PermissionError", "{answer}");
+    let message = details["message"].as_str();
+    assert!(
+        message.is_some_and(|text| text.contains("no credentials for the artifacts")),
+        "{answer}"
+    );
+}
+
+// AGENT-1, AGENT-17
+#[test]
+fn what_no_agent_can_do_is_a_mistake_on_the_command_line() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .run(["agent"])
+        .expect(2)
+        .stderr_has("--provider NAME");
+    let table: [&[&str]; 6] = [
+        &["--provider", "a b"],
+        &["--provider", "R", "--jobs", "0"],
+        &["--provider", "R", "--query", "ProjectName"],
+        &["--provider", "R", "--poll-interval", "1ms"],
+        &["--provider", "R", "--", "--artifacts", "x"],
+        &["--provider", "R", "--", "--no-such-flag"],
+    ];
+    for arguments in table {
+        let all = std::iter::once(&"agent").chain(arguments);
+        let ran = sandbox.run(all).expect(2);
+        assert!(ran.stderr.starts_with("error: "), "{}", ran.stderr);
+    }
+    assert!(!sandbox.path("state/runner").exists());
 }

@@ -295,7 +295,7 @@ fn on_a_full_disk_no_job_is_lost_and_none_is_a_success() {
     let Some(stage) = Stage::new("full") else {
         return;
     };
-    let buildspec = "version: 0.2\nphases:\n  build:\n    commands:\n      - head -c 20000000 /dev/zero > big\nartifacts:\n  files: big\n";
+    let buildspec = "version: 0.2\nphases:\n  build:\n    commands:\n      - head -c 5000000 /dev/urandom > big\nartifacts:\n  files: big\n";
     let source = stage.source("App/one", &[("buildspec.yml", buildspec)]);
     let small = stage.source("Small/one", &[("buildspec.yml", BUILDSPEC)]);
     let state = stage.sandbox.path("full");

@@ -33,7 +33,7 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why artifacts cannot be had without credentials.
-const NO_CREDENTIALS: &str = "CodePipeline gave no credentials for the artifacts";
+pub const NO_CREDENTIALS: &str = "CodePipeline gave no credentials for the artifacts";
 
 /// Credentials of one job, renewed before they end.
 pub struct JobCredentials<P> {

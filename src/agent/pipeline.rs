@@ -345,6 +345,9 @@ fn help(kind: ErrorKind, action: &ActionType) -> Option<String> {
         ErrorKind::NoActionType => Some(format!(
             "make the action type {action} with `runner agent register`, or check --provider, --version and the region"
         )),
+        ErrorKind::Invalid => Some(format!(
+            "check --provider, --version and --category ({action}), and --query: a type with a queryable property needs one"
+        )),
         ErrorKind::Denied => Some(
             "check the credentials, this machine's clock, and the policy that `runner agent register` prints".to_owned(),
         ),

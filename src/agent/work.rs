@@ -291,6 +291,15 @@ impl<P: Pipeline> Open<'_, P> {
     ) -> (Answer, Status) {
         let agent = self.agent;
         let keys = details.credentials.clone();
+        if keys.is_none() && !(details.inputs.is_empty() && details.outputs.is_empty()) {
+            // Nobody's else would do: the agent's may not do what the pipeline's may.
+            let kind = FailureKind::PermissionError;
+            let build = self.record.build.clone();
+            return (
+                Answer::failure(kind, input::NO_CREDENTIALS, build),
+                Status::Failed,
+            );
+        }
         let credentials = JobCredentials::new(Arc::clone(&agent.pipeline), self.id(), keys, since);
         let s3 = AsJob::new(
             &credentials,
