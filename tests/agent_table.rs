@@ -1,9 +1,5 @@
 //! The agent's decisions, by tables: what jobs may ask for, what is on disk, when it asks again.
 
-#![expect(clippy::disallowed_methods, reason = "tests look at the environment")]
-
-mod support;
-
 use std::fs;
 use std::time::Duration;
 
@@ -34,7 +30,7 @@ fn details(pairs: &[(&str, &str)], inputs: &[&str]) -> Details {
         inputs: inputs.iter().map(artifact).collect(),
         ..Details::default()
     };
-    details.origin.pipeline = "web-pipeline".to_owned();
+    "web-pipeline".clone_into(&mut details.origin.pipeline);
     details
 }
 
@@ -159,6 +155,7 @@ fn what_cannot_be_is_refused_and_what_is_unknown_is_passed_over() {
         ("Timeout", "1441"),
         ("Timeout", "5m"),
         ("Privileged", "maybe"),
+        ("BatchEnabled", "true"),
         ("Executor", "lambda"),
         ("Executor", "docker"),
         ("ServiceRoleArnOverride", "role"),
@@ -166,7 +163,15 @@ fn what_cannot_be_is_refused_and_what_is_unknown_is_passed_over() {
     for (key, value) in wrong {
         assert!(ask(&[(key, value)], &["S"]).is_err(), "{key} {value}");
     }
-    let order = ask(&[("Timeout", "90"), ("Extra", "x")], &["S"]);
+    let order = ask(
+        &[
+            ("Timeout", "90"),
+            ("Extra", "x"),
+            ("BatchEnabled", "false"),
+            ("CombineArtifacts", "true"),
+        ],
+        &["S"],
+    );
     let Ok(order) = order else {
         panic!("{:?}", order.err());
     };

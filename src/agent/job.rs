@@ -16,7 +16,7 @@ use crate::plan::{ProjectName, RequestedValue, RequestedVariable};
 const MAX_TIMEOUT: u64 = 24 * 60;
 
 /// Keys of the configuration that mean something here.
-pub const KEYS: [&str; 10] = [
+pub const KEYS: [&str; 12] = [
     "ProjectName",
     "Buildspec",
     "BuildspecOverride",
@@ -27,6 +27,8 @@ pub const KEYS: [&str; 10] = [
     "Privileged",
     "Executor",
     "ServiceRoleArnOverride",
+    "BatchEnabled",
+    "CombineArtifacts",
 ];
 
 /// What the operator allows jobs to ask for. A list that is empty allows everything, but for what gives rights: privileged
@@ -142,6 +144,12 @@ pub fn order(details: &Details, allowed: &Allowed, defaults: &Defaults) -> Resul
         let value = configuration.get(key).map(|value| value.trim());
         value.filter(|value| !value.is_empty())
     };
+    if flag("BatchEnabled", get("BatchEnabled"))? {
+        return Err(
+            "the action's BatchEnabled asks for a batch build, and this agent has none: leave it out, or build its parts in actions of their own"
+                .to_owned(),
+        );
+    }
     let (primary, others) = sources(&details.inputs, get("PrimarySource"))?;
     let order = Order {
         project: project(get("ProjectName"), pipeline)?,
