@@ -199,6 +199,9 @@ pub(super) struct ServeArgs {
     #[arg(long, help_heading = "What actions may ask for")]
     pub(super) allow_privileged: bool,
 
+    #[command(flatten)]
+    pub(super) configuration: AgentConfigurationArgs,
+
     /// AWS region
     #[arg(long, value_name = "REGION", help_heading = "AWS")]
     pub(super) region: Option<String>,
@@ -219,6 +222,18 @@ pub(super) struct ServeArgs {
     /// How often running jobs are looked after
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = positive_duration, hide = true)]
     pub(super) look_after: Duration,
+}
+
+/// Which configuration there is. It is read before there are arguments.
+#[derive(Debug, ClapArgs)]
+pub(super) struct AgentConfigurationArgs {
+    /// Configuration to use [default: /etc/runner/runner.toml, if it is there]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Configuration")]
+    config: Option<PathBuf>,
+
+    /// Use no runner.toml
+    #[arg(long, conflicts_with = "config", help_heading = "Configuration")]
+    no_config: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -92,10 +92,20 @@ pub(super) enum Command {
     /// Build for CodePipeline: take jobs of a custom action, run them here, answer them
     #[command(after_help = super::agent::EXIT_CODES)]
     Agent(Box<super::agent::AgentArgs>),
+    /// Show what flags come to, with all that variables and runner.toml say
+    #[command(subcommand)]
+    Config(super::configured::ConfigCommand),
     /// Check buildspecs as they are written: a language server for editors, on standard input and output
     Lsp,
     /// Print the JSON schema of buildspecs
     Schema,
+    /// Write manual pages into a directory (for packages)
+    #[command(hide = true)]
+    Man {
+        /// The directory
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        directory: PathBuf,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -370,6 +380,9 @@ pub(super) struct RequestArgs {
     #[arg(long, help_heading = "Limits")]
     pub(super) strict: bool,
 
+    #[command(flatten)]
+    pub(super) configuration: ConfigurationArgs,
+
     /// When to use colours
     #[arg(
         long,
@@ -382,6 +395,18 @@ pub(super) struct RequestArgs {
     /// What `runner agent` says of a build that it runs
     #[arg(long, value_name = "FILE", hide = true)]
     pub(super) job: Option<PathBuf>,
+}
+
+/// Which configuration there is. It is read before there are arguments.
+#[derive(Debug, ClapArgs)]
+pub(super) struct ConfigurationArgs {
+    /// Configuration to use [default: runner.toml, looked for from the source directory up to the top of its repository]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Configuration")]
+    config: Option<PathBuf>,
+
+    /// Use no runner.toml
+    #[arg(long, conflicts_with = "config", help_heading = "Configuration")]
+    no_config: bool,
 }
 
 /// Where commands run, if not on this machine.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::args::{FailOn, ProfileArg, ValidateArgs, When};
 use super::validate::{bounded, unreadable};
-use super::{complain, mistake, terminal, usage};
+use super::{complain, configured, mistake, terminal, usage};
 use crate::build::ExitCode;
-use crate::diagnostic::{Code, Diagnostic, Severity, one_of, render};
+use crate::diagnostic::{Code, Diagnostic, Severity, one_of, render, sort};
 use crate::lint::Profile;
 use crate::lint::config::{Config, Gate, Level, Levels, rule_near};
 use crate::source::{SourceText, Span};
@@ -53,7 +53,7 @@ impl Configuration {
         };
         let (file, directory) = match place {
             Some(place) => (
-                read(&place).map_err(|why| why.tell(args.color))?,
+                checked(&place).map_err(|why| why.tell(args.color))?.1,
                 parent(&place),
             ),
             None => (Config::default(), None),
@@ -130,7 +130,7 @@ impl Unusable {
     }
 
     /// Says it on standard error.
-    fn tell(self, color: When) -> ExitCode {
+    pub(super) fn tell(self, color: When) -> ExitCode {
         match self {
             Self::Unreadable(why) => complain(&why),
             Self::Wrong(source, problems) => {
@@ -179,7 +179,7 @@ fn parent(file: &Path) -> Option<PathBuf> {
 
 /// The `runner.toml` of a path: the nearest one from there up to the top of its repository; outside of repositories, up
 /// to where this program was started.
-fn find(path: &Path) -> Option<PathBuf> {
+pub(super) fn find(path: &Path) -> Option<PathBuf> {
     let start = if path.is_dir() || path == Path::new("-") {
         let directory = if path.is_dir() { path } else { Path::new(".") };
         directory.canonicalize().ok()?
@@ -207,16 +207,33 @@ fn find(path: &Path) -> Option<PathBuf> {
     None
 }
 
+/// A file with what it says to the linter, if nothing in it is wrong, for whatever command it is.
+pub(super) fn checked(file: &Path) -> Result<(SourceText, Config), Unusable> {
+    let source = source(file)?;
+    let mut problems = configured::problems(&source);
+    match Config::read(&source) {
+        Ok(config) if problems.is_empty() => return Ok((source, config)),
+        Ok(_) => {}
+        Err(others) => problems.extend(others),
+    }
+    sort(&mut problems);
+    Err(Unusable::Wrong(Box::new(source), problems))
+}
+
 fn read(file: &Path) -> Result<Config, Unusable> {
+    let source = source(file)?;
+    Config::read(&source).map_err(|problems| Unusable::Wrong(Box::new(source), problems))
+}
+
+fn source(file: &Path) -> Result<SourceText, Unusable> {
     let bytes = File::open(file).and_then(bounded);
     let bytes = bytes
         .map_err(|error| Unusable::Unreadable(unreadable(&file.display().to_string(), &error)))?;
-    let source = SourceText::from_bytes(shown(file), bytes).map_err(|error| {
+    SourceText::from_bytes(shown(file), bytes).map_err(|error| {
         let span = Span::at(error.offset);
         let problem = Diagnostic::new(Code::Configuration, span, "a byte here is not UTF-8");
         Unusable::Wrong(Box::new(error.source), vec![problem])
-    })?;
-    Config::read(&source).map_err(|problems| Unusable::Wrong(Box::new(source), problems))
+    })
 }
 
 /// A path as it is written from here, where that is shorter.

@@ -11,6 +11,7 @@ mod cache;
 mod cache_kept;
 mod complain;
 mod config;
+mod configured;
 mod container;
 mod credential_helper;
 mod debug_session;
@@ -27,6 +28,7 @@ mod layers;
 mod load;
 mod lsp;
 mod machine;
+mod man;
 mod mask;
 mod plan;
 mod plan_json;
@@ -53,7 +55,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 
 use self::args::{Args, Command, EcrArgs};
 use self::complain::{complain, says_panic};
@@ -102,9 +104,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     if let Some(command) = SessionCommand::named(called_as) {
         return ExitCode::Tool(debug_session::command(command));
     }
-    let args = match Args::try_parse_from(arguments) {
+    let args = match configured::parse(&arguments) {
         Ok(args) => args,
-        Err(error) => return usage(&error),
+        Err(code) => return code,
     };
     match args.command {
         None => run::run(args.run),
@@ -120,7 +122,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Some(Command::Cache(cache)) => cache_kept::run(&cache),
         Some(Command::Doctor(doctor)) => doctor::doctor(&doctor),
         Some(Command::Agent(agent)) => agent::agent(&agent),
+        Some(Command::Config(config)) => configured::run(&config),
         Some(Command::Lsp) => lsp::serve(),
+        Some(Command::Man { directory }) => man::man(&directory),
         Some(Command::Schema) => print(format!("{:#}\n", schema::schema()).as_bytes()),
         Some(Command::Completions { shell }) => {
             let mut completions = Vec::new();

@@ -181,6 +181,20 @@ impl Globs {
     }
 }
 
+/// Tables that are for other commands. The command line reads them.
+pub const OTHER_TABLES: &[&str] = &["run", "agent"];
+
+/// Keys of `[validate]` that are flags like those of every command. The command line reads them.
+pub const OTHER_KEYS: &[&str] = &[
+    "kind",
+    "no-tree",
+    "shellcheck",
+    "no-ignores",
+    "strict",
+    "format",
+    "color",
+];
+
 type Value<'t> = TomlSpanned<DeValue<'t>>;
 
 /// Walks the tree of the file and collects what is wrong.
@@ -198,7 +212,8 @@ impl Reader {
                         self.validate(table, &mut config);
                     }
                 }
-                _ => self.unknown_key(key, &["validate"]),
+                other if OTHER_TABLES.contains(&other) => {}
+                _ => self.unknown_key(key, &[&["validate"], OTHER_TABLES].concat()),
             }
         }
         config
@@ -212,7 +227,11 @@ impl Reader {
                 "exclude" => config.exclude = self.exclude(value),
                 "rules" => config.rules = self.rules(value),
                 "path" => config.paths = self.paths(value),
-                _ => self.unknown_key(key, &["fail-on", "profile", "exclude", "rules", "path"]),
+                other if OTHER_KEYS.contains(&other) => {}
+                _ => {
+                    let own = ["fail-on", "profile", "exclude", "rules", "path"];
+                    self.unknown_key(key, &[&own, OTHER_KEYS].concat());
+                }
             }
         }
     }

@@ -1,0 +1,126 @@
+//! What flags are when the command line does not say: variables, then `runner.toml`, then their defaults (CONF-1 to CONF-10).
+//!
+//! Nothing here knows a flag. What a flag is called and takes is read off the command line's own definition, and what a
+//! variable or a file says of it is given to the parser as the flag would be: so both mean what the flag means, and a new
+//! flag has its counterparts by itself. What does not may be set is in [`table`].
+
+mod applied;
+mod file;
+mod show;
+mod table;
+mod value;
+mod variable;
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
+
+use self::applied::Applied;
+use self::table::Table;
+use super::args::Args;
+use super::usage;
+use crate::build::ExitCode;
+
+pub(super) use self::file::problems;
+pub(super) use self::show::{ConfigArgs as ConfigCommand, run};
+
+/// The arguments with all that is configured. What is wrong with either has been said.
+pub(super) fn parse(arguments: &[OsString]) -> Result<Args, ExitCode> {
+    let mut command = Args::command();
+    let Resolved { matches, .. } = resolve(&mut command, arguments, Missing::IsAnError)?;
+    Args::from_arg_matches(&matches).map_err(|error| usage(&error.format(&mut command)))
+}
+
+/// Whether everything that a command needs has to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    IsAnError,
+    IsShown,
+}
+
+/// What all places together say.
+#[derive(Debug)]
+struct Resolved {
+    matches: ArgMatches,
+    /// What variables and the file say, as far as the command line does not say otherwise.
+    applied: Applied,
+}
+
+fn resolve(
+    command: &mut Command,
+    arguments: &[OsString],
+    missing: Missing,
+) -> Result<Resolved, ExitCode> {
+    let (given, wrong) = match command.try_get_matches_from_mut(arguments) {
+        Ok(matches) => (matches, None),
+        // What is missing may be configured.
+        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            match leniently(arguments) {
+                Some(matches) => (matches, Some(error)),
+                None => return Err(usage(&error)),
+            }
+        }
+        Err(error) => return Err(usage(&error)),
+    };
+    let path = path_of(&given);
+    let applied = match Table::of(&path) {
+        Some(table) => Applied::of(command, table, &path, &given)?,
+        None => Applied::default(),
+    };
+    if applied.is_empty() {
+        return match wrong {
+            Some(error) if missing == Missing::IsAnError => Err(usage(&error)),
+            _ => Ok(unconfigured(given)),
+        };
+    }
+    let all = applied.among(arguments, path.len());
+    let matches = match command.try_get_matches_from_mut(&all) {
+        Ok(matches) => matches,
+        Err(error)
+            if missing == Missing::IsShown
+                && error.kind() == ErrorKind::MissingRequiredArgument =>
+        {
+            leniently(&all).ok_or_else(|| usage(&error))?
+        }
+        Err(error) => return Err(applied.explain(&error)),
+    };
+    Ok(Resolved { matches, applied })
+}
+
+fn unconfigured(matches: ArgMatches) -> Resolved {
+    let applied = Applied::default();
+    Resolved { matches, applied }
+}
+
+/// What is there, whatever is missing.
+fn leniently(arguments: &[OsString]) -> Option<ArgMatches> {
+    Args::command()
+        .ignore_errors(true)
+        .try_get_matches_from(arguments)
+        .ok()
+}
+
+/// The names of the command that is meant.
+fn path_of(matches: &ArgMatches) -> Vec<&str> {
+    let mut path = Vec::new();
+    let mut here = matches;
+    while let Some((name, inner)) = here.subcommand() {
+        path.push(name);
+        here = inner;
+    }
+    path
+}
+
+/// The matches of the command that is meant.
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    matches
+        .subcommand()
+        .map_or(matches, |(_, inner)| innermost(inner))
+}
+
+/// The command with these names.
+fn command_at<'c>(command: &'c Command, path: &[&str]) -> Option<&'c Command> {
+    path.iter()
+        .try_fold(command, |command, name| command.find_subcommand(name))
+}
