@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(buildspec_runner::cli::main(std::env::args_os().collect()).number())
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    ExitCode::from(buildspec_runner::cli::main(&arguments).number())
 }

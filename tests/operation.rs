@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use buildspec_runner::agent::attend::{Said, Say};
 use buildspec_runner::agent::board::{About, Activity, Board, Build, Counter, Job, State};
 use buildspec_runner::agent::http::Server;
 use buildspec_runner::agent::notify::{Environment, Notifier};
@@ -914,6 +915,55 @@ fn systemd_is_told_what_the_agent_does() {
         drop(socket);
         notifier.status("on");
     }
+}
+
+// AGENT-90
+#[test]
+fn what_is_new_on_the_board_is_said_once() {
+    let board = board(2, 10);
+    let mut said = Said::default();
+    let mut next = |change: &dyn Fn(&Board)| {
+        change(&board);
+        said.next(&board.snapshot())
+    };
+    let polls = |rest: &str| format!("polls for Build/Runner/1 with 2 slots; {rest}");
+    assert_eq!(next(&|_| {}), None);
+    assert_eq!(
+        next(&|board| board.turn_to(State::Polling)),
+        Some(Say::Ready(polls("nothing runs")))
+    );
+    assert_eq!(next(&|board| board.polled(at(1))), None);
+    assert_eq!(
+        next(&|board| board.taken(job("j1", "web"), at(1))),
+        Some(Say::Status(polls("1 build runs")))
+    );
+    assert_eq!(
+        next(&|board| board.job_turns_to("j1", Activity::Building, at(2))),
+        None
+    );
+    let failed = "polling for Build/Runner/1 fails: throttled; 1 build runs".to_owned();
+    assert_eq!(
+        next(&|board| board.poll_failed("throttled", at(3))),
+        Some(Say::Status(failed))
+    );
+    assert_eq!(
+        next(&|board| board.polled(at(4))),
+        Some(Say::Status(polls("1 build runs")))
+    );
+    let full = "takes no jobs: the disk is full; 1 build runs".to_owned();
+    assert_eq!(
+        next(&|board| board.turn_to(State::NoRoom("the disk is full".to_owned()))),
+        Some(Say::Status(full))
+    );
+    let draining = "takes no more jobs; 1 build runs".to_owned();
+    assert_eq!(
+        next(&|board| board.turn_to(State::Draining)),
+        Some(Say::Stopping(draining))
+    );
+    let over = "takes no more jobs; nothing runs".to_owned();
+    let finish = |board: &Board| board.finished("j1", Status::Succeeded, None, at(9));
+    assert_eq!(next(&finish), Some(Say::Status(over)));
+    assert_eq!(next(&|_| {}), None);
 }
 
 // AGENT-91

@@ -19,7 +19,7 @@ use super::board::Board;
 use super::input;
 use super::job::{BuildspecFrom, Handover, Order};
 use super::pipeline::Pipeline;
-use super::serve::Agent;
+use super::serve::{Agent, Settings};
 use super::state::{JobDirectory, write_private};
 use crate::event::{Exit, stamp};
 use crate::process::{self, Start, Worker};
@@ -65,13 +65,14 @@ pub async fn run<P: Pipeline>(
 ) -> Result<Finished, String> {
     let failed = |error: io::Error| format!("could not start the build: {error}");
     prepare(directory, order, handover).map_err(failed)?;
-    let arguments = arguments(agent, directory, order);
+    let arguments = arguments(&agent.settings(), directory, order);
     let errors = private(&directory.said()).map_err(failed)?;
+    let settings = agent.settings();
     let start = Start {
-        program: &agent.settings.program,
+        program: &settings.program,
         arguments: arguments.iter().map(OsString::as_os_str).collect(),
         directory: directory.path(),
-        variables: &agent.settings.variables,
+        variables: &settings.variables,
         leave_terminal: None,
         user: None,
     };
@@ -89,16 +90,8 @@ pub async fn run<P: Pipeline>(
         rest: Vec::new(),
         incomplete: None,
     };
-    let limit = order.timeout.unwrap_or(agent.settings.timeout) + agent.settings.grace + BEYOND;
-    Ok(attend(
-        worker,
-        reading,
-        halt,
-        limit,
-        agent.settings.grace,
-        directory,
-    )
-    .await)
+    let limit = order.timeout.unwrap_or(settings.timeout) + settings.grace + BEYOND;
+    Ok(attend(worker, reading, halt, limit, settings.grace, directory).await)
 }
 
 /// The number of a build's process, for whoever finds it when the agent is gone.
@@ -136,13 +129,10 @@ fn inline(directory: &JobDirectory) -> std::path::PathBuf {
 }
 
 /// The arguments of `runner`. Nothing secret is among them: everybody on this machine can read them.
-fn arguments<P: Pipeline>(
-    agent: &Agent<P>,
-    directory: &JobDirectory,
-    order: &Order,
-) -> Vec<OsString> {
+fn arguments(settings: &Settings, directory: &JobDirectory, order: &Order) -> Vec<OsString> {
     let work = directory.work();
-    let mut all: Vec<OsString> = vec!["run".into()];
+    // What lies in the source has nothing to say here, nor what the agent's user has configured for builds of theirs.
+    let mut all: Vec<OsString> = vec!["run".into(), "--no-config".into()];
     let mut add = |flag: &str, value: &std::ffi::OsStr| {
         all.push(flag.into());
         all.push(value.into());
@@ -164,7 +154,6 @@ fn arguments<P: Pipeline>(
         BuildspecFrom::Path(path) => add("--file", path.as_ref()),
         BuildspecFrom::Inline(_) => add("--file", inline(directory).as_os_str()),
     }
-    let settings = &agent.settings;
     let image = order.image.as_ref().or(match order.executor.as_deref() {
         Some("host") => None,
         _ => settings.defaults.image.as_ref(),

@@ -18,11 +18,12 @@
 //! | [`board`] | what it is doing, as a value that is shared |
 //! | [`progress`] | whether all of it still moves |
 //! | [`http`] | pages, metrics and health, which read the board |
-//! | [`notify`] | what systemd is told |
+//! | [`notify`], [`attend`] | what systemd is told, and when |
 //! | [`logs`] | what builds write down goes to CloudWatch Logs and EventBridge |
 //! | [`register`] | the action type that pipelines use |
 
 pub mod answer;
+pub mod attend;
 pub mod board;
 pub mod child;
 pub mod control;

@@ -88,6 +88,12 @@ impl Notifier {
         })
     }
 
+    /// Whether somebody listens.
+    #[must_use]
+    pub const fn is_heard(&self) -> bool {
+        self.to.is_some()
+    }
+
     /// How often the watchdog wants to hear of progress at least; nothing if there is none.
     #[must_use]
     pub const fn watchdog(&self) -> Option<Duration> {

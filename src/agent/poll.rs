@@ -96,7 +96,7 @@ struct Poller<P> {
 
 /// Asks for jobs and starts what comes, until there is a reason not to.
 pub async fn run<P: Pipeline>(agent: Arc<Agent<P>>, slots: Arc<Semaphore>) -> End {
-    let first = agent.settings.interval.max(Duration::from_millis(200));
+    let first = agent.settings().interval.max(Duration::from_millis(200));
     let mut poller = Poller {
         pulse: agent.progress.begin("poll", Instant::now()),
         agent,
@@ -115,7 +115,7 @@ impl<P: Pipeline> Poller<P> {
         tokio::select! {
             biased;
             () = agent.drain.requested() => End::Drained,
-            () = over(agent.settings.max_uptime) => End::Uptime,
+            () = over(agent.settings().max_uptime) => End::Uptime,
             end = self.ask_until() => end,
         }
     }
@@ -144,7 +144,7 @@ impl<P: Pipeline> Poller<P> {
         let slots = Arc::clone(&self.slots);
         let first = in_rounds(&self.pulse, slots.acquire_owned()).await;
         let mut permits: Vec<OwnedSemaphorePermit> = first.into_iter().collect();
-        while !self.agent.settings.once
+        while !self.agent.settings().once
             && let Ok(more) = Arc::clone(&self.slots).try_acquire_owned()
         {
             permits.push(more);
@@ -157,14 +157,14 @@ impl<P: Pipeline> Poller<P> {
     }
 
     fn is_idle_too_long(&self) -> bool {
-        let most = self.agent.settings.max_idle;
+        let most = self.agent.settings().max_idle;
         most.is_some_and(|most| self.agent.idle() >= most)
     }
 
     /// Whether there is room for a build; else how long to wait for some.
     fn room(&mut self) -> Result<(), Duration> {
         let agent = &self.agent;
-        let least = agent.settings.min_free;
+        let least = agent.settings().min_free;
         let why = match agent.state.free() {
             Ok(free) if free >= least => {
                 if std::mem::take(&mut self.told_no_room) {
@@ -188,7 +188,7 @@ impl<P: Pipeline> Poller<P> {
             agent.log.warn(&format!("no jobs are taken: {why}"), &[]);
         }
         agent.board.turn_to(State::NoRoom(why));
-        Err(LOOK_FOR_ROOM.min(agent.settings.interval))
+        Err(LOOK_FOR_ROOM.min(agent.settings().interval))
     }
 
     async fn poll(&mut self, permits: Vec<OwnedSemaphorePermit>) -> Result<Pause, End> {
@@ -207,7 +207,7 @@ impl<P: Pipeline> Poller<P> {
                 Ok(if started >= asked {
                     Pause::None
                 } else {
-                    Pause::For(spread(self.agent.settings.interval, 0.2))
+                    Pause::For(spread(self.agent.settings().interval, 0.2))
                 })
             }
             Err(error) => self.failed(error),
@@ -267,7 +267,7 @@ impl<P: Pipeline> Poller<P> {
                 drop(permit);
                 taken
             });
-            if self.agent.settings.once && in_rounds(&self.pulse, working).await.unwrap_or(true) {
+            if self.agent.settings().once && in_rounds(&self.pulse, working).await.unwrap_or(true) {
                 return Err(End::Once);
             }
         }

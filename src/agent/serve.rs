@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
@@ -87,8 +87,8 @@ pub enum Ended {
 pub struct Agent<P> {
     /// CodePipeline.
     pub pipeline: Arc<P>,
-    /// What it does.
-    pub settings: Settings,
+    /// What it is to do, until it is told otherwise.
+    settings: RwLock<Arc<Settings>>,
     /// What is on disk.
     pub state: StateDirectory,
     /// What is going on.
@@ -124,7 +124,7 @@ impl<P: Pipeline> Agent<P> {
     ) -> Arc<Self> {
         Arc::new(Self {
             pipeline: Arc::new(pipeline),
-            settings,
+            settings: RwLock::new(Arc::new(settings)),
             state,
             board,
             log,
@@ -137,6 +137,21 @@ impl<P: Pipeline> Agent<P> {
                 last: Instant::now(),
             }),
         })
+    }
+
+    /// What it is to do by now. Who keeps this goes on by it.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// It is to do this from now on, with the slots that it has (AGENT-93).
+    pub fn follow(&self, settings: Settings) {
+        let mut now = self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let slots = now.slots;
+        *now = Arc::new(Settings { slots, ..settings });
     }
 
     /// Begins with a job; false if it is worked on already.
@@ -171,7 +186,7 @@ pub async fn serve<P: Pipeline>(
     sender: mpsc::UnboundedSender<Command>,
     reload: impl Fn(),
 ) -> Ended {
-    let slots = Arc::new(Semaphore::new(agent.settings.slots));
+    let slots = Arc::new(Semaphore::new(agent.settings().slots));
     let control = Control::listen(agent.state.path());
     if let Err(error) = &control {
         let message = format!("`runner agent status` and `drain` cannot reach this agent: {error}");
@@ -276,7 +291,7 @@ async fn work_until_drained<P: Pipeline>(agent: Arc<Agent<P>>, slots: Arc<Semaph
     if agent.board.snapshot().state != State::Stopping {
         agent.board.turn_to(State::Draining);
     }
-    let all = u32::try_from(agent.settings.slots).unwrap_or(u32::MAX);
+    let all = u32::try_from(agent.settings().slots).unwrap_or(u32::MAX);
     // Builds that run, and what an earlier agent has left.
     let _ = slots.acquire_many(all).await;
     for task in left {

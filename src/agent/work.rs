@@ -240,7 +240,7 @@ impl<P: Pipeline> Open<'_, P> {
     }
 
     async fn build(&mut self, details: Details, since: Instant) {
-        let settings = &self.agent.settings;
+        let settings = self.agent.settings();
         let order = job::order(&details, &settings.allowed, &settings.defaults);
         self.record.origin = details.origin.clone();
         self.record.stage = Stage::Working;
@@ -303,8 +303,8 @@ impl<P: Pipeline> Open<'_, P> {
         let credentials = JobCredentials::new(Arc::clone(&agent.pipeline), self.id(), keys, since);
         let s3 = AsJob::new(
             &credentials,
-            &agent.settings.aws,
-            agent.settings.custom_endpoint,
+            &agent.settings().aws,
+            agent.settings().custom_endpoint,
         );
         let watch = self.watch(&credentials);
         self.turn_to(Activity::Downloading);
@@ -384,7 +384,7 @@ impl<P: Pipeline> Open<'_, P> {
         let (stop, said) = (halt.clone(), Arc::clone(&why));
         let (agent, credentials) = (Arc::clone(self.agent), Arc::clone(credentials));
         let task = tokio::spawn(async move {
-            let every = agent.settings.look_after;
+            let every = agent.settings().look_after;
             let given_up = async {
                 loop {
                     tokio::time::sleep(every).await;
@@ -474,7 +474,7 @@ impl<P: Pipeline> Open<'_, P> {
         self.agent
             .board
             .finished(self.id(), status, message.as_deref(), stamp());
-        let kept = self.agent.settings.keep_builds;
+        let kept = self.agent.settings().keep_builds;
         if let Err(error) = self.agent.state.forget(kept, may_go) {
             self.warn(&format!("could not remove what old builds left: {error}"));
         }

@@ -10,6 +10,7 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::agent_operation::{Operation, OperationArgs, handed_on};
 use super::args::{Args, ExecutorArg, duration, positive_duration, size};
 use super::complain::complain;
 use super::{agent_control as control, aws, machine, mistake, usage};
@@ -200,7 +201,7 @@ pub(super) struct ServeArgs {
     pub(super) allow_privileged: bool,
 
     #[command(flatten)]
-    pub(super) configuration: AgentConfigurationArgs,
+    pub(super) operation: OperationArgs,
 
     /// AWS region
     #[arg(long, value_name = "REGION", help_heading = "AWS")]
@@ -222,18 +223,6 @@ pub(super) struct ServeArgs {
     /// How often running jobs are looked after
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = positive_duration, hide = true)]
     pub(super) look_after: Duration,
-}
-
-/// Which configuration there is. It is read before there are arguments.
-#[derive(Debug, ClapArgs)]
-pub(super) struct AgentConfigurationArgs {
-    /// Configuration to use [default: /etc/runner/runner.toml, if it is there]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Configuration")]
-    config: Option<PathBuf>,
-
-    /// Use no runner.toml
-    #[arg(long, conflicts_with = "config", help_heading = "Configuration")]
-    no_config: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -296,16 +285,16 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 /// Runs an agent, or speaks to one.
-pub(super) fn agent(args: &AgentArgs) -> ExitCode {
+pub(super) fn agent(args: &AgentArgs, arguments: &[OsString]) -> ExitCode {
     match &args.command {
-        None => serve(&args.serve),
+        None => serve(&args.serve, arguments),
         Some(AgentCommand::Drain(drain)) => control::drain(drain),
         Some(AgentCommand::Status(status)) => control::status(status),
         Some(AgentCommand::Register(args)) => super::register::register(args),
     }
 }
 
-fn serve(args: &ServeArgs) -> ExitCode {
+fn serve(args: &ServeArgs, arguments: &[OsString]) -> ExitCode {
     let Some(provider) = &args.provider else {
         return usage(&mistake(
             "whose jobs? Name the provider of the custom action with `--provider NAME`",
@@ -322,7 +311,7 @@ fn serve(args: &ServeArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fault(&format!("could not start: {error}")),
     };
-    let code = runtime.block_on(Box::pin(run(args, provider)));
+    let code = runtime.block_on(Box::pin(run(args, provider, arguments)));
     runtime.shutdown_background();
     code
 }
@@ -374,7 +363,7 @@ fn check_arguments(arguments: &[OsString]) -> Result<(), clap::Error> {
     Args::try_parse_from(all.chain(arguments.iter().cloned())).map(drop)
 }
 
-async fn run(args: &ServeArgs, provider: &str) -> ExitCode {
+async fn run(args: &ServeArgs, provider: &str, arguments: &[OsString]) -> ExitCode {
     let log = log(args);
     let Some(place) = args.state.clone().or_else(machine::agent_directory) else {
         return fault(
@@ -398,7 +387,7 @@ async fn run(args: &ServeArgs, provider: &str) -> ExitCode {
         Err((what, help)) => return fault(&format!("{what}\n  help: {help}")),
     };
     let region = pipeline.region();
-    let settings = match settings(args, aws, &region) {
+    let settings = match settings(args, aws.clone(), &region) {
         Ok(settings) => settings,
         Err(why) => return fault(why),
     };
@@ -425,8 +414,27 @@ async fn run(args: &ServeArgs, provider: &str) -> ExitCode {
         ],
     );
     let agent = Agent::new(pipeline, settings, state, board, log.clone());
-    let reload = || log.info("there is no configuration to read again", &[]);
-    match agent::serve::serve(agent, commands, sender, reload).await {
+    let variables = machine::variables();
+    let begun = Operation::begin(
+        &args.operation,
+        &variables,
+        &agent.board,
+        &agent.progress,
+        &log,
+    );
+    let operation = match begun.await {
+        Ok(operation) => operation,
+        Err(why) => return fault(&why),
+    };
+    let reload = || {
+        operation.reload(arguments, &log, |args| {
+            if let Ok(settings) = self::settings(args, aws.clone(), &region) {
+                agent.follow(settings);
+            }
+        });
+    };
+    let serving = agent::serve::serve(Arc::clone(&agent), commands, sender, reload);
+    match operation.during(serving).await {
         Ended::Well => ExitCode::Succeeded,
         Ended::AtOnce(signal) => ExitCode::Signal(signal),
         Ended::Never(_) => ExitCode::Fault,
@@ -470,7 +478,7 @@ fn settings(args: &ServeArgs, aws: AwsSettings, region: &str) -> Result<Settings
         timeout: args.timeout,
         grace: args.grace,
         program: program.ok_or("this program cannot find itself, to run builds")?,
-        variables: machine::variables(),
+        variables: handed_on(machine::variables()),
         arguments: args.arguments.clone(),
         aws: AwsSettings {
             region: Some(region.to_owned()),

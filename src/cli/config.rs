@@ -239,6 +239,8 @@ fn source(file: &Path) -> Result<SourceText, Unusable> {
 /// A path as it is written from here, where that is shorter.
 fn shown(file: &Path) -> String {
     let here = Path::new(".").canonicalize().ok();
+    // From the root, every path would look like one that is not from the root.
+    let here = here.filter(|here| here.parent().is_some());
     let relative = here.and_then(|here| file.strip_prefix(here).ok().map(Path::to_owned));
     relative.as_deref().unwrap_or(file).display().to_string()
 }

@@ -4,6 +4,7 @@
 
 mod agent;
 mod agent_control;
+mod agent_operation;
 mod args;
 mod aws;
 mod buildspec_file;
@@ -68,17 +69,17 @@ use crate::tool::{FileCommand, SessionCommand, Tool};
 
 /// Runs the program with these arguments, the name it was called by first.
 #[must_use]
-pub fn main(arguments: Vec<OsString>) -> ExitCode {
+pub fn main(arguments: &[OsString]) -> ExitCode {
     let called_as = arguments
         .first()
         .map(Path::new)
         .and_then(Path::file_name)
         .unwrap_or_default();
     if called_as == process::SESSION_NAME {
-        return session(&arguments);
+        return session(arguments);
     }
     if called_as == process::TERMINAL_NAME {
-        return terminal_session(&arguments);
+        return terminal_session(arguments);
     }
     if called_as == process::USER_NAME {
         let (doing, error) = process::become_user(arguments.get(1..).unwrap_or_default());
@@ -86,13 +87,13 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         return ExitCode::Fault;
     }
     if called_as == CONTAINER_NAME {
-        return container::inside(&arguments);
+        return container::inside(arguments);
     }
     if called_as == isolated::HELPER_NAME {
-        return credential_helper::serve(&arguments);
+        return credential_helper::serve(arguments);
     }
     if called_as == crate::git_credential::HELPER_NAME {
-        return git_credential::serve(&arguments);
+        return git_credential::serve(arguments);
     }
     report_bugs();
     if let Some(tool) = Tool::named(called_as) {
@@ -104,7 +105,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     if let Some(command) = SessionCommand::named(called_as) {
         return ExitCode::Tool(debug_session::command(command));
     }
-    let args = match configured::parse(&arguments) {
+    let args = match configured::parse(arguments) {
         Ok(args) => args,
         Err(code) => return code,
     };
@@ -121,7 +122,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Some(Command::Prune(prune)) => prune::prune(&prune),
         Some(Command::Cache(cache)) => cache_kept::run(&cache),
         Some(Command::Doctor(doctor)) => doctor::doctor(&doctor),
-        Some(Command::Agent(agent)) => agent::agent(&agent),
+        Some(Command::Agent(agent)) => agent::agent(&agent, arguments),
         Some(Command::Config(config)) => configured::run(&config),
         Some(Command::Lsp) => lsp::serve(),
         Some(Command::Man { directory }) => man::man(&directory),

@@ -124,7 +124,11 @@ fn tiles(board: &Snapshot, now: SystemTime, html: &mut String) {
     tile("", &busy, "slots in use");
     tile("", &counted(Counter::JobsTaken).to_string(), "jobs taken");
     tile(marked(good, "good"), &good.to_string(), "succeeded");
-    tile(marked(broken, "bad"), &broken.to_string(), "did not");
+    tile(
+        marked(broken, "bad"),
+        &broken.to_string(),
+        "did not succeed",
+    );
     tile("", &polled, "since the last poll");
     tile("", &board.log_backlog().to_string(), "log lines waiting");
     let lost = counted(Counter::LogEventsLost);
@@ -192,14 +196,14 @@ fn going_on(board: &Snapshot, now: SystemTime, html: &mut String) {
         html.push_str("<div class=\"card empty\">Nothing runs.</div>\n");
         return;
     }
-    html.push_str("<div class=\"card\"><table><thead><tr><th>Build</th><th>Pipeline</th><th>Now</th><th>Phases</th><th class=\"n\">Time</th></tr></thead><tbody>\n");
+    html.push_str("<div class=\"card\"><table><thead><tr><th>Build</th><th>Pipeline</th><th>Now</th><th class=\"ph\">Phases</th><th class=\"n\">Time</th></tr></thead><tbody>\n");
     for build in &board.running {
         let doing = match (build.activity, build.phase()) {
             (Activity::Building, Some(row)) => row.phase.name(),
             (activity, _) => activity.word(),
         };
         html.push_str(&format!(
-            "<tr>{}{}<td class=\"now\"><span class=\"live\">{doing}</span></td><td>{}</td><td class=\"n\">{}</td></tr>\n",
+            "<tr>{}{}<td class=\"now\"><span class=\"live\">{doing}</span></td><td class=\"ph\">{}</td><td class=\"n\">{}</td></tr>\n",
             named(build),
             origin(build),
             strip(build, now),
@@ -218,13 +222,13 @@ fn over(board: &Snapshot, now: SystemTime, html: &mut String) {
         html.push_str("<div class=\"card empty\">Nothing was built yet.</div>\n");
         return;
     }
-    html.push_str("<div class=\"card\"><table><thead><tr><th>Build</th><th>Status</th><th>Pipeline</th><th>Phases</th><th class=\"n\">Time</th><th class=\"n\">Ended</th></tr></thead><tbody>\n");
+    html.push_str("<div class=\"card\"><table><thead><tr><th>Build</th><th>Status</th><th>Pipeline</th><th class=\"ph\">Phases</th><th class=\"n\">Time</th><th class=\"n\">Ended</th></tr></thead><tbody>\n");
     for build in &board.finished {
         let ended = build
             .ended
             .map_or_else(String::new, |ended| ago(ended, now));
         html.push_str(&format!(
-            "<tr>{}<td>{}</td>{}<td>{}</td><td class=\"n\">{}</td><td class=\"n\">{ended}</td></tr>\n",
+            "<tr>{}<td>{}</td>{}<td class=\"ph\">{}</td><td class=\"n\">{}</td><td class=\"n\">{ended}</td></tr>\n",
             named(build),
             badge(build),
             origin(build),

@@ -75,7 +75,7 @@ impl Applied {
         })?;
         applied.add(said, &command, &mut stronger);
         if let Some(file) = file {
-            let said = applied.said_by(&file, root, table, &command, &stronger, given)?;
+            let said = said_by(&file, root, table, &command, &stronger, given)?;
             applied.add(said, &command, &mut stronger);
         }
         Ok(applied)
@@ -108,60 +108,6 @@ impl Applied {
             let is_off = setting.tokens.is_empty();
             stronger.push(Stronger { arg, is_off });
             self.settings.push(setting);
-        }
-    }
-
-    fn said_by(
-        &self,
-        file: &File,
-        root: &mut Command,
-        table: &Table,
-        command: &Command,
-        stronger: &[Stronger<'_>],
-        given: &ArgMatches,
-    ) -> Result<Vec<Setting>, ExitCode> {
-        // `validate` says all that is wrong itself, and there are those who only look whether it can be used.
-        let is_for_linter = table.name == "validate";
-        let tell = |why: Unusable| why.tell(colour(given));
-        let source = match config::checked(&file.path) {
-            Ok((source, _)) => source,
-            Err(_) if is_for_linter => return Ok(Vec::new()),
-            Err(why) => return Err(tell(why)),
-        };
-        let (placed, _) = file::read(&source, root, table);
-        let mut problems = Vec::new();
-        let mut said = Vec::new();
-        for placed in placed {
-            let setting = placed.setting;
-            let arg = command
-                .get_arguments()
-                .find(|arg| key(arg) == Some(&setting.key));
-            let is_settled = arg.is_none_or(|arg| is_settled(command, arg, stronger));
-            let refused = match why_not_for_anyone(&setting.key, &setting.values) {
-                Some(why) if !file.is_named && !is_settled && !setting.tokens.is_empty() => {
-                    Some(why)
-                }
-                _ => None,
-            };
-            match refused {
-                Some(why) => {
-                    let name = &setting.key;
-                    let message = format!("a file in a source tree cannot set `{name}`: {why}");
-                    let help = format!(
-                        "give `--{name}`, set {}, or name the file with `--config {}` if you trust it",
-                        table.variable(name),
-                        source.name()
-                    );
-                    let problem = Diagnostic::new(Code::Configuration, placed.span, message);
-                    problems.push(problem.with_help(help));
-                }
-                None => said.push(setting),
-            }
-        }
-        if problems.is_empty() {
-            Ok(said)
-        } else {
-            Err(tell(Unusable::Wrong(Box::new(source), problems)))
         }
     }
 
@@ -209,6 +155,58 @@ impl Applied {
             Some(ValueSource::CommandLine) => Origin::Flag,
             _ => Origin::Default,
         }
+    }
+}
+
+/// What a file says, if all of it may be said there.
+fn said_by(
+    file: &File,
+    root: &mut Command,
+    table: &Table,
+    command: &Command,
+    stronger: &[Stronger<'_>],
+    given: &ArgMatches,
+) -> Result<Vec<Setting>, ExitCode> {
+    // `validate` says all that is wrong itself, and there are those who only look whether it can be used.
+    let is_for_linter = table.name == "validate";
+    let tell = |why: Unusable| why.tell(colour(given));
+    let source = match config::checked(&file.path) {
+        Ok((source, _)) => source,
+        Err(_) if is_for_linter => return Ok(Vec::new()),
+        Err(why) => return Err(tell(why)),
+    };
+    let (placed, _) = file::read(&source, root, table);
+    let mut problems = Vec::new();
+    let mut said = Vec::new();
+    for placed in placed {
+        let setting = placed.setting;
+        let arg = command
+            .get_arguments()
+            .find(|arg| key(arg) == Some(&setting.key));
+        let is_settled = arg.is_none_or(|arg| is_settled(command, arg, stronger));
+        let refused = match why_not_for_anyone(&setting.key, &setting.values) {
+            Some(why) if !file.is_named && !is_settled && !setting.tokens.is_empty() => Some(why),
+            _ => None,
+        };
+        match refused {
+            Some(why) => {
+                let name = &setting.key;
+                let message = format!("a file in a source tree cannot set `{name}`: {why}");
+                let help = format!(
+                    "give `--{name}`, set {}, or name the file with `--config {}` if you trust it",
+                    table.variable(name),
+                    source.name()
+                );
+                let problem = Diagnostic::new(Code::Configuration, placed.span, message);
+                problems.push(problem.with_help(help));
+            }
+            None => said.push(setting),
+        }
+    }
+    if problems.is_empty() {
+        Ok(said)
+    } else {
+        Err(tell(Unusable::Wrong(Box::new(source), problems)))
     }
 }
 

@@ -69,6 +69,7 @@ const FIXED: &[(&str, &str)] = &[
     ("no-config", "it says that no file is read"),
     ("directory", "the file is looked for from there"),
     ("dry-run", "it is for one call"),
+    ("job", "it is what an agent hands one build"),
     (
         "shell-on-failure",
         "it is for a person at a terminal, for one call",

@@ -1,0 +1,178 @@
+//! An agent as its operator has it: configured by a file, looked at over HTTP, told things by signals, watched by systemd.
+
+mod support;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use support::codepipeline::Control;
+use support::sandbox::Sandbox;
+use support::stage::{Stage, signal, stderr, unzip};
+use support::wait;
+
+const BUILDSPEC: &str = "\
+version: 0.2
+phases:
+  build:
+    commands:
+      - echo \"the build says hello\"
+      - mkdir out && env > out/env.txt
+artifacts:
+  base-directory: out
+  files: ['**/*']
+";
+
+/// What a repository would like to have.
+const LOOSE: &str = "[run]\nprivileged = true\nenv = ['LOOSE=1']\n";
+
+fn get(port: u16, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream
+        .set_read_timeout(Some(wait::LIMIT))
+        .expect("a limit can be set");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .expect("it can be asked");
+    let mut text = String::new();
+    stream
+        .read_to_string(&mut text)
+        .expect("it answers with text");
+    let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    (status.unwrap_or_default(), body.to_owned())
+}
+
+/// Waits for a message to systemd that begins like this. Feeding the watchdog, and a status, come whenever they like.
+#[track_caller]
+fn hear(socket: &UnixDatagram, beginning: &str) -> String {
+    let mut bytes = [0; 4096];
+    for _ in 0..10_000 {
+        let length = socket.recv(&mut bytes).expect("something is said");
+        let said = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        if said.starts_with(beginning) {
+            return said;
+        }
+    }
+    panic!("nothing begins with {beginning}");
+}
+
+/// Waits until the agent has answered a job.
+fn answered(stage: &Stage, job: &str) -> Value {
+    let (endpoint, id) = (stage.server.endpoint.clone(), job.to_owned());
+    wait::until("the job is answered", move || {
+        Control(&endpoint).told(&id)["answers"]
+            .as_array()
+            .is_some_and(|answers| !answers.is_empty())
+    });
+    stage.answer(job)
+}
+
+// CONF-7, CONF-9, AGENT-82, AGENT-83, AGENT-84, AGENT-87, AGENT-90, AGENT-91, AGENT-92, AGENT-93
+#[test]
+fn an_agent_is_configured_looked_at_reloaded_and_ended() {
+    let Some(stage) = Stage::new("operation") else {
+        return;
+    };
+    // Nobody else asks for this port meanwhile, most likely.
+    let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
+    let port = free.expect("there is a free port").port();
+    let config = stage.sandbox.path("agent.toml");
+    let write = |pipelines: &str| {
+        let text = format!(
+            "[agent]\nlisten = '127.0.0.1:{port}'\nallow-pipeline = {pipelines}\narguments = ['--env', 'FROM_AGENT=yes']\n"
+        );
+        fs::write(&config, text).expect("a file can be written");
+    };
+    write("['web-*']");
+    let address = stage.sandbox.path("notify");
+    let socket = UnixDatagram::bind(&address).expect("a socket can be made");
+    socket
+        .set_read_timeout(Some(wait::LIMIT))
+        .expect("a limit can be set");
+
+    let mut command = stage.agent(&["--config", &config.display().to_string()]);
+    command
+        .env("NOTIFY_SOCKET", &address)
+        .env("WATCHDOG_USEC", "120000000")
+        // A build that read it could not begin.
+        .env("RUNNER_FAIL_UNDER", "much");
+    let agent = Sandbox::spawn(&mut command);
+    assert!(hear(&socket, "READY=1").contains("Build/Runner/1"));
+    hear(&socket, "WATCHDOG=1");
+
+    let files = [("buildspec.yml", BUILDSPEC), ("runner.toml", LOOSE)];
+    let source = stage.source("App/one", &files);
+    let job = || {
+        stage.job(
+            &json!({ "ProjectName": "web" }),
+            &[source.clone()],
+            &["Out"],
+        )
+    };
+    let first = job();
+    assert_eq!(answered(&stage, &first)["status"], "Succeeded");
+    let files = unzip(stage.bucket.get("out/Out").content);
+    let (_, variables) = &files[0];
+    assert!(variables.contains("FROM_AGENT=yes\n"), "{variables}");
+    for own in [
+        "LOOSE=",
+        "RUNNER_FAIL_UNDER=",
+        "NOTIFY_SOCKET=",
+        "WATCHDOG_USEC=",
+    ] {
+        assert!(!variables.contains(own), "{own} in {variables}");
+    }
+
+    assert_eq!(get(port, "/healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(get(port, "/readyz"), (200, "ready\n".to_owned()));
+    let id = first.clone();
+    wait::until("the build is over on the board", move || {
+        get(port, &format!("/builds/{id}"))
+            .1
+            .contains("SUCCEEDED</span>")
+    });
+    let (_, page) = get(port, &format!("/builds/{first}"));
+    assert!(page.contains("the build says hello"), "{page}");
+    assert!(get(port, "/badge/web.svg").1.contains("build: passing"));
+
+    // What is said now holds from now on.
+    write("['other']");
+    signal(&agent, Signal::HUP);
+    hear(&socket, "RELOADING=1\nMONOTONIC_USEC=");
+    hear(&socket, "READY=1");
+    let refused = answered(&stage, &job());
+    assert_eq!(refused["status"], "Failed", "{refused}");
+    // What cannot be used changes nothing, and ends nothing.
+    write("['web-*']\nlisten-port = 1");
+    signal(&agent, Signal::HUP);
+    hear(&socket, "RELOADING=1");
+    hear(&socket, "READY=1");
+    assert_eq!(answered(&stage, &job())["status"], "Failed");
+    write("['web-*']");
+    signal(&agent, Signal::HUP);
+    hear(&socket, "READY=1");
+    assert_eq!(answered(&stage, &job())["status"], "Succeeded");
+
+    signal(&agent, Signal::TERM);
+    hear(&socket, "STOPPING=1");
+    let ran = wait::output(agent);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    for said in [
+        "unexpected key `listen-port` in `[agent]`",
+        "goes on as before",
+    ] {
+        assert!(stderr(&ran).contains(said), "no {said} in {}", stderr(&ran));
+    }
+    assert!(
+        TcpStream::connect(("127.0.0.1", port)).is_err(),
+        "the port is closed"
+    );
+}
