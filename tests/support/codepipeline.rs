@@ -91,6 +91,18 @@ impl CodePipeline {
         Control(&self.endpoint).told(job)
     }
 
+    /// [`Self::told`] for another thread.
+    pub(crate) fn teller(&self, job: &str) -> impl Fn() -> Value + Send + use<> {
+        let (other, path) = (
+            Self {
+                endpoint: self.endpoint.clone(),
+                child: None,
+            },
+            format!("/jobs/{job}"),
+        );
+        move || other.ask("GET", &path, None)
+    }
+
     /// Calls about a job in order: operation and outcome.
     #[track_caller]
     pub(crate) fn calls(&self, job: &str) -> Vec<(String, String)> {
