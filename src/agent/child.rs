@@ -145,7 +145,7 @@ fn arguments(settings: &Settings, directory: &JobDirectory, order: &Order) -> Ve
         add("--source", &source);
     }
     if let Some(artifact) = &order.primary {
-        let version = format!("arn:aws:s3:::{}/{}", artifact.bucket, artifact.key);
+        let version = artifact.arn();
         add("--source-version", version.as_ref());
     }
     add("--project", order.project.as_str().as_ref());

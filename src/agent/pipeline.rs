@@ -110,6 +110,14 @@ pub struct Artifact {
     pub key: String,
 }
 
+impl Artifact {
+    /// Where it is, as an ARN of S3.
+    #[must_use]
+    pub fn arn(&self) -> String {
+        format!("arn:aws:s3:::{}/{}", self.bucket, self.key)
+    }
+}
+
 /// All that a job says but its nonce.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Details {

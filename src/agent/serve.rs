@@ -12,6 +12,8 @@ use super::board::{Board, State};
 use super::control::{self, Control};
 use super::job::{Allowed, Defaults};
 use super::log::Log;
+use super::logs::shipping::Shipping;
+use super::logs::telling;
 use super::pipeline::{Error, Pipeline};
 use super::poll::{self, End};
 use super::progress::Progress;
@@ -97,6 +99,8 @@ pub struct Agent<P> {
     pub log: Log,
     /// Whether its loops come round.
     pub progress: Progress,
+    /// Where logs and changes of builds go, if they go anywhere.
+    pub shipping: Option<Shipping>,
     /// No more jobs are taken.
     pub drain: Stop,
     /// Builds are stopped.
@@ -121,6 +125,7 @@ impl<P: Pipeline> Agent<P> {
         state: StateDirectory,
         board: Board,
         log: Log,
+        shipping: Option<Shipping>,
     ) -> Arc<Self> {
         Arc::new(Self {
             pipeline: Arc::new(pipeline),
@@ -129,6 +134,7 @@ impl<P: Pipeline> Agent<P> {
             board,
             log,
             progress: Progress::new(),
+            shipping,
             drain: Stop::default(),
             cancel: Stop::default(),
             leave: Stop::default(),
@@ -211,12 +217,24 @@ pub async fn serve<P: Pipeline>(
         }
         std::future::pending().await
     };
-    tokio::select! {
+    let mut told = telling::Told::default();
+    let ended = tokio::select! {
         ended = working => ended,
         ended = listening => ended,
         () = answering => unreachable!("invariant: it answers for ever"),
+        () = telling::tell(&agent, &mut told) => unreachable!("invariant: it tells for ever"),
+    };
+    if let Some(shipping) = &agent.shipping {
+        if !matches!(ended, Ended::AtOnce(_)) {
+            shipping.close(LOGS_PATIENCE).await;
+        }
+        told.tell(&agent, shipping);
     }
+    ended
 }
+
+/// How long the end of an agent, and of a job that is answered, wait for what is left of logs: the next agent sends it, too.
+pub(super) const LOGS_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a command comes to: the end at once, if anything.
 fn obey<P: Pipeline>(
@@ -323,6 +341,9 @@ fn take_up<P: Pipeline>(
     for (directory, record) in jobs {
         if let Some(build) = work::remembered(&directory, &record) {
             agent.board.remembered(build);
+            if let Some(shipping) = &agent.shipping {
+                shipping.resume(directory.path());
+            }
             continue;
         }
         let about: &[(&str, &str)] = &[("job", &record.job)];

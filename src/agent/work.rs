@@ -17,10 +17,11 @@ use super::child::{self, Finished};
 use super::deliver::{Delivered, deliver};
 use super::input::{self, AsJob, JobCredentials};
 use super::job::{self, Handover, Order};
+use super::logs::about::About;
 use super::output;
-use super::pipeline::{Details, ErrorKind, Job, Nonce, Pipeline};
+use super::pipeline::{Artifact, Details, ErrorKind, Job, Nonce, Pipeline};
 use super::poll::Backoff;
-use super::serve::Agent;
+use super::serve::{Agent, LOGS_PATIENCE};
 use super::state::{JobDirectory, Record, Stage};
 use crate::event::stamp;
 use crate::phase::Status;
@@ -322,6 +323,7 @@ impl<P: Pipeline> Open<'_, P> {
             }
         }
         self.turn_to(Activity::Building);
+        self.ship(order, &details);
         agent.board.log_is(self.id(), self.directory.log());
         let finished = child::run(
             agent,
@@ -439,6 +441,43 @@ impl<P: Pipeline> Open<'_, P> {
         Ok(())
     }
 
+    /// Has the build's log and changes sent while it runs. No build fails where that cannot be (AGENT-60).
+    fn ship(&self, order: &Order, details: &Details) {
+        let (Some(shipping), Some(build)) = (&self.agent.shipping, &self.record.build) else {
+            return;
+        };
+        let settings = self.agent.settings();
+        let image = order
+            .image
+            .clone()
+            .or_else(|| settings.defaults.image.clone());
+        let about = About {
+            build_id: build.clone(),
+            arn: arn_of(build, &details.origin.arn),
+            initiator: format!("codepipeline/{}", details.origin.pipeline),
+            image: image.filter(|_| order.executor.as_deref() != Some("host")),
+            privileged: order.privileged,
+            timeout_minutes: Some(order.timeout.unwrap_or(settings.timeout).as_secs() / 60),
+            source: order.primary.as_ref().map(Artifact::arn),
+        };
+        if let Err(problem) = shipping.begin(self.directory.path(), &about) {
+            self.warn(&format!("the build's log is not sent: {problem}"));
+        }
+    }
+
+    /// Waits a little for what is left of the log; the rest is sent later.
+    async fn shipped(&self) {
+        if let Some(shipping) = &self.agent.shipping {
+            let directory = self.directory.path();
+            if !shipping.knows(directory) {
+                // An agent before this one has begun with it.
+                shipping.resume(directory);
+            } else if !shipping.finish(directory, LOGS_PATIENCE).await {
+                self.info("the rest of the build's log is sent later");
+            }
+        }
+    }
+
     /// Answers the job and puts away what it left.
     async fn finish(&mut self, answer: Answer, status: Status) {
         self.turn_to(Activity::Answering);
@@ -474,20 +513,27 @@ impl<P: Pipeline> Open<'_, P> {
         self.agent
             .board
             .finished(self.id(), status, message.as_deref(), stamp());
+        self.shipped().await;
         let kept = self.agent.settings().keep_builds;
+        let may_go = |job: &JobDirectory| {
+            let shipping = self.agent.shipping.as_ref();
+            shipping.is_none_or(|shipping| shipping.is_done(job.path()))
+        };
         if let Err(error) = self.agent.state.forget(kept, may_go) {
             self.warn(&format!("could not remove what old builds left: {error}"));
         }
     }
 }
 
-/// Whether what a job left may be removed. Who reads it holds it back by a file of this name.
-fn may_go(job: &JobDirectory) -> bool {
-    !job.path().join(HELD).exists()
+/// The ARN of a build, in the account and region of the pipeline that it is for. Empty if that is not known.
+fn arn_of(build: &str, pipeline: &str) -> String {
+    match pipeline.split(':').collect::<Vec<_>>().as_slice() {
+        ["arn", partition, "codepipeline", region, account, ..] => {
+            format!("arn:{partition}:codebuild:{region}:{account}:build/{build}")
+        }
+        _ => String::new(),
+    }
 }
-
-/// A file that holds back the removal of what a job left: its events are not all where they are to go.
-pub const HELD: &str = "held";
 
 fn handover_of(order: &Order, details: &Details) -> Handover {
     let primary = order.primary.as_ref();

@@ -18,6 +18,8 @@ use crate::agent;
 use crate::agent::board::{About, Board};
 use crate::agent::job::{Allowed, Defaults};
 use crate::agent::log::{Form, Log};
+use crate::agent::logs::ship::Pace;
+use crate::agent::logs::shipping::{self, Shipping};
 use crate::agent::pipeline::{ActionType, CodePipeline};
 use crate::agent::serve::{Agent, Command as AgentOrder, Ended, Settings};
 use crate::agent::state::StateDirectory;
@@ -203,6 +205,18 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     pub(super) operation: OperationArgs,
 
+    /// Send each build's log to this group of CloudWatch Logs while it runs
+    #[arg(long, value_name = "GROUP", value_parser = log_group, help_heading = "Logs and events")]
+    pub(super) cloudwatch_log_group: Option<String>,
+
+    /// Send changes of builds and their phases to this EventBridge bus
+    #[arg(long, value_name = "NAME|ARN", help_heading = "Logs and events")]
+    pub(super) event_bus: Option<String>,
+
+    /// Give the oldest up of more log than this that cannot be sent [default: 1g]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Logs and events")]
+    pub(super) log_queue_limit: Option<u64>,
+
     /// AWS region
     #[arg(long, value_name = "REGION", help_heading = "AWS")]
     pub(super) region: Option<String>,
@@ -272,6 +286,14 @@ fn query(text: &str) -> Result<(String, String), String> {
         }
         _ => Err("expected NAME=VALUE, the value 1 to 50 letters, digits, `-` and `_`".to_owned()),
     }
+}
+
+fn log_group(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/.#".contains(&byte);
+    if (1..=512).contains(&text.len()) && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err("a log group is 1 to 512 letters, digits, `_`, `-`, `/`, `.` and `#`".to_owned())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -413,7 +435,8 @@ async fn run(args: &ServeArgs, provider: &str, arguments: &[OsString]) -> ExitCo
             ("state", &state.path().display().to_string()),
         ],
     );
-    let agent = Agent::new(pipeline, settings, state, board, log.clone());
+    let shipping = shipping(args, &settings.aws).await;
+    let agent = Agent::new(pipeline, settings, state, board, log.clone(), shipping);
     let variables = machine::variables();
     let begun = Operation::begin(
         &args.operation,
@@ -439,6 +462,21 @@ async fn run(args: &ServeArgs, provider: &str, arguments: &[OsString]) -> ExitCo
         Ended::AtOnce(signal) => ExitCode::Signal(signal),
         Ended::Never(_) => ExitCode::Fault,
     }
+}
+
+/// What sends logs and changes, if they are to be sent.
+async fn shipping(args: &ServeArgs, aws: &AwsSettings) -> Option<Shipping> {
+    if args.cloudwatch_log_group.is_none() && args.event_bus.is_none() {
+        return None;
+    }
+    let settings = shipping::Settings {
+        log_group: args.cloudwatch_log_group.clone(),
+        event_bus: args.event_bus.clone(),
+        queue_limit: args.log_queue_limit.unwrap_or(shipping::QUEUE_LIMIT),
+        pace: Pace::default(),
+    };
+    let shared = Box::pin(aws.loader().load()).await;
+    Some(Shipping::start(settings, &shared))
 }
 
 fn log(args: &ServeArgs) -> Log {

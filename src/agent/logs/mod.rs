@@ -15,3 +15,4 @@ pub mod lines;
 pub mod ship;
 pub mod shipping;
 pub mod state;
+pub mod telling;

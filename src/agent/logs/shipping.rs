@@ -115,7 +115,7 @@ struct Inner {
 pub struct Shipping {
     inner: Arc<Inner>,
     keeper: JoinHandle<()>,
-    worker: JoinHandle<()>,
+    worker: Mutex<Option<JoinHandle<()>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -158,7 +158,7 @@ impl Shipping {
         });
         Self {
             keeper: tokio::spawn(keep(Arc::clone(&inner))),
-            worker: tokio::spawn(work(Arc::clone(&inner))),
+            worker: Mutex::new(Some(tokio::spawn(work(Arc::clone(&inner))))),
             inner,
         }
     }
@@ -205,6 +205,12 @@ impl Shipping {
         false
     }
 
+    /// Whether this agent has begun with a build, and not finished it.
+    #[must_use]
+    pub fn knows(&self, directory: &Path) -> bool {
+        lock(&self.inner.running).contains_key(directory)
+    }
+
     /// Whether nothing of a build is to be sent any more: then its directory is of no use here.
     #[must_use]
     pub fn is_done(&self, directory: &Path) -> bool {
@@ -235,7 +241,7 @@ impl Shipping {
     }
 
     /// Leaves everything for the next agent. Waits for requests that are under way, not longer than `limit`.
-    pub async fn close(self, limit: Duration) {
+    pub async fn close(&self, limit: Duration) {
         self.inner.orders.send_replace(Orders::Leave);
         let running: Vec<Build> = lock(&self.inner.running)
             .drain()
@@ -246,12 +252,15 @@ impl Shipping {
         }
         self.keeper.abort();
         self.inner.has_more.notify_one();
+        let worker = lock(&self.worker).take();
         let tasks = running.into_iter().flat_map(|build| build.tasks);
         let all = async {
             for task in tasks {
                 let _ = task.await;
             }
-            let _ = self.worker.await;
+            if let Some(worker) = worker {
+                let _ = worker.await;
+            }
         };
         let _ = timeout(limit, all).await;
     }
