@@ -11,11 +11,12 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sha2::Digest as _;
 use support::aws::{Bucket, GoBetween, Verdict, command, endpoint, s3_error};
 use support::sandbox::{Ran, Sandbox, files_below};
-use support::wait::Bounded as _;
+use support::wait::{self, Bounded as _};
 use support::{events, tree};
 
 /// A build whose commands are these, with this `cache`.
@@ -585,6 +586,192 @@ fn a_full_disk_is_a_warning() {
         .stderr_has("help: make room there");
 }
 
+// CACHE-14: at a terminal, a line for each end of it.
+#[test]
+fn people_at_a_terminal_read_what_came_of_it() {
+    let sandbox = downloads("  key: $KEY\n  fallback-keys: [deps-]\n  paths: ['deps/**/*']\n");
+    let place = place(&sandbox);
+    let pretty = |flags: &[&str]| {
+        let usual = ["run", "--log-format", "pretty", "--cache", &place];
+        sandbox.run([&usual, flags].concat())
+    };
+    let shown = |key: &str| {
+        let key = format!("KEY={key}");
+        let ran = pretty(&["-e", &key]).expect(0);
+        let lines = ran
+            .stdout
+            .lines()
+            .filter(|line| line.starts_with("cache: "));
+        let lines: Vec<String> = lines.map(str::to_owned).collect();
+        lines.join("\n")
+    };
+    let first = shown("deps-1");
+    assert!(
+        first.starts_with("cache: nothing is saved under the key deps-1\ncache: saved in "),
+        "{first}"
+    );
+    assert!(
+        first.contains("(key deps-1, 2 files, 4 B, archive of 0 B)"),
+        "{first}"
+    );
+    forget(&sandbox);
+    let again = shown("deps-1");
+    assert!(again.starts_with("cache: restored in "), "{again}");
+    assert!(
+        again.ends_with("\ncache: not saved, its key is saved already"),
+        "{again}"
+    );
+    forget(&sandbox);
+    let other = shown("deps-2");
+    assert!(
+        other.starts_with("cache: restored by a fallback key in "),
+        "{other}"
+    );
+    let quiet = pretty(&["-q", "-e", "KEY=deps-2"]).expect(0);
+    has_not(&quiet, "cache:");
+}
+
+// CACHE-4, CMD-17: what another user's commands left is that user's again.
+#[test]
+fn what_is_restored_belongs_to_the_user_of_the_commands() {
+    if !rustix::process::geteuid().is_root() {
+        return support::skipped("a cache under run-as", "needs root");
+    }
+    let sandbox = downloads(PATHS);
+    let path = sandbox.source().join("buildspec.yml");
+    let text = fs::read_to_string(&path).expect("it is there");
+    let text = text.replacen("version: 0.2\n", "version: 0.2\nrun-as: nobody\n", 1);
+    let text = text.replace(
+        "&& echo restored",
+        "&& echo more >> deps/one && echo restored",
+    );
+    fs::write(&path, text).expect("it can be written");
+    for place in [sandbox.path(""), sandbox.path("tmp"), sandbox.source()] {
+        fs::set_permissions(place, fs::Permissions::from_mode(0o777)).expect("they are ours");
+    }
+    run(&sandbox, &[]).expect(0).stdout_has("Cache saved");
+    let owner = |sandbox: &Sandbox| {
+        fs::metadata(sandbox.source().join("deps/one"))
+            .expect("it is there")
+            .uid()
+    };
+    let nobody = owner(&sandbox);
+    assert_ne!(nobody, 0);
+    forget(&sandbox);
+    run(&sandbox, &[]).expect(0).stdout_has("\nrestored\n");
+    assert_eq!(owner(&sandbox), nobody);
+}
+
+/// A build with its cache in a bucket, asked to end when a request of this kind for the archive is under way.
+fn stopped_at(endpoint: &str, bucket: &str, sandbox: &Sandbox, method: &'static str) -> Ran {
+    let held = GoBetween::new(endpoint, move |line| {
+        Verdict::when(
+            line.starts_with(method) && line.contains(".tar.zst"),
+            Verdict::Hold,
+        )
+    });
+    let place = format!("s3://{bucket}/caches");
+    let arguments = [
+        "run",
+        "--log-format",
+        "codebuild",
+        "--grace",
+        "1s",
+        "--cache",
+        &place,
+    ];
+    let child = Sandbox::spawn(&mut command(sandbox, &held.endpoint, &arguments));
+    held.held
+        .recv_timeout(wait::LIMIT)
+        .expect("a request for the archive");
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a child has a number"), Signal::TERM).expect("it runs");
+    sandbox.finish(&wait::output(child))
+}
+
+// CACHE-28
+#[test]
+fn a_stop_while_it_is_saved_or_restored_leaves_nothing_half_done() {
+    let Some(endpoint) = endpoint("a stop while the cache is on its way") else {
+        return;
+    };
+    let bucket = Bucket::new(&endpoint, "stopped-cache");
+    let sandbox = downloads(PATHS);
+    stopped_at(&endpoint, "stopped-cache", &sandbox, "PUT").expect(143);
+    assert!(bucket.keys().is_empty() && bucket.unfinished() == 0);
+    let place = "s3://stopped-cache/caches";
+    let arguments = ["run", "--log-format", "codebuild", "--cache", place];
+    let saved = command(&sandbox, &endpoint, &arguments).bounded_output();
+    sandbox
+        .finish(&saved.expect("the program can be started"))
+        .expect(0)
+        .stdout_has("Cache saved");
+    forget(&sandbox);
+    let stopped = stopped_at(&endpoint, "stopped-cache", &sandbox, "GET").expect(143);
+    // Nothing was restored, and no command ran.
+    has_not(&stopped, "restored");
+    assert!(!sandbox.source().join("deps").exists());
+    assert_eq!(sandbox.leftovers(), [""; 0]);
+}
+
+// CACHE-27
+#[test]
+fn in_a_bucket_it_is_encrypted_with_the_key_that_was_asked_for() {
+    let Some(endpoint) = endpoint("a cache encrypted with KMS") else {
+        return;
+    };
+    let bucket = Bucket::new(&endpoint, "encrypted-cache");
+    let key = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555";
+    let sandbox = downloads(PATHS);
+    let place = "s3://encrypted-cache/caches";
+    let arguments = ["run", "--cache", place, "--kms-key", key];
+    let saved = command(&sandbox, &endpoint, &arguments).bounded_output();
+    sandbox
+        .finish(&saved.expect("the program can be started"))
+        .expect(0);
+    let names = bucket.keys();
+    let name = names.iter().find(|name| name.ends_with(".tar.zst"));
+    let object = bucket.get(name.expect("an archive"));
+    assert_eq!(object.encryption.as_deref(), Some("aws:kms"));
+    assert_eq!(object.kms_key.as_deref(), Some(key));
+}
+
+// CACHE-29: a full disk below the source, which is a small file system of the test's own.
+#[test]
+fn a_full_disk_while_it_is_restored_is_a_warning() {
+    let sandbox = project(
+        &[
+            "mkdir -p deps; test -e deps/big || head -c 3000000 /dev/zero > deps/big || echo no room",
+        ],
+        PATHS,
+    );
+    run(&sandbox, &[]).expect(0).stdout_has("Cache saved");
+    let deps = sandbox.source().join("deps");
+    fs::remove_file(deps.join("big")).expect("it is there");
+    let mounted = std::process::Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c"])
+        .arg("mount -t tmpfs -o size=1m none \"$1\" && shift && exec \"$@\"")
+        .arg("sh")
+        .arg(&deps)
+        .arg(support::RUNNER)
+        .args(["run", "--log-format", "codebuild", "--cache"])
+        .arg(sandbox.path("cache"))
+        .current_dir(sandbox.source())
+        .env("TMPDIR", sandbox.path("tmp"))
+        .env("HOME", sandbox.path("home"))
+        .bounded_output();
+    let ran = match mounted {
+        Ok(output) => sandbox.finish(&output),
+        Err(_) => return support::skipped("a full disk below the source", "no unshare"),
+    };
+    if ran.stderr.contains("unshare:") || ran.stderr.contains("mount:") {
+        return support::skipped("a full disk below the source", "no mounts of one's own");
+    }
+    ran.expect(0)
+        .stderr_has("warning: the cache was not restored: ")
+        .stderr_has("No space left on device");
+}
+
 // CACHE-17: both are whole, whoever is first.
 #[test]
 fn builds_at_the_same_time_do_not_disturb_one_another() {
@@ -604,7 +791,7 @@ fn builds_at_the_same_time_do_not_disturb_one_another() {
             })
             .collect();
         for child in running {
-            let output = support::wait::output(child);
+            let output = wait::output(child);
             sandbox.finish(&output).expect(0);
         }
         archive(&sandbox);

@@ -1572,3 +1572,86 @@ fn every_engine_that_is_not_reached_has_a_reason() {
     });
     drop(silent);
 }
+
+// ── reports ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// REP-16
+#[test]
+fn reports_of_an_earlier_build_are_not_taken_for_those_of_this_one() {
+    let report = "<testsuite><testcase name='one'/></testsuite>";
+    let sandbox = Sandbox::with_commands(&["'true'"]).file("report.xml", report);
+    let made = sandbox.source().join(".runner/reports");
+    sandbox.run(["run"]).expect(0);
+    assert!(made.join("junit.xml").exists());
+    fs::write(made.join("own.txt"), "").expect("it can be written");
+    fs::remove_file(sandbox.source().join("report.xml")).expect("it is there");
+    sandbox.run(["run"]).expect(0);
+    let left: Vec<_> = fs::read_dir(&made)
+        .expect("it is there")
+        .flatten()
+        .collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    // A directory that somebody named is theirs.
+    let named = sandbox.source().join("named");
+    fs::create_dir(&named).expect("it can be made");
+    fs::write(named.join("junit.xml"), report).expect("it can be written");
+    sandbox
+        .run([
+            "run",
+            "--reports",
+            "named",
+            "--env",
+            "CODEBUILD_CONFIG_AUTO_DISCOVER=false",
+        ])
+        .expect(0);
+    assert!(named.join("index.html").exists());
+}
+
+// REP-17
+#[test]
+fn a_report_that_cannot_be_expanded_leaves_the_others() {
+    let report = "<testsuite><testcase name='one'/></testsuite>";
+    let buildspec = "version: 0.2\nphases:\n  build:\n    commands: ['true']\nreports:\n  broken:\n    files: ['$(exit 3).xml']\n  fine:\n    files: [report.xml]\n";
+    let sandbox = Sandbox::with_buildspec(buildspec).file("report.xml", report);
+    let ran = sandbox.run(["run"]).expect(1);
+    let ran = ran
+        .stderr_has("broken: [could not expand `$(exit 3).xml`: exit status 3]")
+        .stderr_has("buildspec.yml:7:");
+    assert!(
+        ran.stderr.contains("fine: SUCCEEDED") || ran.stderr.contains("-fine"),
+        "{}",
+        ran.stderr
+    );
+    let made = sandbox.source().join(".runner/reports/junit.xml");
+    let made = fs::read_to_string(made).expect("what was read is written");
+    assert!(made.contains("one"), "{made}");
+}
+
+// CLI-13
+#[test]
+fn the_plan_shows_the_cache_and_the_role() {
+    let buildspec = "version: 0.2\nphases:\n  build:\n    commands: ['true']\ncache:\n  key: deps-$X\n  fallback-keys: [deps-]\n  action: restore\n  paths: ['deps/**/*']\n";
+    let sandbox = Sandbox::with_buildspec(buildspec);
+    sandbox
+        .run(["plan"])
+        .expect(0)
+        .stdout_has("cache      nowhere: it is kept where `--cache` says\n");
+    let role = "arn:aws:iam::123456789012:role/builds";
+    let flags = ["--cache", "s3://bucket/caches", "--assume-role", role];
+    sandbox
+        .run([&["plan"], &flags[..]].concat())
+        .expect(0)
+        .stdout_has(&format!("role       {role}\n"))
+        .stdout_has("cache      s3://bucket/caches\n  key          deps-$X\n  fallback     deps-\n  path         deps/**/*\n  action       restored only\n");
+    let shown = sandbox
+        .run([&["plan", "--json"], &flags[..]].concat())
+        .expect(0);
+    let shown: Value = serde_json::from_str(&shown.stdout).expect("JSON");
+    assert_eq!(shown["assumeRole"], role);
+    assert_eq!(shown["cache"]["location"]["bucket"], "bucket");
+    assert_eq!(shown["cache"]["key"], "deps-$X");
+    assert_eq!(
+        (&shown["cache"]["restores"], &shown["cache"]["saves"]),
+        (&true.into(), &false.into())
+    );
+}

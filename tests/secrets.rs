@@ -9,11 +9,12 @@ mod support;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_secretsmanager::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_ssm::types::ParameterType;
+use rustix::process::{Pid, Signal, kill_process};
 use support::aws::{GoBetween, REGION, Verdict, command, endpoint};
 use support::sandbox::{Ran, Sandbox};
 use support::wait::{self, Bounded as _};
@@ -339,6 +340,18 @@ fn types_that_mean_nothing_are_refused_before_anything_is_done() {
 
 /// Types at a terminal of the program once it asks, and gives back what it shows and how it ended.
 fn type_at(sandbox: &Sandbox, line: &str, keys: &str) -> Option<Ran> {
+    let keys = keys.to_owned();
+    at_prompt(sandbox, line, move |_, stdin| {
+        stdin.write_all(keys.as_bytes()).expect("it can be written");
+    })
+}
+
+/// The same, and does something else than to type: it has what is shown by then.
+fn at_prompt(
+    sandbox: &Sandbox,
+    line: &str,
+    act: impl FnOnce(&str, &mut ChildStdin) + Send + 'static,
+) -> Option<Ran> {
     if Command::new("script")
         .arg("--version")
         .bounded_output()
@@ -357,7 +370,6 @@ fn type_at(sandbox: &Sandbox, line: &str, keys: &str) -> Option<Ran> {
     let mut child = Sandbox::spawn(&mut script);
     let mut stdin = child.stdin.take().expect("standard input is a pipe");
     let mut shown = child.stdout.take().expect("standard output is a pipe");
-    let keys = keys.to_owned();
     // What is typed before it is asked for is not taken.
     let mut ran = wait::within("the program asks and ends", move || {
         let mut text = Vec::new();
@@ -367,7 +379,9 @@ fn type_at(sandbox: &Sandbox, line: &str, keys: &str) -> Option<Ran> {
         {
             text.push(byte[0]);
         }
-        stdin.write_all(keys.as_bytes()).expect("it can be written");
+        if text.ends_with(b"(not shown): ") {
+            act(&String::from_utf8_lossy(&text), &mut stdin);
+        }
         shown.read_to_end(&mut text).expect("it can be read");
         // The end of it would be typed too.
         drop(stdin);
@@ -408,6 +422,25 @@ fn a_secret_is_typed_and_never_shown() {
         .stdout_has(" echo ")
         .stdout_has(" icanon");
     assert!(!ran.stdout.contains("half") && !sandbox.source().join("values.txt").exists());
+    // So it is when somebody else wants the end.
+    let line = "sh -c 'echo \"pid=$$\"; exec runner run --secret A'; echo \"code $?\"; stty -a";
+    let terminate = |shown: &str, _: &mut ChildStdin| {
+        let pid = shown
+            .split("pid=")
+            .nth(1)
+            .and_then(|rest| rest.lines().next());
+        let pid = pid.and_then(|pid| Pid::from_raw(pid.trim().parse().ok()?));
+        kill_process(pid.expect("its number"), Signal::TERM).expect("it runs");
+    };
+    let ran = at_prompt(&sandbox, line, terminate).expect("script(1) is there");
+    ran.stdout_has("code 143\n")
+        .stdout_has(" echo ")
+        .stdout_has(" icanon");
+    // Nobody is asked for a build that cannot be.
+    let wrong = Sandbox::with_buildspec("version: 0.2\nphase: {}\n");
+    let ran = type_at(&wrong, "runner run --secret A", "").expect("script(1) is there");
+    let ran = ran.expect(3);
+    assert!(!ran.stdout.contains("not shown"), "{}", ran.stdout);
     let line = "runner run --secret A";
     let ran = type_at(&sandbox, line, "\r").expect("script(1) is there");
     ran.expect(2).stdout_has("nothing was typed for `A`");

@@ -291,6 +291,7 @@ impl Driver {
             Err(context) => (None, Input::NotReady(Status::Failed, context)),
             Ok(mut plan) => {
                 self.record(EventKind::BuildspecRead(describe(&plan)));
+                self.clear_reports(&plan);
                 let mut ending = self.take_credentials(credentials).await?;
                 // Nothing can be found out as a role that cannot be had.
                 let preflight = preflight && ending.is_none();

@@ -50,7 +50,33 @@ struct Wanted {
     selection: Selection,
 }
 
+impl Collected {
+    /// Notes a report whose texts mean nothing.
+    fn not_expanded(&mut self, report: &ReportPlan, why: PhaseContext) {
+        let group = &report.group.text;
+        self.wrong.push(format!("{group}: [{}]", why.message));
+        self.place = self.place.or(why.place).or(Some(report.group.place));
+        self.help = self.help.take().or(why.help);
+    }
+}
+
 impl Driver {
+    /// Removes what an earlier build's reports were made into, where nobody asked for it by name: it would be taken for this
+    /// one's (REP-16).
+    pub(super) fn clear_reports(&mut self, plan: &Plan) {
+        let asked = &plan.report_request;
+        if !asked.is_default {
+            return;
+        }
+        if let Err(error) = made::clear(&asked.directory) {
+            let message = format!(
+                "could not remove reports of an earlier build from {}: {error}",
+                asked.directory.display()
+            );
+            self.record(EventKind::Warning(Warning::new(message)));
+        }
+    }
+
     /// Reads the reports of the plan. What is wrong with them fails the phase when all are read.
     pub(super) async fn collect_reports<S: Session>(
         &mut self,
@@ -64,6 +90,11 @@ impl Driver {
             }
             let wanted = match self.expand_report(session, report).await? {
                 Ok(wanted) => wanted,
+                // The others are read all the same (REP-17).
+                Err(failure) if failure.status == Status::Failed => {
+                    collected.not_expanded(report, failure.context);
+                    continue;
+                }
                 Err(failure) => return Some(Err(failure)),
             };
             let from = starts(&wanted.selection, &self.workspace.source_directory);

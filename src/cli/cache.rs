@@ -67,7 +67,12 @@ fn usual_directory() -> Option<PathBuf> {
 pub(super) fn of_build(aws: &AwsSettings, request: &BuildRequest) -> Option<BuildCache> {
     let wanted = request.cache.as_ref()?;
     Some(BuildCache {
-        store: store(&wanted.location, aws.clone(), wanted.limit.is_some()),
+        store: store(
+            &wanted.location,
+            aws.clone(),
+            request.artifacts.encryption_key.clone(),
+            wanted.limit.is_some(),
+        ),
         namespace: wanted
             .namespace
             .clone()
@@ -85,7 +90,13 @@ pub(super) fn directory(request: &BuildRequest) -> Option<PathBuf> {
     }
 }
 
-pub(super) fn store(location: &ArtifactLocation, aws: AwsSettings, marks_uses: bool) -> CacheStore {
+/// The store at a place. What is saved in S3 is encrypted with `key`, if there is one (CACHE-27).
+pub(super) fn store(
+    location: &ArtifactLocation,
+    aws: AwsSettings,
+    key: Option<String>,
+    marks_uses: bool,
+) -> CacheStore {
     match location {
         ArtifactLocation::Directory(root) => {
             CacheStore::Directory(CacheDirectory::new(root.clone()))
@@ -93,7 +104,7 @@ pub(super) fn store(location: &ArtifactLocation, aws: AwsSettings, marks_uses: b
         ArtifactLocation::S3 { bucket, path } => {
             let store = S3Store::new(S3Settings {
                 bucket: bucket.clone(),
-                encryption_key: None,
+                encryption_key: key,
                 always_kms: false,
                 aws,
                 custom_endpoint: aws::has_custom_endpoint(),

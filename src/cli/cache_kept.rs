@@ -65,7 +65,7 @@ async fn open(args: &CachePlaceArgs) -> Result<CacheStore, clap::Error> {
     let location = cache::location(args.cache.as_deref().unwrap_or_default())?;
     let region = aws::region(args.region.as_deref(), args.profile.as_deref()).await;
     let aws = aws::settings(region.as_deref(), args.profile.as_deref());
-    Ok(cache::store(&location, aws, false))
+    Ok(cache::store(&location, aws, None, false))
 }
 
 /// What is kept, what was used last first.

@@ -16,7 +16,8 @@ use crate::env::Origin;
 use crate::event::StopReason;
 use crate::phase::{OnFailure, Phase, RetryScope, Status, next};
 use crate::plan::{
-    ArtifactLocation, ArtifactName, ArtifactPlan, CommandPlan, PhasePlan, Plan, RuntimeSource,
+    ArtifactLocation, ArtifactName, ArtifactPlan, BuildRequest, CachePlan, CommandPlan, PhasePlan,
+    Plan, RuntimeSource,
 };
 use crate::units::write_duration;
 
@@ -99,8 +100,8 @@ pub(super) fn show(loaded: &Loaded, json: bool) -> ExitCode {
         }
     }
     if json {
-        let mut text =
-            serde_json::to_string_pretty(&plan_json::plan_json(plan)).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&plan_json::plan_json(plan, &loaded.request))
+            .unwrap_or_default();
         text.push('\n');
         return print(loaded.secrets().redact(&text).as_bytes());
     }
@@ -110,12 +111,12 @@ pub(super) fn show(loaded: &Loaded, json: bool) -> ExitCode {
 /// The plan as text; empty if there is none.
 pub(super) fn text(loaded: &Loaded) -> String {
     match &loaded.plan {
-        Ok(plan) => render(plan, &loaded.name),
+        Ok(plan) => render(plan, &loaded.name, &loaded.request),
         Err(_) => String::new(),
     }
 }
 
-fn render(plan: &Plan, name: &str) -> String {
+fn render(plan: &Plan, name: &str, request: &BuildRequest) -> String {
     let mut text = String::new();
     let mut field = |label: &str, value: &str| text.push_str(&format!("{label:<10} {value}\n"));
     field(
@@ -142,6 +143,9 @@ fn render(plan: &Plan, name: &str) -> String {
             RuntimeSource::Image { .. } => "selected in the image",
         };
         field("runtimes", &format!("{} ({who})", asked.join(", ")));
+    }
+    if let Some(role) = &request.role {
+        field("role", role);
     }
     field(
         "limits",
@@ -175,6 +179,10 @@ fn render(plan: &Plan, name: &str) -> String {
         ));
     }
     if !plan.reports.is_empty() {
+        text.push('\n');
+    }
+    if let Some(cache) = &plan.cache {
+        text.push_str(&render_cache(cache, request));
         text.push('\n');
     }
     if plan.artifacts.is_empty() {
@@ -299,6 +307,39 @@ fn render_command(command: &CommandPlan, name: &str) -> String {
     format!("  {name}:{:<5} {first}{rest}\n", command.place.line)
 }
 
+/// What is cached, and where.
+fn render_cache(cache: &CachePlan, request: &BuildRequest) -> String {
+    let place = match request.cache.as_ref().map(|asked| &asked.location) {
+        None => "nowhere: it is kept where `--cache` says".to_owned(),
+        Some(location) => shown(location),
+    };
+    let mut text = format!("{:<10} {place}\n", "cache");
+    let mut field = |label: &str, value: &str| text.push_str(&format!("  {label:<12} {value}\n"));
+    if let Some(key) = &cache.key {
+        field("key", &key.text);
+    }
+    for key in &cache.fallback_keys {
+        field("fallback", &key.text);
+    }
+    for path in &cache.paths {
+        field("path", &path.text);
+    }
+    match (cache.restores, cache.saves) {
+        (true, false) => field("action", "restored only"),
+        (false, true) => field("action", "saved only"),
+        _ => {}
+    }
+    text
+}
+
+fn shown(location: &ArtifactLocation) -> String {
+    match location {
+        ArtifactLocation::Directory(root) => root.display().to_string(),
+        ArtifactLocation::S3 { bucket, path } if path.is_empty() => format!("s3://{bucket}"),
+        ArtifactLocation::S3 { bucket, path } => format!("s3://{bucket}/{path}"),
+    }
+}
+
 fn render_artifact(plan: &Plan, artifact: &ArtifactPlan) -> String {
     let label = artifact
         .identifier
@@ -306,11 +347,7 @@ fn render_artifact(plan: &Plan, artifact: &ArtifactPlan) -> String {
         .map_or("artifact".to_owned(), |id| {
             format!("artifact {}", id.as_str())
         });
-    let place = match &plan.artifact_location {
-        ArtifactLocation::Directory(root) => root.display().to_string(),
-        ArtifactLocation::S3 { bucket, path } if path.is_empty() => format!("s3://{bucket}"),
-        ArtifactLocation::S3 { bucket, path } => format!("s3://{bucket}/{path}"),
-    };
+    let place = shown(&plan.artifact_location);
     let name = match &artifact.name {
         ArtifactName::Fixed(name) => name.clone(),
         ArtifactName::Expanded(name) => {

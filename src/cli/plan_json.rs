@@ -6,15 +6,15 @@ use crate::buildspec::model::ArtifactIdentifier;
 use crate::env::Origin;
 use crate::phase::{OnFailure, Status, next};
 use crate::plan::{
-    ArtifactLocation, ArtifactName, ArtifactPlan, CommandPlan, Expandable, PhasePlan, Plan,
-    ReportPlan,
+    ArtifactLocation, ArtifactName, ArtifactPlan, BuildRequest, CachePlan, CommandPlan, Expandable,
+    PhasePlan, Plan, ReportPlan,
 };
 
 /// Version of this form; grows with a change that a reader has to know of.
 const FORMAT: u32 = 1;
 
 /// The plan as JSON.
-pub(super) fn plan_json(plan: &Plan) -> Value {
+pub(super) fn plan_json(plan: &Plan, request: &BuildRequest) -> Value {
     let environment = environment_json(plan);
     json!({
         "format": FORMAT,
@@ -22,12 +22,14 @@ pub(super) fn plan_json(plan: &Plan) -> Value {
         "sourceDirectory": plan.source_directory.display().to_string(),
         "buildspec": { "location": plan.buildspec_location, "version": plan.version.as_str() },
         "shell": plan.shell.name(),
+        "assumeRole": request.role,
         "retryScope": plan.retry_scope.name(),
         "timeoutSeconds": plan.timeout.as_secs(),
         "graceSeconds": plan.grace.as_secs(),
         "environment": environment,
         "runtimeVersions": plan.runtime_versions.iter().map(|asked| json!({ "runtime": asked.runtime, "version": asked.version })).collect::<Vec<_>>(),
         "reports": plan.reports.iter().map(report_json).collect::<Vec<_>>(),
+        "cache": plan.cache.as_ref().map(|cache| cache_json(cache, request)),
         "exportedVariables": plan.exported.iter().map(|exported| &exported.name).collect::<Vec<_>>(),
         "phases": plan.phases.iter().map(phase_json).collect::<Vec<_>>(),
         "artifacts": plan.artifacts.iter().map(|artifact| artifact_json(plan, artifact)).collect::<Vec<_>>(),
@@ -109,11 +111,33 @@ fn report_json(report: &ReportPlan) -> Value {
     })
 }
 
-fn artifact_json(plan: &Plan, artifact: &ArtifactPlan) -> Value {
-    let location = match &plan.artifact_location {
+fn cache_json(cache: &CachePlan, request: &BuildRequest) -> Value {
+    let texts = |texts: &[Expandable]| {
+        texts
+            .iter()
+            .map(|text| json!(text.text))
+            .collect::<Vec<_>>()
+    };
+    let place = request.cache.as_ref().map(|asked| &asked.location);
+    json!({
+        "location": place.map(location_json),
+        "key": cache.key.as_ref().map(|key| &key.text),
+        "fallbackKeys": texts(&cache.fallback_keys),
+        "paths": texts(&cache.paths),
+        "restores": cache.restores,
+        "saves": cache.saves,
+    })
+}
+
+fn location_json(location: &ArtifactLocation) -> Value {
+    match location {
         ArtifactLocation::Directory(root) => json!({ "directory": root.display().to_string() }),
         ArtifactLocation::S3 { bucket, path } => json!({ "bucket": bucket, "path": path }),
-    };
+    }
+}
+
+fn artifact_json(plan: &Plan, artifact: &ArtifactPlan) -> Value {
+    let location = location_json(&plan.artifact_location);
     let (name, expanded) = match &artifact.name {
         ArtifactName::Fixed(name) => (name, false),
         ArtifactName::Expanded(name) => (&name.text, true),

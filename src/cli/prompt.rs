@@ -7,39 +7,52 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 
+use crate::build::StopSignals;
+use crate::event::StopReason;
+
 /// Longest answer, in bytes: no process can have a longer value.
 const LONGEST: usize = 128 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum NotAsked {
-    /// Whoever was asked wants the end (Ctrl-C).
-    Stopped,
+    /// Whoever was asked wants the end (Ctrl-C), or somebody else does: the signal.
+    Stopped(i32),
     /// Nobody could be asked, or the answer is of no use.
     Because(String),
 }
 
-/// Asks for a value at the terminal, and shows nothing of what is typed.
-pub(super) fn ask(name: &str) -> Result<String, NotAsked> {
-    let nobody = || {
-        NotAsked::Because(format!(
-            "`--secret {name}` asks at a terminal, and standard input is none: put `{name}=VALUE` into a file and name that with `--secrets-file`"
-        ))
-    };
-    if !io::stdin().is_terminal() {
-        return Err(nobody());
-    }
-    let terminal = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/tty")
-        .map_err(|_| nobody())?;
+/// Whether somebody can be asked for a value; if not, why.
+pub(super) fn can_ask(name: &str) -> Result<(), String> {
+    let there = io::stdin().is_terminal() && open().is_ok();
+    there.then_some(()).ok_or_else(|| format!(
+        "`--secret {name}` asks at a terminal, and standard input is none: put `{name}=VALUE` into a file and name that with `--secrets-file`"
+    ))
+}
+
+fn open() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/tty")
+}
+
+/// Asks for a value at the terminal, and shows nothing of what is typed. Whoever asks for the end meanwhile gets it, with the
+/// terminal as it was.
+pub(super) async fn ask(name: &str, stops: &mut StopSignals) -> Result<String, NotAsked> {
+    let failed = |error: io::Error| NotAsked::Because(format!("could not ask for {name}: {error}"));
+    let terminal = open().map_err(failed)?;
+    let mut keys = terminal.try_clone().map_err(failed)?;
     let answer = {
-        let quiet = Quiet::begin(&terminal)
-            .map_err(|error| NotAsked::Because(format!("could not ask for {name}: {error}")))?;
+        let quiet = Quiet::begin(&terminal).map_err(failed)?;
         let mut shown = &terminal;
         let _ = write!(shown, "{name} (not shown): ");
-        let answer = read(&mut &terminal);
+        // Nobody waits for it where a signal comes first: it ends with the program.
+        let reading = tokio::task::spawn_blocking(move || read(&mut keys));
+        let answer = tokio::select! {
+            answer = reading => answer.unwrap_or_else(|error| Err(failed(io::Error::other(error)))),
+            Some(reason) = stops.recv() => Err(NotAsked::Stopped(match reason {
+                StopReason::Signal(number) => number,
+                StopReason::OutputClosed | StopReason::Request => TERMINATE,
+            })),
+        };
         let _ = writeln!(shown);
         drop(quiet);
         answer?
@@ -101,7 +114,7 @@ fn read(keys: &mut impl io::Read) -> Result<Vec<u8>, NotAsked> {
         }
         match key[0] {
             b'\r' | b'\n' | CTRL_D => return Ok(typed),
-            CTRL_C | CTRL_BACKSLASH => return Err(NotAsked::Stopped),
+            CTRL_C | CTRL_BACKSLASH => return Err(NotAsked::Stopped(INTERRUPT)),
             BACKSPACE | DELETE => remove_last(&mut typed),
             CTRL_U => typed.clear(),
             _ if typed.len() == LONGEST => {
@@ -113,6 +126,10 @@ fn read(keys: &mut impl io::Read) -> Result<Vec<u8>, NotAsked> {
         }
     }
 }
+
+/// Numbers of signals.
+const INTERRUPT: i32 = 2;
+const TERMINATE: i32 = 15;
 
 const CTRL_C: u8 = 0x03;
 const CTRL_D: u8 = 0x04;

@@ -87,6 +87,10 @@ pub(super) async fn request(
         environment,
         has_git_credentials: !args.git_credential.is_empty(),
         serves_credentials: args.assume_role.is_some() || args.credentials_endpoint,
+        role: args
+            .assume_role
+            .as_ref()
+            .map(|role| role.as_str().to_owned()),
         project_variables,
         start_build_variables,
         users: if in_container {

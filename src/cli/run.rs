@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use tokio::runtime;
 use tokio::sync::{OnceCell, mpsc};
 
@@ -75,14 +74,8 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
             Err(mistake) => usage(&mistake),
             Ok(asked) if args.dry_run => dry_run(&args, asked).await,
             Ok(asked) => match variables::given(&args.request) {
-                Ok(given) => {
-                    // What a person takes to type counts for no limit.
-                    let typed = !args.request.secret.is_empty();
-                    let started_at = if typed { Instant::now() } else { started_at };
-                    Box::pin(build(args, asked, given, started_at)).await
-                }
-                Err(NotGiven::Mistake(mistake)) => usage(&mistake),
-                Err(NotGiven::Stopped) => ExitCode::Signal(Signal::INT.as_raw()),
+                Ok(given) => Box::pin(build(args, asked, given, started_at)).await,
+                Err(mistake) => usage(&mistake),
             },
         }
     });
@@ -230,8 +223,8 @@ async fn begin(args: &RunArgs, asked: Asked, started_at: Instant) -> Result<Begu
 async fn build(
     args: RunArgs,
     asked: Asked,
-    secrets: Vec<Fetched>,
-    started_at: Instant,
+    mut secrets: Vec<Fetched>,
+    mut started_at: Instant,
 ) -> ExitCode {
     let Begun {
         mut loaded,
@@ -240,11 +233,15 @@ async fn build(
         sinks,
         exported,
         signals,
-        stop_signals,
+        mut stop_signals,
     } = match Box::pin(begin(&args, asked, started_at)).await {
         Ok(begun) => begun,
         Err(code) => return code,
     };
+    match type_secrets(&args, &loaded, &mut secrets, &mut stop_signals).await {
+        Ok(taken) => started_at += taken,
+        Err(code) => return code,
+    }
     let image = match container::image(&args.request.container) {
         Ok(image) => image,
         Err(mistake) => return usage(&mistake),
@@ -286,6 +283,8 @@ async fn build(
     };
     let mut recorder = Recorder::start(sinks, loaded.secrets());
     recorder.heed(identity.hider());
+    // What is fetched is hidden in the last words of a bug as well.
+    recorder.tell(learn);
     let mut surroundings = Surroundings {
         credentials: CommandCredentials {
             aws: identity.keeper(),
@@ -362,6 +361,24 @@ async fn build(
     let exported = exported.map(|file| file.finish(&outcome.exported));
     sink_failures.extend(exported.and_then(Result::err));
     finish(outcome.exit_code(), &sink_failures).await
+}
+
+/// Asks for what is to be typed: nobody types anything for a build that cannot be. How long it took, which counts for no limit.
+async fn type_secrets(
+    args: &RunArgs,
+    loaded: &Loaded,
+    secrets: &mut Vec<Fetched>,
+    stop_signals: &mut StopSignals,
+) -> Result<Duration, ExitCode> {
+    let asking = Instant::now();
+    if loaded.plan.is_err() {
+        return Ok(Duration::ZERO);
+    }
+    match variables::typed(&args.request, secrets, stop_signals).await {
+        Ok(()) => Ok(asking.elapsed()),
+        Err(NotGiven::Mistake(mistake)) => Err(usage(&mistake)),
+        Err(NotGiven::Stopped(signal)) => Err(ExitCode::Signal(signal)),
+    }
 }
 
 /// The build's id: `project:uuid`.

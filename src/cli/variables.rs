@@ -8,6 +8,7 @@ use super::args::{RequestArgs, TypeArg};
 use super::complain::learn;
 use super::prompt::{self, NotAsked};
 use super::{machine, mistake};
+use crate::build::StopSignals;
 use crate::env;
 use crate::plan::{RequestedValue, RequestedVariable};
 use crate::redact::{self, Secrets};
@@ -90,38 +91,59 @@ fn reference(name: &str, value: OsString) -> Result<String, clap::Error> {
     }
 }
 
-/// Values that are handed over, by name of the variable: those of `--secrets-file`, and of `--secret` what is in no such file
-/// and is asked for now. From here on nothing that is said shows any of them.
-pub(super) fn given(args: &RequestArgs) -> Result<Vec<Fetched>, NotGiven> {
-    let given = from_files(&args.secrets_file).map_err(NotGiven::Mistake)?;
-    let mut given: Vec<Fetched> = given
+/// Values of files, which stand for those that lie with AWS (ENV-28), or are not to be typed (ENV-50). A mistake if somebody
+/// would have to be asked and cannot be.
+pub(super) fn given(args: &RequestArgs) -> Result<Vec<Fetched>, clap::Error> {
+    let given = from_files(&args.secrets_file)?;
+    let given: Vec<Fetched> = given
         .into_iter()
         .map(|(name, value)| Fetched { name, value })
         .collect();
-    for name in &args.secret {
-        if given.iter().any(|known| known.name == *name) {
-            continue;
-        }
-        let value = prompt::ask(name).map_err(|not_asked| match not_asked {
-            NotAsked::Stopped => NotGiven::Stopped,
+    if let Some(name) = untold(args, &given).next() {
+        prompt::can_ask(name).map_err(mistake)?;
+    }
+    hide(&given);
+    Ok(given)
+}
+
+/// Asks for the values that are typed (ENV-50).
+pub(super) async fn typed(
+    args: &RequestArgs,
+    given: &mut Vec<Fetched>,
+    stops: &mut StopSignals,
+) -> Result<(), NotGiven> {
+    let names: Vec<String> = untold(args, given).cloned().collect();
+    for name in names {
+        let value = prompt::ask(&name, stops).await;
+        let value = value.map_err(|not_asked| match not_asked {
+            NotAsked::Stopped(signal) => NotGiven::Stopped(signal),
             NotAsked::Because(why) => NotGiven::Mistake(mistake(why)),
         })?;
-        given.push(Fetched {
-            name: name.clone(),
-            value,
-        });
+        given.push(Fetched { name, value });
+        hide(given);
     }
+    Ok(())
+}
+
+/// Names whose values are to be typed.
+fn untold<'a>(args: &'a RequestArgs, given: &[Fetched]) -> impl Iterator<Item = &'a String> {
+    let known: HashSet<String> = given.iter().map(|known| known.name.clone()).collect();
+    args.secret
+        .iter()
+        .filter(move |name| !known.contains(*name))
+}
+
+fn hide(given: &[Fetched]) {
     let values = given.iter().map(|given| given.value.as_bytes());
     learn(Secrets::new(values.flat_map(redact::forms)));
-    Ok(given)
 }
 
 /// Why a value was not handed over.
 pub(super) enum NotGiven {
     /// It cannot be.
     Mistake(clap::Error),
-    /// Whoever was asked wants the end.
-    Stopped,
+    /// Somebody wants the end: the signal.
+    Stopped(i32),
 }
 
 /// Variables of files of NAME=value lines, in their order.

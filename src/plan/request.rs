@@ -256,6 +256,8 @@ pub struct BuildRequest {
     /// Whether commands get AWS's credentials from an endpoint of the build's own: then nothing in `environment` leads them to
     /// others (CRED-3).
     pub serves_credentials: bool,
+    /// The role that the build runs as, if it is another one than the caller's: an ARN.
+    pub role: Option<String>,
     /// Whether git can be given credentials, where a buildspec asks for that.
     pub has_git_credentials: bool,
     /// Variables of the project.

@@ -44,6 +44,7 @@ pub struct Recorder {
     secrets: Secrets,
     /// Has more of them now and then.
     hider: Hider,
+    listener: Option<fn(Secrets)>,
     output: Redactor,
     /// The beginning of a character whose rest is in the next chunk, so that text is never cut inside one.
     half: Vec<u8>,
@@ -84,6 +85,7 @@ impl Recorder {
             half: Vec::new(),
             secrets,
             hider: Hider::default(),
+            listener: None,
             sequence: 0,
             pending: VecDeque::new(),
             waiting: 0,
@@ -96,6 +98,11 @@ impl Recorder {
             failures,
             closed,
         }
+    }
+
+    /// Tells somebody what is hidden whenever that becomes more.
+    pub fn tell(&mut self, listener: fn(Secrets)) {
+        self.listener = Some(listener);
     }
 
     /// Hides what is handed in there too, from the moment on in which it is.
@@ -115,6 +122,9 @@ impl Recorder {
         let mut held = std::mem::take(&mut self.half);
         held.extend(self.output.flush());
         self.secrets = self.secrets.and(values);
+        if let Some(listener) = self.listener {
+            listener(self.secrets.clone());
+        }
         self.output = Redactor::new(self.secrets.clone());
         if !held.is_empty() {
             self.push(EventKind::Output { bytes: held });
@@ -528,6 +538,17 @@ mod tests {
             _ => None,
         });
         bytes.collect()
+    }
+
+    // LOG-24: a bug's last words come from elsewhere, and what was fetched is hidden there too.
+    #[tokio::test]
+    async fn whoever_wants_to_know_is_told_what_is_hidden() {
+        static TOLD: std::sync::Mutex<Option<Secrets>> = std::sync::Mutex::new(None);
+        let mut recorder = Recorder::start(Vec::new(), Secrets::default());
+        recorder.tell(|secrets| *TOLD.lock().unwrap() = Some(secrets));
+        recorder.hide(["fetched-meanwhile"]);
+        let told = TOLD.lock().unwrap().clone().unwrap();
+        assert_eq!(told.redact("a fetched-meanwhile b"), "a *** b");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(crate) fn request(source: &Path, artifacts: &Path) -> BuildRequest {
         buildspec_location: source.join("buildspec.yml").display().to_string(),
         environment: Vec::new(),
         serves_credentials: false,
+        role: None,
         has_git_credentials: false,
         project_variables: Vec::new(),
         start_build_variables: Vec::new(),

@@ -91,6 +91,17 @@ impl Overview {
     }
 }
 
+/// Removes the files of an earlier build, as far as there are any.
+pub fn clear(directory: &Path) -> io::Result<()> {
+    for name in FILES {
+        match fs::remove_file(directory.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Writes the files into this directory, each as a whole: a reader sees the old one or the new one.
 pub fn write(directory: &Path, overview: &Overview) -> io::Result<()> {
     fs::create_dir_all(directory)?;
