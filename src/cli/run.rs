@@ -281,10 +281,7 @@ async fn build(
         was_fetching: loaded.sources.has_to_fetch(sources::Wanted::All),
         ready: arrived.ready(&loaded.request),
     };
-    let mut recorder = Recorder::start(sinks, loaded.secrets());
-    recorder.heed(identity.hider());
-    // What is fetched is hidden in the last words of a bug as well.
-    recorder.tell(learn);
+    let recorder = recorder(sinks, &loaded, &identity);
     let mut surroundings = Surroundings {
         credentials: CommandCredentials {
             aws: identity.keeper(),
@@ -361,6 +358,14 @@ async fn build(
     let exported = exported.map(|file| file.finish(&outcome.exported));
     sink_failures.extend(exported.and_then(Result::err));
     finish(outcome.exit_code(), &sink_failures).await
+}
+
+/// What events go through. What is fetched is hidden in the last words of a bug as well.
+fn recorder(sinks: Vec<Box<dyn Sink>>, loaded: &Loaded, identity: &Identity) -> Recorder {
+    let mut recorder = Recorder::start(sinks, loaded.secrets());
+    recorder.heed(identity.hider());
+    recorder.tell(learn);
+    recorder
 }
 
 /// Asks for what is to be typed: nobody types anything for a build that cannot be. How long it took, which counts for no limit.
