@@ -254,16 +254,9 @@ async fn build(
             return ExitCode::Fault;
         }
     };
-    let shell_on_failure = match shell_on_failure(&args) {
+    let shell_on_failure = match check_keep(&args).and_then(|()| shell_on_failure(&args)) {
         Ok(terminal) => terminal,
         Err(mistake) => return usage(&mistake),
-    };
-    if let Err(mistake) = check_keep(&args) {
-        return usage(&mistake);
-    }
-    let secrets = SecretSource {
-        given: secrets,
-        aws: identity.aws.clone(),
     };
     if has_users(&loaded) {
         loaded.sources.open_to_users();
@@ -287,7 +280,10 @@ async fn build(
             aws: identity.keeper(),
             git: given.git.clone(),
         },
-        secrets,
+        secrets: SecretSource {
+            given: secrets,
+            aws: identity.aws.clone(),
+        },
         store: Arc::new(store(&identity, &loaded)),
         cache: cache::of_build(&identity.aws, &loaded.request),
         workspace: workspace(&args, &loaded),
