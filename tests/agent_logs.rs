@@ -9,6 +9,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -641,9 +642,9 @@ fn an_entry_that_fails_is_sent_again_and_no_other() {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count, "one was taken twice: {names:?}");
-        let status = shipping.status();
-        assert_eq!(status.logs, None);
-        let sent = status.changes.unwrap();
+        let standing = shipping.status();
+        assert_eq!(standing.logs, None);
+        let sent = standing.changes.unwrap();
         assert_eq!(
             (sent.sent, sent.lost, sent.trouble),
             (count as u64 + 2, 0, None)
@@ -766,33 +767,27 @@ fn a_long_log_takes_little_memory() {
 
 /// Sends a log, and prints how much memory this process had at most.
 fn send_and_say(endpoint: String) {
-    let mebibytes: usize = std::env::var(MEASURED).unwrap().parse().unwrap();
+    let mebibytes = std::env::var(MEASURED).expect("it is said");
+    let mebibytes: usize = mebibytes.parse().expect("it is a number");
     agent(async move || {
         let mut job = Job::new();
         // What a command writes arrives in chunks, cut anywhere.
-        let chunk: String = (0..)
-            .map(|n| format!("line {n} of a chunk\n"))
-            .take(400)
-            .collect();
+        let lines = (0..400).map(|n| format!("line {n} of a chunk\n"));
+        let chunk = lines.collect::<Vec<String>>().concat();
         for _ in 0..mebibytes * 1024 * 1024 / chunk.len() {
             job.output(&chunk);
             job.expected.clear();
         }
         let shipping = Shipping::start(settings(), &shared(&endpoint).await);
-        shipping.begin(job.path(), &job.about()).unwrap();
-        assert!(
-            shipping.finish(job.path(), LIMIT).await,
-            "{:?}",
-            shipping.status()
-        );
-        let status = fs::read_to_string("/proc/self/status").unwrap();
-        let most = status
-            .split("VmHWM:")
-            .nth(1)
-            .unwrap()
-            .split_whitespace()
-            .next();
-        println!("KiB: {}", most.unwrap());
+        let begun = shipping.begin(job.path(), &job.about());
+        begun.expect("its directory can be written");
+        let done = shipping.finish(job.path(), LIMIT).await;
+        assert!(done, "{:?}", shipping.status());
+        let status = fs::read_to_string("/proc/self/status").expect("there is a /proc");
+        let most = status.split("VmHWM:").nth(1);
+        let most = most.and_then(|rest| rest.split_whitespace().next());
+        let most = most.expect("it says the most that there was");
+        writeln!(std::io::stdout(), "KiB: {most}").expect("somebody reads it");
     });
 }
 
