@@ -4,13 +4,15 @@
 //! that name, so links of a container are followed by their text, and every file is opened without any link on its way:
 //! what a container changes in between leads to an error and never to another file.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+
+use crate::directory::descend;
 
 /// A directory or file that is called one thing where commands run and another here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +25,6 @@ pub struct Mount {
 
 /// Most links on the way to one file, as the system has it.
 const MAX_LINKS: u32 = 40;
-
-/// A directory on the way: one that may be passed need not be one that may be read.
-#[cfg(target_os = "linux")]
-const ON_THE_WAY: OFlags = OFlags::PATH;
-#[cfg(not(target_os = "linux"))]
-const ON_THE_WAY: OFlags = OFlags::RDONLY;
 
 /// Where this program finds what commands see there; `None` if that is not here. The path has neither `.` nor `..`.
 #[must_use]
@@ -150,27 +146,6 @@ pub fn open_directory(mounts: &[Mount], path: &Path) -> io::Result<OwnedFd> {
         )?);
     }
     descend(path, flags)
-}
-
-/// Goes down from the root, one directory after the other, through no link.
-fn descend(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    let open = |parent: Option<&OwnedFd>, name: &OsStr, flags: OFlags| {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        match parent {
-            Some(parent) => rustix::fs::openat(parent, name, flags, Mode::empty()),
-            None => rustix::fs::open(name, flags, Mode::empty()),
-        }
-    };
-    let mut parts = path.components().peekable();
-    let mut here = None;
-    while let Some(part) = parts.next() {
-        let flags = match parts.peek() {
-            Some(_) => ON_THE_WAY | OFlags::DIRECTORY,
-            None => flags,
-        };
-        here = Some(open(here.as_ref(), part.as_os_str(), flags)?);
-    }
-    here.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 #[cfg(test)]

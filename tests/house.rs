@@ -32,6 +32,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("user", 1),
     ("aws", 2),
     ("credentials", 2),
+    ("directory", 2),
     ("engine", 2),
     ("event", 2),
     ("exec", 2),

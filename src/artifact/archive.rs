@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use super::container::{Content, Directory, Entry, Method, Time};
 use super::select::{Manifest, ManifestFile};
 use crate::store::hex;
+use crate::view;
 
 /// Files up to this size are compressed in memory, ahead of their turn.
 const SMALL: u64 = 1024 * 1024;
@@ -71,7 +72,7 @@ impl Error {
         Self::Read { path, source }
     }
 
-    fn write(path: &Path, source: io::Error) -> Self {
+    pub(super) fn write(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         Self::Write { path, source }
     }
@@ -99,16 +100,17 @@ pub struct Archive {
     pub sha256: String,
 }
 
-/// Writes the archive of a manifest to a new file. `progress` hears of every chunk; `cancelled` is looked at between
+/// Writes the archive of a manifest to a new file, which is open and has this path. `progress` hears of every chunk; `cancelled` is looked at between
 /// files. On an error the file is removed.
 pub fn write(
     manifest: &Manifest,
+    file: File,
     path: &Path,
     workers: usize,
     progress: &mut dyn FnMut(Packed),
     cancelled: &AtomicBool,
 ) -> Result<Archive, Error> {
-    let result = write_all(manifest, path, workers.max(1), progress, cancelled);
+    let result = write_all(manifest, file, path, workers.max(1), progress, cancelled);
     if result.is_err() {
         let _ = fs::remove_file(path);
     }
@@ -117,12 +119,13 @@ pub fn write(
 
 fn write_all(
     manifest: &Manifest,
+    file: File,
     path: &Path,
     workers: usize,
     progress: &mut dyn FnMut(Packed),
     cancelled: &AtomicBool,
 ) -> Result<Archive, Error> {
-    let mut writer = Writer::create(path, cancelled)?;
+    let mut writer = Writer::new(file, path, cancelled);
     let chunks = manifest.len().div_ceil(CHUNK);
     let workers = workers.min(chunks);
     thread::scope(|scope| {
@@ -330,9 +333,8 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn create(path: &'a Path, cancelled: &'a AtomicBool) -> Result<Self, Error> {
-        let file = File::create_new(path).map_err(|error| Error::write(path, error))?;
-        Ok(Self {
+    fn new(file: File, path: &'a Path, cancelled: &'a AtomicBool) -> Self {
+        Self {
             path,
             cancelled,
             out: Output {
@@ -342,7 +344,7 @@ impl<'a> Writer<'a> {
             },
             directory: Directory::default(),
             packed: Packed::default(),
-        })
+        }
     }
 
     fn add(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -475,7 +477,7 @@ impl Hashes {
 /// The hashes of a file as it is.
 fn read_back(path: &Path, cancelled: &AtomicBool) -> Result<Hashes, Error> {
     let unreadable = |error| Error::read(path, error);
-    let mut file = File::open(path).map_err(unreadable)?;
+    let mut file = view::open_without_links(path).map_err(unreadable)?;
     let mut hashes = Hashes::default();
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -626,7 +628,15 @@ mod tests {
         let manifest = manifest_of(tree.path(), false);
         fs::remove_file(tree.path().join("b")).unwrap();
         let path = out.path().join("a.zip");
-        let error = write(&manifest, &path, 2, &mut |_| {}, &AtomicBool::new(false)).unwrap_err();
+        let error = write(
+            &manifest,
+            File::create_new(&path).unwrap(),
+            &path,
+            2,
+            &mut |_| {},
+            &AtomicBool::new(false),
+        )
+        .unwrap_err();
         assert!(
             matches!(&error, Error::Read { path, .. } if path.ends_with("b")),
             "{error}"
@@ -654,6 +664,7 @@ mod tests {
         let path = out.path().join("a.zip");
         let error = write(
             &manifest_of(tree.path(), false),
+            File::create_new(&path).unwrap(),
             &path,
             1,
             &mut |_| {},

@@ -1,5 +1,6 @@
 //! One artifact on its way: packed, described, stored, verified.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,6 @@ use super::deploy::{self, DeployFile};
 use super::place;
 use super::select::Manifest;
 use crate::event::{ArtifactProgress, ArtifactStage, ArtifactStored, Warning};
-use crate::ownership::OwnedDirectory;
 use crate::plan::Packaging;
 use crate::store::{self, ObjectMetadata, Progress, Staging, Stop, Store, Stored, Upload};
 
@@ -171,11 +171,13 @@ async fn upload_archive(
         Some(directory) => directory,
         None => make_scratch_directory(&artifact.temporary_directory)?,
     };
-    let path = scratch.path().join("artifact.zip");
+    let path = scratch.path().join(ARCHIVE);
+    let file = scratch.create(ARCHIVE);
+    let file = file.map_err(|error| archive::Error::write(&path, error))?;
     let archive = pack(
         artifact,
         manifest,
-        path.clone(),
+        (file, path.clone()),
         reports.clone(),
         stop.clone(),
     )
@@ -192,7 +194,7 @@ async fn upload_archive(
         key: artifact.key.clone(),
         raw_key: None,
         source: path,
-        follow_links: true,
+        follow_links: false,
         path: artifact.key.clone(),
         consume: true,
         sha256: Some(archive.sha256.clone()),
@@ -215,19 +217,18 @@ async fn upload_archive(
 }
 
 fn make_scratch_directory(parent: &Path) -> Result<Staging, Error> {
-    let made = OwnedDirectory::make_in(parent);
-    Ok(Staging::at(made.map_err(|source| {
-        archive::Error::Write {
+    Ok(
+        Staging::make_in(parent).map_err(|source| archive::Error::Write {
             path: parent.to_owned(),
             source,
-        }
-    })?))
+        })?,
+    )
 }
 
 async fn pack(
     artifact: &Artifact,
     manifest: Manifest,
-    path: PathBuf,
+    (file, path): (File, PathBuf),
     reports: ReportSender,
     stop: Stop,
 ) -> Result<Archive, Error> {
@@ -252,13 +253,16 @@ async fn pack(
             let _ = reports.send(Report::Progress(progress));
         };
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        archive::write(&manifest, &path, workers, &mut progress, stop.flag())
+        archive::write(&manifest, file, &path, workers, &mut progress, stop.flag())
     });
     Ok(work.await.map_err(broke_off)??)
 }
 
+/// Name of an archive until it is stored.
+const ARCHIVE: &str = "artifact.zip";
+
 fn broke_off(error: tokio::task::JoinError) -> Error {
-    let path = PathBuf::from("artifact.zip");
+    let path = PathBuf::from(ARCHIVE);
     Error::Archive(archive::Error::Write {
         path,
         source: std::io::Error::other(error),

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -16,12 +16,15 @@ use crate::cache::{
 };
 use crate::event::{self, CacheEvent, CacheKept, CacheRestored, CacheSaved, CacheStep, EventKind};
 use crate::exec::{self, Session, Work};
-use crate::ownership::{self, OwnedDirectory};
+use crate::ownership;
 use crate::plan::{CachePlan, Expandable, Plan};
-use crate::store::Stop;
+use crate::store::{Staging, Stop};
 
 /// Chunks of an archive that are on their way.
 const CHUNKS: usize = 8;
+
+/// Name of an archive until it is kept.
+const NEW: &str = "new";
 
 /// Bytes of an archive that are sent at once.
 const CHUNK: usize = 256 * 1024;
@@ -193,8 +196,8 @@ impl Driver {
             location: found.location.clone(),
             bytes: found.facts.archive_bytes,
         });
-        let staging = match OwnedDirectory::make_in(&cache.temporary_directory) {
-            Ok(staging) => Staging(staging),
+        let staging = match Staging::make_in(&cache.temporary_directory) {
+            Ok(staging) => staging,
             Err(error) => {
                 let place = &cache.temporary_directory;
                 let trouble = Trouble::with_file("make a directory in", place, &error);
@@ -339,8 +342,12 @@ impl Driver {
             .iter()
             .map(|path| path.identity().to_owned())
             .collect();
-        let unfinished = Unfinished::create(staging.path().join("new"), key.clone(), identities);
-        let unfinished = match unfinished {
+        let path = staging.path().join(NEW);
+        let begun = staging
+            .create(NEW)
+            .map_err(|error| Trouble::with_file("write", &path, &error))
+            .and_then(|file| Unfinished::begin((file, path), key.clone(), identities));
+        let unfinished = match begun {
             Ok(unfinished) => unfinished,
             Err(trouble) => return Some(Err(trouble.into())),
         };
@@ -492,32 +499,17 @@ fn cached(
     })
 }
 
-/// A directory that goes away with this.
-struct Staging(OwnedDirectory);
-
-impl Staging {
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(self.0.path());
-    }
-}
-
 /// Where an archive is made: on the file system it goes to, where there is one.
 fn staging(cache: &BuildCache) -> Result<Staging, Trouble> {
     match &cache.store {
         CacheStore::Directory(store) => {
+            let staging = store.make_staging_directory()?;
             ownership::sweep(store.root());
-            store.make_staging_directory().map(Staging)
+            Ok(staging)
         }
         CacheStore::S3(_) => {
             let place = &cache.temporary_directory;
-            OwnedDirectory::make_in(place)
-                .map(Staging)
+            Staging::make_in(place)
                 .map_err(|error| Trouble::with_file("make a directory in", place, &error))
         }
     }

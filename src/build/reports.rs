@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::drive::{Driver, Left};
 use super::upload::Failure;
 use crate::artifact::{SelectError, Selected, Selection, Workspace, select, starts};
+use crate::directory::{LINK_HELP, Link};
 use crate::event::{
     EventKind, ReportCollected, ReportFailure, ReportProblem, ReportSelected, ReportsWritten,
     Warning,
@@ -301,8 +303,8 @@ impl Driver {
             let written = self.attend(writing).await?;
             let error = match written {
                 Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some("writing broke off".to_owned()),
+                Ok(Err(error)) => Some(error),
+                Err(_) => Some(io::Error::other("writing broke off")),
             };
             if let Some(failure) = self.written(plan, error) {
                 return Some(Err(failure));
@@ -325,7 +327,7 @@ impl Driver {
     }
 
     /// Tells where the files are, or why they are not there. Nobody may miss what was asked for.
-    fn written(&mut self, plan: &Plan, error: Option<String>) -> Option<Failure> {
+    fn written(&mut self, plan: &Plan, error: Option<io::Error>) -> Option<Failure> {
         let asked = &plan.report_request;
         let directory = asked.directory.display().to_string();
         let Some(error) = error else {
@@ -337,7 +339,9 @@ impl Driver {
             return None;
         };
         let message = format!("could not write reports to {directory}: {error}");
-        if asked.is_default {
+        // Where a build leads them elsewhere, nobody goes on as if nothing was.
+        let is_link = Link::of(&error).is_some();
+        if asked.is_default && !is_link {
             let warning =
                 Warning::new(message).with_help("name another directory with `--reports`");
             self.record(EventKind::Warning(warning));
@@ -349,7 +353,11 @@ impl Driver {
         );
         Some(Failure {
             status: Status::Fault,
-            context: context.with_help("name a directory with room that can be written"),
+            context: context.with_help(if is_link {
+                LINK_HELP
+            } else {
+                "name a directory with room that can be written"
+            }),
         })
     }
 }

@@ -410,13 +410,14 @@ impl Driver {
 pub(super) fn not_stored(error: &store::Error, message: String) -> Failure {
     let mut failure = match error.kind {
         store::ErrorKind::Source => Failure::build(message),
-        // No answer, no room, or not what was sent.
-        store::ErrorKind::Unreachable | store::ErrorKind::NoSpace | store::ErrorKind::Mismatch => {
-            Failure {
-                status: Status::Fault,
-                context: PhaseContext::environment(CLIENT_ERROR, message),
-            }
-        }
+        // No answer, no room, not what was sent, or not where it was meant to go.
+        store::ErrorKind::Unreachable
+        | store::ErrorKind::NoSpace
+        | store::ErrorKind::Mismatch
+        | store::ErrorKind::Link => Failure {
+            status: Status::Fault,
+            context: PhaseContext::environment(CLIENT_ERROR, message),
+        },
         _ => Failure {
             status: Status::Failed,
             context: PhaseContext::environment(CLIENT_ERROR, message),

@@ -115,8 +115,12 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// Begins one in a file that is made; of the facts the key and the paths have to be known.
-    pub fn create(path: PathBuf, key: Option<String>, paths: Vec<String>) -> Result<Self, Trouble> {
+    /// Begins one in a new file, which is open and has this path; of the facts the key and the paths have to be known.
+    pub fn begin(
+        (mut file, path): (File, PathBuf),
+        key: Option<String>,
+        paths: Vec<String>,
+    ) -> Result<Self, Trouble> {
         let facts = Facts {
             format: FORMAT,
             key,
@@ -134,7 +138,6 @@ impl Unfinished {
             ..facts.clone()
         };
         let begun = unknown.head(0).and_then(|head| {
-            let mut file = File::create_new(&path)?;
             file.write_all(&head)?;
             Ok((file, head.len()))
         });
@@ -201,8 +204,13 @@ impl Archive {
     /// Opens one and looks whether all of it is there, by its size. Gives the file too, which stays what it is whoever removes
     /// its name meanwhile.
     pub fn open(path: &Path) -> Result<(Self, File), Trouble> {
+        let file = File::open(path).map_err(|error| Trouble::with_file("read", path, &error))?;
+        Self::of(path, file)
+    }
+
+    /// The same for one that is open and has this path.
+    pub fn of(path: &Path, mut file: File) -> Result<(Self, File), Trouble> {
         let failed = |error| Trouble::with_file("read", path, &error);
-        let mut file = File::open(path).map_err(failed)?;
         let Some((facts, head)) = Facts::read(&mut file).map_err(failed)? else {
             return Err(broken(path, "it does not begin as one"));
         };
@@ -262,7 +270,9 @@ mod tests {
         let path = directory.join("one.tar.zst");
         let _ = std::fs::remove_file(&path);
         let key = Some("key/with \"quotes\"".to_owned());
-        let mut archive = Unfinished::create(path, key, vec!["a/**".to_owned()]).unwrap();
+        let file = File::create_new(&path).unwrap();
+        let identities = vec!["a/**".to_owned()];
+        let mut archive = Unfinished::begin((file, path), key, identities).unwrap();
         archive.write(content).unwrap();
         archive.finish(1, 2, 3, "content".to_owned()).unwrap()
     }

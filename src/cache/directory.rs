@@ -4,27 +4,32 @@
 //! the disk. Whoever removes holds a lock meanwhile, but waits for it only so long; whoever reads needs none: a file that is
 //! open stays what it is.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, RenameFlags, Timespec, Timestamps, UTIME_NOW};
+use rustix::fs::{FlockOperation, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
 use super::Trouble;
 use super::archive::{Archive, Facts};
 use super::name::{ENDING, written};
 use super::store::{Entry, Found};
-use crate::ownership::OwnedDirectory;
+use crate::directory::{self, Directory, LINK_HELP, Link};
+use crate::store::Staging;
+use crate::view;
 
 /// How long a lock is waited for.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Time between two tries to get it.
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
+
+/// Mode of directories that are made: for this user only.
+const PRIVATE: u32 = 0o700;
 
 /// The file that is locked.
 const LOCK: &str = ".lock";
@@ -36,7 +41,8 @@ pub struct CacheDirectory {
 }
 
 impl CacheDirectory {
-    /// A store below this directory, which is made when something is kept.
+    /// A store below this directory, which is made when something is kept. Its path is absolute, and no link on it is
+    /// followed.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
         Self { root }
@@ -49,9 +55,10 @@ impl CacheDirectory {
     }
 
     /// A private directory beside the archives, to make one in.
-    pub fn make_staging_directory(&self) -> Result<OwnedDirectory, Trouble> {
-        let made = make(&self.root).and_then(|()| OwnedDirectory::make_hidden_in(&self.root));
-        made.map_err(|error| Trouble::with_file("make a directory in", &self.root, &error))
+    pub fn make_staging_directory(&self) -> Result<Staging, Trouble> {
+        let made = Directory::make(&self.root, PRIVATE, &mut Vec::new())
+            .and_then(|root| Staging::make_beside(&root));
+        made.map_err(|error| trouble("make a directory in", &self.root, &error))
     }
 
     pub(super) async fn look_up(&self, name: &str) -> Result<Option<Found>, Trouble> {
@@ -66,7 +73,7 @@ impl CacheDirectory {
             Err(error) => return Err(Trouble::with_file("read", &path, &error)),
             Ok(_) => {}
         }
-        let (archive, _) = Archive::open(&path)?;
+        let (archive, _) = open(&path)?;
         Ok(Some(Found {
             name: name.to_owned(),
             location: path.display().to_string(),
@@ -94,7 +101,7 @@ impl CacheDirectory {
     pub(super) async fn fetch(&self, found: &Found) -> Result<(Archive, File), Trouble> {
         let path = self.root.join(&found.name);
         blocking(move || {
-            let opened = Archive::open(&path)?;
+            let opened = open(&path)?;
             let now = || Timespec {
                 tv_sec: 0,
                 tv_nsec: UTIME_NOW,
@@ -114,18 +121,8 @@ impl CacheDirectory {
         let (from, to) = (archive.path.clone(), self.root.join(name));
         let replaces = archive.facts.key.is_none();
         blocking(move || {
-            let failed = |error: io::Error| Trouble::with_file("write", &to, &error);
-            let parent = to.parent().unwrap_or(Path::new("/"));
-            make(parent).map_err(failed)?;
-            let moved = if replaces {
-                fs::rename(&from, &to).map(|()| true)
-            } else {
-                move_unless_there(&from, &to)
-            };
-            let moved = moved.map_err(failed)?;
-            // The name too is on the disk.
-            let _ = File::open(parent).and_then(|parent| parent.sync_all());
-            Ok(moved)
+            let moved = keep_now(&from, &to, replaces);
+            moved.map_err(|error| trouble("write", &to, &error))
         })
         .await?
     }
@@ -166,17 +163,18 @@ impl CacheDirectory {
         let mut failed = Vec::new();
         for name in names {
             let path = self.root.join(name);
-            match fs::remove_file(&path) {
+            let removed = directory::split(&path)
+                .and_then(|(parent, name)| Directory::open(parent)?.remove_file(name));
+            match removed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    let trouble = Trouble::with_file("remove", &path, &error);
-                    failed.push((name.clone(), trouble));
+                    failed.push((name.clone(), trouble("remove", &path, &error)));
                 }
                 _ => {}
             }
             // As far as nothing else is in them.
             let above = path.ancestors().skip(1);
             for directory in above.take_while(|directory| *directory != self.root) {
-                if fs::remove_dir(directory).is_err() {
+                if directory::remove_empty(directory).is_err() {
                     break;
                 }
             }
@@ -186,12 +184,9 @@ impl CacheDirectory {
 
     /// Others that remove wait; who cannot get the lock in time goes on without.
     fn lock(&self) -> Option<OwnedFd> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.root.join(LOCK))
-            .ok()?;
+        let flags = OFlags::CREATE | OFlags::WRONLY;
+        let root = Directory::open(&self.root).ok()?;
+        let file = root.open_file(OsStr::new(LOCK), flags).ok()?;
         let mut left = LOCK_LIMIT;
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -206,12 +201,36 @@ impl CacheDirectory {
     }
 }
 
-/// Makes a directory and those above it; what is new is for this user only.
-fn make(directory: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
+/// Opens an archive for reading.
+fn open(path: &Path) -> Result<(Archive, File), Trouble> {
+    let file = view::open_without_links(path).map_err(|error| trouble("read", path, &error))?;
+    Archive::of(path, file)
+}
+
+/// Moves an archive to its name. Gives whether it was moved: unless it replaces what is there, whoever was first stays.
+fn keep_now(from: &Path, to: &Path, replaces: bool) -> io::Result<bool> {
+    let (staging, old) = directory::split(from)?;
+    let (parent, new) = directory::split(to)?;
+    let staging = Directory::open(staging)?;
+    let target = Directory::make(parent, PRIVATE, &mut Vec::new())?;
+    let moved = if replaces {
+        staging.rename(old, &target, new).map(|()| true)
+    } else {
+        move_unless_there((&staging, old), (&target, new))
+    }?;
+    // The name too is on the disk.
+    let _ = directory::descend(parent, OFlags::RDONLY | OFlags::DIRECTORY)
+        .and_then(|parent| File::from(parent).sync_all());
+    Ok(moved)
+}
+
+/// What went wrong, and what to do if a link is in the way.
+fn trouble(doing: &str, path: &Path, error: &io::Error) -> Trouble {
+    let trouble = Trouble::with_file(doing, path, error);
+    match Link::of(error) {
+        Some(_) => trouble.with_help(LINK_HELP),
+        None => trouble,
+    }
 }
 
 fn is_absence(error: &io::Error) -> bool {
@@ -248,17 +267,22 @@ fn names_in(directory: &Path) -> Result<Vec<String>, Trouble> {
 }
 
 /// Moves a file unless there is one of that name: whoever was first stays. Gives whether it was moved.
-fn move_unless_there(from: &Path, to: &Path) -> io::Result<bool> {
-    use rustix::fs::{CWD, renameat_with};
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+fn move_unless_there(
+    (from, old): (&Directory, &OsStr),
+    (to, new): (&Directory, &OsStr),
+) -> io::Result<bool> {
+    use rustix::fs::{AtFlags, linkat, renameat_with};
+    match renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
         // Not every file system can; a second name cannot take the place of a first one either.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match fs::hard_link(from, to) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error),
-        },
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            match linkat(from, old, to, new, AtFlags::empty()) {
+                Ok(()) => Ok(true),
+                Err(Errno::EXIST) => Ok(false),
+                Err(error) => Err(error.into()),
+            }
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -11,24 +11,33 @@ use crate::plan::{ArtifactLocation, BuildRequest, CacheRequest};
 use crate::store::{S3Settings, S3Store};
 
 /// What the arguments say of the cache; nothing if the build has none.
-pub(super) fn request(args: &RequestArgs) -> Result<Option<CacheRequest>, clap::Error> {
+pub(super) fn request(
+    args: &RequestArgs,
+    changeable: &[PathBuf],
+) -> Result<Option<CacheRequest>, clap::Error> {
     let Some(text) = &args.cache else {
         return Ok(None);
     };
     Ok(Some(CacheRequest {
-        location: location(text)?,
+        location: location(text, changeable)?,
         namespace: args.cache_namespace.clone(),
         limit: args.cache_limit,
     }))
 }
 
-/// The place that a text names; the usual one if it is empty.
-pub(super) fn location(text: &str) -> Result<ArtifactLocation, clap::Error> {
+/// The place that a text names; the usual one if it is empty. A directory has no links, but for those that lie where builds
+/// can change them.
+pub(super) fn location(
+    text: &str,
+    changeable: &[PathBuf],
+) -> Result<ArtifactLocation, clap::Error> {
     if text.is_empty() {
         let usual = usual_directory().ok_or_else(|| {
             mistake("`--cache` alone needs HOME or XDG_CACHE_HOME: name a directory, or s3://BUCKET/PREFIX")
         })?;
-        return Ok(ArtifactLocation::Directory(usual));
+        return Ok(ArtifactLocation::Directory(machine::settled(
+            &usual, changeable,
+        )));
     }
     if let Some(place) = text.strip_prefix("s3://") {
         let (bucket, path) = place.split_once('/').unwrap_or((place, ""));
@@ -49,8 +58,9 @@ pub(super) fn location(text: &str) -> Result<ArtifactLocation, clap::Error> {
     }
     let here = machine::directory()
         .map_err(|error| mistake(format!("this directory is gone: {error}")))?;
-    Ok(ArtifactLocation::Directory(machine::canonical(
+    Ok(ArtifactLocation::Directory(machine::settled(
         &here.join(text),
+        changeable,
     )))
 }
 

@@ -62,7 +62,7 @@ impl From<Trouble> for Failure {
 }
 
 async fn open(args: &CachePlaceArgs) -> Result<CacheStore, clap::Error> {
-    let location = cache::location(args.cache.as_deref().unwrap_or_default())?;
+    let location = cache::location(args.cache.as_deref().unwrap_or_default(), &[])?;
     let region = aws::region(args.region.as_deref(), args.profile.as_deref()).await;
     let aws = aws::settings(region.as_deref(), args.profile.as_deref());
     Ok(cache::store(&location, aws, None, false))

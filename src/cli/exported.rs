@@ -1,13 +1,13 @@
 //! `--exported FILE`: the exported variables of a build, for what comes after it (ENV-44).
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::machine;
+use crate::directory::{self, Directory, Link};
 use crate::env;
 use crate::event::ExportedVariable;
 use crate::sink::SinkFailure;
@@ -22,21 +22,27 @@ pub(super) struct ExportedFile {
 
 impl ExportedFile {
     /// Puts a file without variables there: the values of another build are not taken for those of this one, and a place
-    /// that cannot be written is known before anything runs.
-    pub(super) fn begin(path: &Path) -> Result<Self, String> {
+    /// that cannot be written is known before anything runs. Links are followed now, but for those that lie where a build
+    /// can change them.
+    pub(super) fn begin(path: &Path, changeable: &[PathBuf]) -> Result<Self, String> {
         let file = Self {
             shown: path.to_owned(),
-            path: machine::canonical(path),
+            path: machine::settled(path, changeable),
         };
-        let begun = match fs::metadata(&file.path) {
+        let begun = match fs::symlink_metadata(&file.path) {
+            Ok(found) if found.is_symlink() => {
+                let path = file.path.clone();
+                Err(io::Error::other(Link { path }))
+            }
             Ok(found) if !found.is_file() => Err(io::Error::other("it is no regular file")),
             _ => file.write(&[]),
         };
         match begun {
             Ok(()) => Ok(file),
             Err(error) => Err(format!(
-                "error: could not write exported variables to {}: {error}\n",
-                file.shown.display()
+                "error: could not write exported variables to {}: {error}\n{}",
+                file.shown.display(),
+                machine::help(&error)
             )),
         }
     }
@@ -52,20 +58,8 @@ impl ExportedFile {
     /// Replaces the file as a whole, by one that only its owner can read.
     fn write(&self, variables: &[ExportedVariable]) -> io::Result<()> {
         let text = text(&self.path, variables);
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let unique = uuid::Uuid::new_v4().simple();
-        let new = self.path.with_file_name(format!(".{name}.{unique}"));
-        let written = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .and_then(|()| fs::rename(&new, &self.path));
-        if written.is_err() {
-            let _ = fs::remove_file(&new);
-        }
-        written
+        let (parent, name) = directory::split(&self.path)?;
+        Directory::open(parent)?.replace(name, 0o600, |out| out.write_all(text.as_bytes()))
     }
 }
 

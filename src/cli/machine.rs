@@ -9,6 +9,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
+use crate::directory::{self, Directory, LINK_HELP, Link};
 use crate::event::StopReason;
 use crate::plan::{ProjectName, Users};
 
@@ -195,4 +198,31 @@ pub(super) fn canonical(path: &Path) -> PathBuf {
         }
     }
     path.to_owned()
+}
+
+/// Where a path of the caller's leads now, through no link that lies in one of the directories that builds can change
+/// (CTR-66).
+pub(super) fn settled(path: &Path, changeable: &[PathBuf]) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    directory::settle(&path, changeable)
+}
+
+/// Opens a file for what a build says, and empties it. Where a build can change the way to it, that has no links.
+pub(super) fn create(path: &Path, changeable: &[PathBuf]) -> io::Result<File> {
+    let settled = settled(path, changeable);
+    if !changeable.iter().any(|above| settled.starts_with(above)) {
+        // Whatever it is: a file, a terminal, a pipe that another program reads.
+        return File::create(path);
+    }
+    let (parent, name) = directory::split(&settled)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+    Directory::open(parent)?.open_file(name, flags)
+}
+
+/// What to do about an error, as a line, where that is known.
+pub(super) fn help(error: &io::Error) -> String {
+    match Link::of(error) {
+        Some(_) => format!("help: {LINK_HELP}\n"),
+        None => String::new(),
+    }
 }

@@ -1,7 +1,7 @@
 //! Arguments and the machine make a request.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -105,10 +105,10 @@ pub(super) async fn request(
         },
         shell: args.shell.clone(),
         region,
-        artifacts: artifacts(args, &sources.beside)?,
-        reports: reports(args, &sources.beside)?,
+        artifacts: artifacts(args, &sources.beside, &sources.changeable())?,
+        reports: reports(args, &sources.beside, &sources.changeable())?,
         retry_scope: args.retry_scope.into(),
-        cache: cache::request(args)?,
+        cache: cache::request(args, &sources.changeable())?,
         timeout: args.timeout,
         grace: args.grace,
         strict: args.strict,
@@ -119,9 +119,14 @@ pub(super) async fn request(
     Ok(request)
 }
 
-fn artifacts(args: &RequestArgs, directory: &Path) -> Result<ArtifactRequest, clap::Error> {
+fn artifacts(
+    args: &RequestArgs,
+    directory: &Path,
+    changeable: &[PathBuf],
+) -> Result<ArtifactRequest, clap::Error> {
+    let settled = |path: PathBuf| machine::settled(&path, changeable);
     let location = match args.artifacts.as_deref() {
-        None => ArtifactLocation::Directory(directory.join(DEFAULT_ARTIFACTS)),
+        None => ArtifactLocation::Directory(settled(directory.join(DEFAULT_ARTIFACTS))),
         Some(text) => match text.strip_prefix("s3://") {
             Some(place) => {
                 let (bucket, path) = place.split_once('/').unwrap_or((place, ""));
@@ -149,7 +154,7 @@ fn artifacts(args: &RequestArgs, directory: &Path) -> Result<ArtifactRequest, cl
             None => {
                 let here = machine::directory()
                     .map_err(|error| mistake(format!("this directory is gone: {error}")))?;
-                ArtifactLocation::Directory(machine::canonical(&here.join(text)))
+                ArtifactLocation::Directory(settled(here.join(text)))
             }
         },
     };
@@ -163,9 +168,13 @@ fn artifacts(args: &RequestArgs, directory: &Path) -> Result<ArtifactRequest, cl
 }
 
 /// What is made of reports (REP-13, REP-14).
-fn reports(args: &RequestArgs, directory: &Path) -> Result<ReportRequest, clap::Error> {
+fn reports(
+    args: &RequestArgs,
+    directory: &Path,
+    changeable: &[PathBuf],
+) -> Result<ReportRequest, clap::Error> {
     let place = match &args.reports {
-        None => directory.join(DEFAULT_REPORTS),
+        None => machine::settled(&directory.join(DEFAULT_REPORTS), changeable),
         Some(text) if text.as_os_str().is_empty() => {
             return Err(mistake("`--reports` needs a directory"));
         }
@@ -178,7 +187,7 @@ fn reports(args: &RequestArgs, directory: &Path) -> Result<ReportRequest, clap::
         Some(text) => {
             let here = machine::directory()
                 .map_err(|error| mistake(format!("this directory is gone: {error}")))?;
-            let place = machine::canonical(&here.join(text));
+            let place = machine::settled(&here.join(text), changeable);
             if place.exists() && !place.is_dir() {
                 return Err(mistake(format!(
                     "`--reports {}` is no directory",

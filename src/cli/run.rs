@@ -175,8 +175,12 @@ async fn begin(args: &RunArgs, asked: Asked, started_at: Instant) -> Result<Begu
         Ok(load::read(&args.request, asked).await)
     };
     let name = name_of(args, &known);
+    let changeable = match &known {
+        Ok(loaded) => loaded.sources.changeable(),
+        Err(asked) => asked.sources.changeable(),
+    };
     // A FIFO is opened when somebody reads it.
-    let sinks = match sinks(args, &name) {
+    let sinks = match sinks(args, &name, &changeable) {
         Ok(sinks) => sinks,
         Err(complaint) => {
             complain(&complaint);
@@ -186,7 +190,7 @@ async fn begin(args: &RunArgs, asked: Asked, started_at: Instant) -> Result<Begu
     let exported = match args
         .exported
         .as_deref()
-        .map(ExportedFile::begin)
+        .map(|path| ExportedFile::begin(path, &changeable))
         .transpose()
     {
         Ok(exported) => exported,
@@ -961,7 +965,11 @@ fn workspace(args: &RunArgs, loaded: &Loaded) -> Workspace {
     }
 }
 
-fn sinks(args: &RunArgs, buildspec: &str) -> Result<Vec<Box<dyn Sink>>, String> {
+fn sinks(
+    args: &RunArgs,
+    buildspec: &str,
+    changeable: &[PathBuf],
+) -> Result<Vec<Box<dyn Sink>>, String> {
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     let console = |error: io::Error| format!("error: could not use standard output: {error}\n");
     match terminal::console_format(args.log_format, args.quiet) {
@@ -981,24 +989,25 @@ fn sinks(args: &RunArgs, buildspec: &str) -> Result<Vec<Box<dyn Sink>>, String> 
     }
     if let Some(path) = &args.log_file {
         sinks.push(Box::new(CodebuildLog::new(
-            open(path, "log file")?,
+            open(path, "log file", changeable)?,
             format!("the log file {}", path.display()),
         )));
     }
     if let Some(path) = &args.events {
         sinks.push(Box::new(JsonLines::new(
-            open(path, "events file")?,
+            open(path, "events file", changeable)?,
             format!("the events file {}", path.display()),
         )));
     }
     Ok(sinks)
 }
 
-fn open(path: &Path, what: &str) -> Result<BufWriter<File>, String> {
-    let file = File::create(path).map_err(|error| {
+fn open(path: &Path, what: &str, changeable: &[PathBuf]) -> Result<BufWriter<File>, String> {
+    let file = machine::create(path, changeable).map_err(|error| {
         format!(
-            "error: could not write the {what} {}: {error}\n",
-            path.display()
+            "error: could not write the {what} {}: {error}\n{}",
+            path.display(),
+            machine::help(&error)
         )
     })?;
     Ok(BufWriter::with_capacity(16 * 1024, file))

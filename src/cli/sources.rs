@@ -207,6 +207,15 @@ impl Sources {
         })
     }
 
+    /// The directories that a build can change: nothing in them says where something of the caller's goes.
+    pub(super) fn changeable(&self) -> Vec<PathBuf> {
+        let others = self.secondary.iter().map(|(_, place)| place);
+        std::iter::once(&self.primary)
+            .chain(others)
+            .map(|place| machine::canonical(&place.directory))
+            .collect()
+    }
+
     /// Whether anything has to be fetched.
     pub(super) fn has_to_fetch(&self, wanted: Wanted) -> bool {
         let others = self.secondary.iter().map(|(_, place)| place);

@@ -3,14 +3,18 @@
 //! The lock is the kernel's (`flock`), on the directory itself: it ends with the process however that ends, and it holds
 //! across PID namespaces. Where a file system has no locks a directory has a name that is never taken for abandoned.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, fstat, open};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, Mode, OFlags, fstat, mkdirat, openat, statat, unlinkat,
+};
+
+use crate::directory::Directory;
 
 /// What names of private directories begin with; 32 hexadecimal digits follow.
 const PREFIX: &str = "runner-";
@@ -29,7 +33,7 @@ pub struct OwnedDirectory {
 impl OwnedDirectory {
     /// Makes one with a name of its own in `parent`, which only this user can look into.
     pub fn make_in(parent: &Path) -> io::Result<Self> {
-        Self::make_named(parent, "", 0o700, lock)
+        Self::make_named(Parent::at(parent), "", 0o700, lock)
     }
 
     /// As [`OwnedDirectory::make_in`], but others can get at what they know the name of. It is for the user to see to what
@@ -41,43 +45,47 @@ impl OwnedDirectory {
         Ok(made)
     }
 
-    /// Makes one with a hidden name of its own in `parent`, with the permissions that directories have by default.
-    pub fn make_hidden_in(parent: &Path) -> io::Result<Self> {
-        Self::make_named(parent, ".", 0o777, lock)
+    /// Makes one with a hidden name of its own in a directory, with the permissions that directories have by default.
+    pub fn make_hidden_in(parent: &Directory) -> io::Result<Self> {
+        Self::make_named(Parent::open(parent), ".", 0o777, lock)
     }
 
     /// Makes one here, in place of one that was lost and which only this user can look into.
     pub fn make(path: PathBuf) -> io::Result<Self> {
         if is_unlocked(&path) {
-            return Self::without_lock(path, 0o700);
+            return Self::without_lock(&Spot::of(path), 0o700);
         }
-        Self::make_with(path, 0o700, lock)
+        Self::make_with(Spot::of(path), 0o700, lock)
     }
 
     /// Makes one with a name of its own behind a prefix. Where there are no locks the name is one that nobody looks for:
     /// in this process's hands it must not be somebody else's to clear away.
-    fn make_named(parent: &Path, prefix: &str, mode: u32, take: Take) -> io::Result<Self> {
-        match Self::make_with(parent.join(format!("{prefix}{}", name(PREFIX))), mode, take) {
+    fn make_named(parent: Parent<'_>, prefix: &str, mode: u32, take: Take) -> io::Result<Self> {
+        let spot = parent.spot(&format!("{prefix}{}", name(PREFIX)));
+        match Self::make_with(spot, mode, take) {
             Err(error) if has_no_locks(&error) => {
                 let name = format!("{prefix}{}", name(UNLOCKED_PREFIX));
-                Self::without_lock(parent.join(name), mode)
+                Self::without_lock(&parent.spot(&name), mode)
             }
             other => other,
         }
     }
 
-    fn without_lock(path: PathBuf, mode: u32) -> io::Result<Self> {
-        DirBuilder::new().mode(mode).create(&path)?;
-        Ok(Self { path, _lock: None })
+    fn without_lock(spot: &Spot<'_>, mode: u32) -> io::Result<Self> {
+        spot.make(mode)?;
+        Ok(Self {
+            path: spot.path.clone(),
+            _lock: None,
+        })
     }
 
-    fn make_with(path: PathBuf, mode: u32, take: Take) -> io::Result<Self> {
+    fn make_with(spot: Spot<'_>, mode: u32, take: Take) -> io::Result<Self> {
         loop {
-            DirBuilder::new().mode(mode).create(&path)?;
-            match take(&path, FlockOperation::LockExclusive) {
-                Ok(lock) if is_at(&lock, &path) => {
+            spot.make(mode)?;
+            match take(&spot, FlockOperation::LockExclusive) {
+                Ok(lock) if is_at(&lock, &spot) => {
                     return Ok(Self {
-                        path,
+                        path: spot.path,
                         _lock: Some(lock),
                     });
                 }
@@ -85,7 +93,7 @@ impl OwnedDirectory {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    let _ = fs::remove_dir(&path);
+                    let _ = unlinkat(spot.above, &spot.name, AtFlags::REMOVEDIR);
                     return Err(error);
                 }
             }
@@ -100,7 +108,65 @@ impl OwnedDirectory {
 }
 
 /// What takes the lock of a directory.
-type Take = fn(&Path, FlockOperation) -> io::Result<OwnedFd>;
+type Take = fn(&Spot<'_>, FlockOperation) -> io::Result<OwnedFd>;
+
+/// Where a directory is made: below what is open, or wherever a path leads.
+#[derive(Clone, Copy)]
+struct Parent<'d> {
+    open: BorrowedFd<'d>,
+    /// What a name is joined to, for who is open: nothing where that is the directory itself.
+    before: &'d Path,
+    path: &'d Path,
+}
+
+impl<'d> Parent<'d> {
+    const fn at(path: &'d Path) -> Self {
+        Self {
+            open: CWD,
+            before: path,
+            path,
+        }
+    }
+
+    fn open(directory: &'d Directory) -> Self {
+        Self {
+            open: directory.as_fd(),
+            before: Path::new(""),
+            path: directory.path(),
+        }
+    }
+
+    fn spot(self, name: &str) -> Spot<'d> {
+        Spot {
+            above: self.open,
+            name: self.before.join(name),
+            path: self.path.join(name),
+        }
+    }
+}
+
+/// The place of one directory: by its name below what is open, and by its path.
+struct Spot<'d> {
+    above: BorrowedFd<'d>,
+    name: PathBuf,
+    path: PathBuf,
+}
+
+impl Spot<'static> {
+    fn of(path: PathBuf) -> Self {
+        Self {
+            above: CWD,
+            name: path.clone(),
+            path,
+        }
+    }
+}
+
+impl Spot<'_> {
+    fn make(&self, mode: u32) -> io::Result<()> {
+        Ok(mkdirat(self.above, &self.name, Mode::from_raw_mode(mode))?)
+    }
+}
 
 fn name(prefix: &str) -> String {
     format!("{prefix}{}", uuid::Uuid::new_v4().simple())
@@ -129,17 +195,18 @@ fn is_ours(name: &str) -> bool {
     })
 }
 
-fn lock(path: &Path, how: FlockOperation) -> io::Result<OwnedFd> {
+fn lock(spot: &Spot<'_>, how: FlockOperation) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    let directory = open(path, flags, Mode::empty())?;
+    let directory = openat(spot.above, &spot.name, flags, Mode::empty())?;
     rustix::io::retry_on_intr(|| rustix::fs::flock(&directory, how))?;
     Ok(directory)
 }
 
 /// Whether what is open is still what has that name.
-fn is_at(directory: &OwnedFd, path: &Path) -> bool {
-    match (fstat(directory), fs::symlink_metadata(path)) {
-        (Ok(open), Ok(there)) => (open.st_dev, open.st_ino) == (there.dev(), there.ino()),
+fn is_at(directory: &OwnedFd, spot: &Spot<'_>) -> bool {
+    let there = statat(spot.above, &spot.name, AtFlags::SYMLINK_NOFOLLOW);
+    match (fstat(directory), there) {
+        (Ok(open), Ok(there)) => (open.st_dev, open.st_ino) == (there.st_dev, there.st_ino),
         _ => false,
     }
 }
@@ -194,9 +261,10 @@ pub fn abandoned(parent: &Path) -> Vec<AbandonedDirectory> {
             if !found.is_dir() || found.uid() != user {
                 return None;
             }
-            let lock = lock(&path, FlockOperation::NonBlockingLockExclusive).ok()?;
+            let spot = Spot::of(path.clone());
+            let lock = lock(&spot, FlockOperation::NonBlockingLockExclusive).ok()?;
             let modified = found.modified().ok();
-            is_at(&lock, &path).then_some(AbandonedDirectory {
+            is_at(&lock, &spot).then_some(AbandonedDirectory {
                 path,
                 modified,
                 _lock: lock,
@@ -238,7 +306,8 @@ mod tests {
     fn what_is_owned_stays_and_what_is_abandoned_goes() {
         let place = tempfile::tempdir().unwrap();
         let mine = OwnedDirectory::make_in(place.path()).unwrap();
-        let hidden = OwnedDirectory::make_hidden_in(place.path()).unwrap();
+        let there = Directory::open(&place.path().canonicalize().unwrap()).unwrap();
+        let hidden = OwnedDirectory::make_hidden_in(&there).unwrap();
         let dropped = OwnedDirectory::make_in(place.path()).unwrap();
         fs::write(dropped.path().join("env.sh"), "SECRET=1").unwrap();
         let gone = dropped.path().to_owned();
@@ -290,9 +359,10 @@ mod tests {
     fn what_cannot_be_locked_is_never_swept() {
         let place = tempfile::tempdir().unwrap();
         for prefix in ["", "."] {
-            let made = OwnedDirectory::make_named(place.path(), prefix, 0o700, |_, _| {
-                Err(rustix::io::Errno::NOLCK.into())
-            });
+            let made =
+                OwnedDirectory::make_named(Parent::at(place.path()), prefix, 0o700, |_, _| {
+                    Err(rustix::io::Errno::NOLCK.into())
+                });
             let path = made.unwrap().path().to_owned();
             // A lock that there is later says nothing of the one who had none.
             sweep(place.path());
@@ -309,7 +379,7 @@ mod tests {
     #[test]
     fn a_lock_that_is_not_had_is_an_error_and_leaves_nothing() {
         let place = tempfile::tempdir().unwrap();
-        let made = OwnedDirectory::make_named(place.path(), "", 0o700, |_, _| {
+        let made = OwnedDirectory::make_named(Parent::at(place.path()), "", 0o700, |_, _| {
             Err(rustix::io::Errno::MFILE.into())
         });
         let error = made.unwrap_err();

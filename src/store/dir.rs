@@ -3,15 +3,17 @@
 //! Files are written to a hidden staging directory beside their place and moved there when all of them are complete, so
 //! that a reader sees an artifact whole or not at all, and a failure leaves nothing.
 
-use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, AtFlags};
 use sha2::{Digest as _, Sha256};
 
 use super::{Error, ErrorKind, Progress, ProgressSender, Stop, Stored, Upload, hex};
+use crate::directory::{self, Directory, Link};
 use crate::ownership::OwnedDirectory;
 
 /// Bytes copied at once.
@@ -27,54 +29,97 @@ pub struct DirectoryStore {
 /// on the way to it, as far as nothing was stored in them.
 #[derive(Debug)]
 pub struct Staging {
-    directory: OwnedDirectory,
+    owned: OwnedDirectory,
+    directory: Directory,
     made: Vec<PathBuf>,
 }
 
 impl Staging {
-    /// Takes charge of a directory.
-    #[must_use]
-    pub const fn at(directory: OwnedDirectory) -> Self {
-        Self {
+    /// Makes one in a directory that is this user's.
+    pub fn make_in(parent: &Path) -> io::Result<Self> {
+        let owned = OwnedDirectory::make_in(&parent.canonicalize()?)?;
+        Self::at(owned, Vec::new())
+    }
+
+    /// Makes one with a hidden name in a directory, beside what it is for.
+    pub fn make_beside(parent: &Directory) -> io::Result<Self> {
+        Self::at(OwnedDirectory::make_hidden_in(parent)?, Vec::new())
+    }
+
+    fn at(owned: OwnedDirectory, made: Vec<PathBuf>) -> io::Result<Self> {
+        let directory = Directory::open(owned.path());
+        // What is in nobody's charge would stay.
+        let directory = directory.inspect_err(|_| remove(&owned, &made))?;
+        Ok(Self {
+            owned,
             directory,
-            made: Vec::new(),
-        }
+            made,
+        })
     }
 
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        self.owned.path()
     }
 
-    /// Makes a directory and those above it.
-    fn make(&mut self, directory: &Path) -> io::Result<()> {
-        make(directory, &mut self.made)
+    /// Makes a file in it, for this program to fill.
+    pub fn create(&self, name: &str) -> io::Result<File> {
+        self.directory.create_new(OsStr::new(name), 0o666)
     }
-}
-
-/// Makes a directory and those above it, and says which were made.
-fn make(directory: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
-    let missing = directory
-        .ancestors()
-        .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists());
-    let missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
-    made.extend(missing.into_iter().rev());
-    fs::create_dir_all(directory)
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(self.directory.path());
-        for made in self.made.iter().rev() {
-            // One that holds something stays.
-            let _ = fs::remove_dir(made);
+        remove(&self.owned, &self.made);
+    }
+}
+
+fn remove(owned: &OwnedDirectory, made: &[PathBuf]) {
+    // Its name is not to be guessed: nothing else has it, wherever the way to it leads by now.
+    let _ = fs::remove_dir_all(owned.path());
+    for made in made.iter().rev() {
+        // One that holds something stays.
+        let _ = directory::remove_empty(made);
+    }
+}
+
+/// Where the files of an artifact go: below the root of a store.
+struct Target<'s> {
+    store: &'s DirectoryStore,
+    root: Directory,
+    /// The directory of the file before: most often the next one goes there too.
+    last: Option<(PathBuf, Directory)>,
+}
+
+impl Target<'_> {
+    /// The directory with this path below the root, made if it is not there.
+    fn parent(&mut self, relative: &Path, made: &mut Vec<PathBuf>) -> Result<&Directory, Error> {
+        if self.last.as_ref().is_none_or(|(path, _)| path != relative) {
+            let opened = self.root.make_below(relative, 0o777, made);
+            let opened = opened.map_err(|error| {
+                let in_the_way = matches!(
+                    error.kind(),
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory
+                );
+                let error = Error::directory(&self.store.path(relative), error);
+                let help =
+                    "a file of that name is in the way: remove it, or choose another artifact name";
+                let help = in_the_way.then(|| help.to_owned());
+                Error {
+                    help: help.or(error.help),
+                    ..error
+                }
+            })?;
+            self.last = Some((relative.to_owned(), opened));
         }
+        Ok(self.last.as_ref().map_or(&self.root, |(_, open)| open))
     }
 }
 
 impl DirectoryStore {
-    /// A store below this directory, which is made when something is stored.
+    /// A store below this directory, which is made when something is stored. Its path is absolute, and through no link
+    /// on it anything is stored.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
         Self { root }
@@ -95,34 +140,49 @@ impl DirectoryStore {
     }
 
     pub(super) fn make_staging_directory(&self) -> Result<Staging, Error> {
+        self.begin().map(|(_, staging)| staging)
+    }
+
+    /// Makes the root, if it is not there, and a staging directory in it.
+    fn begin(&self) -> Result<(Directory, Staging), Error> {
         let mut made = Vec::new();
-        let failed = |error| Error::io("make the directory", &self.root, error);
-        make(&self.root, &mut made).map_err(failed)?;
-        let directory = OwnedDirectory::make_hidden_in(&self.root).map_err(failed)?;
-        let mut staging = Staging::at(directory);
-        staging.made = made;
-        Ok(staging)
+        let failed = |error| Error::directory(&self.root, error);
+        let begun = Directory::make(&self.root, 0o777, &mut made)
+            .and_then(|root| OwnedDirectory::make_hidden_in(&root).map(|owned| (root, owned)));
+        let begun = begun.inspect_err(|_| {
+            for made in made.iter().rev() {
+                let _ = directory::remove_empty(made);
+            }
+        });
+        let (root, owned) = begun.map_err(failed)?;
+        let staging = Staging::at(owned, made).map_err(failed)?;
+        Ok((root, staging))
     }
 
     /// Whether files could be stored here. What is not there yet is not made for it.
     pub(super) fn try_writing(&self) -> Result<(), Error> {
-        let there = self.root.ancestors().find(|ancestor| ancestor.exists());
-        let there = there.unwrap_or(&self.root);
-        let doing = if there == self.root {
-            "write to"
-        } else {
-            "make a directory in"
-        };
-        let accessible = if there.is_dir() {
-            rustix::fs::access(
-                there,
-                rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
-            )
-            .map_err(io::Error::from)
-        } else {
-            Err(io::Error::from(io::ErrorKind::NotADirectory))
-        };
-        accessible.map_err(|error| Error::io(doing, there, error))
+        for there in self.root.ancestors() {
+            let doing = if there == self.root {
+                "write to"
+            } else {
+                "make a directory in"
+            };
+            let access = Access::WRITE_OK | Access::EXEC_OK;
+            let accessible = Directory::open(there).and_then(|open| {
+                let can = rustix::fs::accessat(&open, ".", access, AtFlags::EACCESS);
+                Ok(can?)
+            });
+            match accessible {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if Link::of(&error).is_some() => {
+                    return Err(Error::directory(&self.root, error));
+                }
+                accessible => {
+                    return accessible.map_err(|error| Error::io(doing, there, error));
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn put(
@@ -147,33 +207,40 @@ impl DirectoryStore {
         progress: &ProgressSender,
         stop: &Stop,
     ) -> Result<(), Error> {
-        let mut staging = self.make_staging_directory()?;
+        let (root, mut staging) = self.begin()?;
         let mut staged = Vec::with_capacity(uploads.len());
         for (number, upload) in uploads.iter().enumerate() {
             if stop.is_requested() {
                 return Err(Error::stopped());
             }
-            let temporary = staging.path().join(number.to_string());
+            let temporary = number.to_string();
             let (bytes, sha256) = if upload.consume {
                 let hashed = hash(upload, progress, stop)?;
-                fs::rename(&upload.source, &temporary)
+                take(&upload.source, &staging.directory, &temporary)
                     .map_err(|error| Error::io("move", &upload.source, error))?;
                 hashed
             } else {
-                copy(upload, &temporary, progress, stop)?
+                copy(upload, &staging.directory, &temporary, progress, stop)?
             };
             upload.check(&sha256)?;
             staged.push((temporary, bytes, sha256));
         }
-        let mut made = HashSet::new();
+        let mut target = Target {
+            store: self,
+            root,
+            last: None,
+        };
         for (upload, (temporary, bytes, sha256)) in uploads.iter().zip(staged) {
-            let path = match &upload.raw_key {
-                Some(raw) => self.path(raw),
-                None => self.path(&upload.key),
+            let relative = match &upload.raw_key {
+                Some(raw) => Path::new(raw),
+                None => Path::new(&upload.key),
             };
-            self.make_parent(&path, &mut made, &mut staging)?;
-            move_into_place(&temporary, &path)?;
-            verify(&path, bytes)?;
+            let path = self.path(relative);
+            let (parent, name) =
+                directory::split(relative).map_err(|error| Error::io("write", &path, error))?;
+            let parent = target.parent(parent, &mut staging.made)?;
+            move_into_place(&staging.directory, &temporary, parent, name)?;
+            verify(parent, name, bytes)?;
             let location = self.location(&upload.key);
             let _ = progress.send(Progress::Stored(Stored {
                 path: upload.path.clone(),
@@ -185,34 +252,29 @@ impl DirectoryStore {
         staging.made.clear();
         Ok(())
     }
-
-    fn make_parent(
-        &self,
-        path: &Path,
-        made: &mut HashSet<PathBuf>,
-        staging: &mut Staging,
-    ) -> Result<(), Error> {
-        let parent = path.parent().unwrap_or(&self.root);
-        if made.insert(parent.to_owned()) {
-            staging.make(parent).map_err(|error| {
-                let help = (error.kind() == io::ErrorKind::AlreadyExists || error.kind() == io::ErrorKind::NotADirectory)
-                    .then(|| "a file of that name is in the way: remove it, or choose another artifact name".to_owned());
-                Error { help, ..Error::io("make the directory", parent, error) }
-            })?;
-        }
-        Ok(())
-    }
 }
 
-fn move_into_place(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::rename(from, to).map_err(|error| {
+/// Moves a file that is nobody else's into a directory.
+fn take(file: &Path, to: &Directory, new: &str) -> io::Result<()> {
+    let (parent, name) = directory::split(file)?;
+    Directory::open(parent)?.rename(name, to, OsStr::new(new))
+}
+
+fn move_into_place(
+    staging: &Directory,
+    temporary: &str,
+    parent: &Directory,
+    name: &OsStr,
+) -> Result<(), Error> {
+    let moved = staging.rename(OsStr::new(temporary), parent, name);
+    moved.map_err(|error| {
         let help = (error.kind() == io::ErrorKind::IsADirectory).then(|| {
             "a directory of that name is in the way: remove it, or choose another artifact name"
                 .to_owned()
         });
         Error {
             help,
-            ..Error::io("write", to, error)
+            ..Error::io("write", &parent.path().join(name), error)
         }
     })
 }
@@ -220,12 +282,14 @@ fn move_into_place(from: &Path, to: &Path) -> Result<(), Error> {
 /// Copies one file with its permissions. Returns its size and SHA-256.
 fn copy(
     from: &Upload,
-    to: &Path,
+    to: &Directory,
+    name: &str,
     progress: &ProgressSender,
     stop: &Stop,
 ) -> Result<(u64, String), Error> {
-    let unwritable = |error| Error::io("write", to, error);
-    let mut target = File::create_new(to).map_err(unwritable)?;
+    let path = to.path().join(name);
+    let unwritable = |error| Error::io("write", &path, error);
+    let mut target = to.create_new(OsStr::new(name), 0o666).map_err(unwritable)?;
     let (permissions, copied) = read_through(from, progress, stop, &mut |chunk| {
         target.write_all(chunk).map_err(unwritable)
     })?;
@@ -272,10 +336,11 @@ fn read_through(
     Ok((permissions, (bytes, hex(&hash.finalize()))))
 }
 
-fn verify(path: &Path, bytes: u64) -> Result<(), Error> {
-    let there = fs::metadata(path)
-        .map_err(|error| Error::io("look at", path, error))?
-        .len();
+fn verify(parent: &Directory, name: &OsStr, bytes: u64) -> Result<(), Error> {
+    let path = parent.path().join(name);
+    let there = parent
+        .file_size(name)
+        .map_err(|error| Error::io("look at", &path, error))?;
     if there != bytes {
         let message = format!(
             "{} has {there} bytes where {bytes} were written",
@@ -355,7 +420,7 @@ mod tests {
         let source = place.path().join("tool");
         fs::write(&source, "abc").unwrap();
         fs::set_permissions(&source, fs::Permissions::from_mode(0o755)).unwrap();
-        let store = DirectoryStore::new(place.path().join("out"));
+        let store = DirectoryStore::new(place.path().canonicalize().unwrap().join("out"));
         let (result, stored) = put(&store, &[upload(&source, "app/bin/tool")], &Stop::default());
         result.unwrap();
         assert_eq!(
@@ -375,7 +440,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let source = place.path().join("a");
         fs::write(&source, "a").unwrap();
-        let store = DirectoryStore::new(place.path().join("out"));
+        let store = DirectoryStore::new(place.path().canonicalize().unwrap().join("out"));
         let uploads = [
             upload(&source, "a"),
             upload(&place.path().join("gone"), "b"),
@@ -402,7 +467,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let source = place.path().join("a");
         fs::write(&source, "abd").unwrap();
-        let store = DirectoryStore::new(place.path().join("out"));
+        let store = DirectoryStore::new(place.path().canonicalize().unwrap().join("out"));
         let meant = Upload {
             sha256: Some(hex(&Sha256::digest("abc"))),
             ..upload(&source, "a")
@@ -417,7 +482,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let source = place.path().join("a");
         fs::write(&source, "a").unwrap();
-        let store = DirectoryStore::new(place.path().join("out"));
+        let store = DirectoryStore::new(place.path().canonicalize().unwrap().join("out"));
         put(&store, &[upload(&source, "app")], &Stop::default())
             .0
             .unwrap();

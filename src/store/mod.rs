@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
+use crate::directory::{LINK_HELP, Link};
 pub use crate::units::hex;
 
 /// A file that is to be stored under a key.
@@ -148,6 +149,8 @@ pub enum ErrorKind {
     Unreachable,
     /// What is there is not what was stored.
     Mismatch,
+    /// There is a link on the way.
+    Link,
     /// A file of the artifact.
     Source,
     /// An upload that was begun as a trial could not be given up.
@@ -188,6 +191,21 @@ impl Error {
             message: format!("could not {doing} {}: {source}", path.display()),
             help: None,
             source: Some(source.into()),
+        }
+    }
+
+    /// A directory that could not be made, or gone to.
+    fn directory(path: &Path, source: io::Error) -> Self {
+        let is_link = Link::of(&source).is_some();
+        let error = Self::io("make the directory", path, source);
+        if !is_link {
+            return error;
+        }
+        Self {
+            kind: ErrorKind::Link,
+            message: error.message.replace("make the directory", "write to"),
+            help: Some(LINK_HELP.to_owned()),
+            ..error
         }
     }
 

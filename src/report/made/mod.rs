@@ -6,12 +6,12 @@ mod summary;
 
 pub(crate) use page::STYLE;
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::ffi::OsStr;
+use std::io;
 use std::path::Path;
 
 use super::{Case, Report};
+use crate::directory::Directory;
 use crate::event::{CoverageSummary, ReportKind, TestSummary};
 
 /// Names of the files, in the order in which they are written.
@@ -91,10 +91,14 @@ impl Overview {
     }
 }
 
-/// Removes the files of an earlier build, as far as there are any.
+/// Removes the files of an earlier build, as far as there are any; nothing through a link (CTR-66).
 pub fn clear(directory: &Path) -> io::Result<()> {
+    let directory = match Directory::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
     for name in FILES {
-        match fs::remove_file(directory.join(name)) {
+        match directory.remove_file(OsStr::new(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -102,40 +106,18 @@ pub fn clear(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the files into this directory, each as a whole: a reader sees the old one or the new one.
+/// Writes the files into this directory, each as a whole: a reader sees the old one or the new one. Its path is absolute,
+/// and nothing is written through a link on it (CTR-66).
 pub fn write(directory: &Path, overview: &Overview) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
+    let directory = Directory::make(directory, 0o777, &mut Vec::new())?;
     for name in FILES {
-        replace(directory, name, |out| match name {
+        directory.replace(OsStr::new(name), 0o644, |out| match name {
             "junit.xml" => junit::write(overview, out),
             "summary.json" => summary::write(overview, out),
             _ => page::write(overview, out),
         })?;
     }
     Ok(())
-}
-
-fn replace(
-    directory: &Path,
-    name: &str,
-    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
-    let new = directory.join(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(&new)
-        .and_then(|file| {
-            let mut out = io::BufWriter::new(file);
-            content(&mut out)?;
-            out.flush()
-        })
-        .and_then(|()| fs::rename(&new, directory.join(name)));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written
 }
 
 /// Text in XML and HTML, as content or in quotes. Characters that XML has no place for go.
