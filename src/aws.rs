@@ -162,7 +162,8 @@ impl Settings {
             let config = ProviderConfig::without_region()
                 .with_http_client(http)
                 .with_region(Some(aws_config::Region::new(region)));
-            loader = loader.credentials_provider(without_keys(&config, profile));
+            let is_missing = self.missing_profile.is_some();
+            loader = loader.credentials_provider(without_keys(&config, profile, is_missing));
         } else if self.missing_profile.is_some() {
             loader = loader.credentials_provider(EnvironmentVariableCredentialsProvider::new());
         }
@@ -202,14 +203,22 @@ fn profile_of(line: &str) -> Option<&str> {
 }
 
 /// What the SDK looks for, without keys of the environment: a profile, then what the machine has for one that says nothing.
-fn without_keys(config: &ProviderConfig, profile: &str) -> CredentialsProviderChain {
+fn without_keys(
+    config: &ProviderConfig,
+    profile: &str,
+    is_missing: bool,
+) -> CredentialsProviderChain {
     let profile = ProfileFileCredentialsProvider::builder()
         .configure(config)
         .profile_name(profile)
         .build();
+    let first = CredentialsProviderChain::first_try("Profile", profile);
+    if is_missing {
+        return first;
+    }
     let container = EcsCredentialsProvider::builder().configure(config).build();
     let instance = ImdsCredentialsProvider::builder().configure(config).build();
-    CredentialsProviderChain::first_try("Profile", profile)
+    first
         .or_else("EcsContainer", container)
         .or_else("Ec2InstanceMetadata", instance)
 }

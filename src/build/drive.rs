@@ -302,7 +302,7 @@ impl Driver {
                 let made = match ending {
                     Some(input) => input,
                     None => {
-                        let opened = self.attend(executor.open(environment(&plan))).await?;
+                        let opened = self.open(executor, &plan).await?;
                         self.opened(&plan, opened, session)
                     }
                 };
@@ -402,6 +402,33 @@ impl Driver {
         if let Some(location) = found.buildspec_location.clone() {
             self.record(EventKind::BuildspecFound { location });
         }
+    }
+
+    /// Opens a place for commands. Whoever asked for the end waits for it no longer than for a command (CTR-68).
+    pub(super) async fn open<E: Executor>(
+        &mut self,
+        executor: &E,
+        plan: &Plan,
+    ) -> Left<Result<E::Session, exec::Error>> {
+        let mut cancel = self.cancel.subscribe();
+        let forced = async move {
+            match cancel.wait_for(|asked| *asked == Escalation::Kill).await {
+                Ok(_) => {}
+                // Nobody is there to ask.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let environment = environment(plan);
+        let opening = async {
+            tokio::select! {
+                opened = executor.open(environment) => opened,
+                // What was made for it goes with it.
+                () = forced => Err(exec::Error::InContainer {
+                    message: "the build was ended before the place for its commands was ready".to_owned(),
+                }),
+            }
+        };
+        self.attend(opening).await
     }
 
     pub(super) fn opened<S>(

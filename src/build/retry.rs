@@ -1,6 +1,6 @@
 //! A whole build once more, after a failure that calls for it (PHASE-14 to PHASE-17).
 
-use super::drive::{Driver, Found, Left, describe, environment};
+use super::drive::{Driver, Found, Left, describe};
 use super::machine::Input;
 use crate::event::{EventKind, Retried, Warning};
 use crate::exec::{Escalation, Executor, Keep};
@@ -38,7 +38,7 @@ impl Driver {
         if *self.cancel.borrow() > Escalation::None {
             return Some(Some(Input::Ready));
         }
-        let opened = self.attend(executor.open(environment(plan))).await?;
+        let opened = self.open(executor, plan).await?;
         let mut input = self.opened(plan, opened, session);
         if let (Input::Ready, Some(session)) = (&input, session.as_mut()) {
             input = self.install_runtimes(session, plan).await?;

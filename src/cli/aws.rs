@@ -52,6 +52,8 @@ pub(super) fn settings(region: Option<&str>, profile: Option<&str>) -> AwsSettin
     AwsSettings {
         region: region.map(str::to_owned),
         profile: profile.map(str::to_owned),
+        // As with AWS's own tool: keys that happen to be in the environment are another account's (CRED-34).
+        only_profile: profile.is_some(),
         missing_profile: missing_profile(profile),
         ..AwsSettings::default()
     }

@@ -69,7 +69,7 @@ async fn ensure(
     let Ok(engine) = connected else {
         return Ok(());
     };
-    let policy = args.request.container.pull;
+    let policy = args.request.container.pull.unwrap_or(PullArg::Missing);
     if policy == PullArg::Always {
         return pull(args, &executor.image, aws, &engine, layers).await;
     }
@@ -96,23 +96,29 @@ async fn pull(
     let reference = Reference::parse(image).map_err(|error| unavailable(error.to_string()))?;
     let request = &args.request;
     let settings = aws::registry_settings(aws.clone());
-    let auth = transfer::credentials_to_pull(&reference, settings).await;
-    let auth = auth.map_err(|error| Unavailable {
+    let login = transfer::login_to_pull(&reference, settings).await;
+    let mut login = login.map_err(|error| Unavailable {
         reason: error.to_string(),
         help: error.help,
     })?;
-    let pull = Pull {
-        image: &reference,
-        platform: request.container.platform.as_ref(),
-        auth: auth.as_ref(),
-        limits: Limits::default(),
-    };
     layers.begin("Pulling", image);
-    let pulled = registry::pull(engine, &pull, &mut |progress| layers.progress(progress)).await;
-    pulled.map_err(|error| Unavailable {
-        reason: error.reason,
-        help: error.remedy,
-    })?;
+    loop {
+        let pull = Pull {
+            image: &reference,
+            platform: request.container.platform.as_ref(),
+            auth: login.auth(),
+            limits: Limits::default(),
+        };
+        let mut on_progress = |progress| layers.progress(progress);
+        let Err(error) = registry::pull(engine, &pull, &mut on_progress).await else {
+            break;
+        };
+        let renewed = login.renew(&reference, error).await;
+        renewed.map_err(|error| Unavailable {
+            reason: error.reason,
+            help: error.remedy,
+        })?;
+    }
     layers.end("Pulled", image);
     Ok(())
 }

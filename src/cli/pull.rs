@@ -36,18 +36,22 @@ async fn pull_all(
 ) -> Result<(), Failure> {
     let engine = transfer::connect().await?;
     for (image, written) in images.iter().zip(&args.images) {
-        let auth =
-            transfer::credentials_to_pull(image, aws::registry_settings(aws::settings(None, None)))
-                .await?;
-        let pull = Pull {
-            image,
-            platform: args.transfer.platform.as_ref(),
-            auth: auth.as_ref(),
-            limits: args.transfer.limits(),
-        };
+        let settings = aws::registry_settings(aws::settings(None, None));
+        let mut login = transfer::login_to_pull(image, settings).await?;
         layers.begin("Pulling", written);
-        let pulled =
-            registry::pull(&engine, &pull, &mut |progress| layers.progress(progress)).await?;
+        let pulled = loop {
+            let pull = Pull {
+                image,
+                platform: args.transfer.platform.as_ref(),
+                auth: login.auth(),
+                limits: args.transfer.limits(),
+            };
+            let mut on_progress = |progress| layers.progress(progress);
+            match registry::pull(&engine, &pull, &mut on_progress).await {
+                Ok(pulled) => break pulled,
+                Err(error) => login.renew(image, error).await?,
+            }
+        };
         layers.end("Pulled", written);
         print(format!("{}@{}\n", image.name(), pulled.digest).as_bytes());
     }

@@ -81,16 +81,21 @@ async fn push_all(
     let engine = transfer::connect().await?;
     let mut pushed = Vec::new();
     for (image, written) in images.iter().zip(&args.images) {
-        let auth = transfer::credentials(image).await?;
-        let push = Push {
-            image,
-            platform: args.transfer.platform.as_ref(),
-            auth: auth.as_ref(),
-            limits: args.transfer.limits(),
-        };
+        let mut login = transfer::login(image).await?;
         layers.begin("Pushing", written);
-        let done =
-            registry::push(&engine, &push, &mut |progress| layers.progress(progress)).await?;
+        let done = loop {
+            let push = Push {
+                image,
+                platform: args.transfer.platform.as_ref(),
+                auth: login.auth(),
+                limits: args.transfer.limits(),
+            };
+            let mut on_progress = |progress| layers.progress(progress);
+            match registry::push(&engine, &push, &mut on_progress).await {
+                Ok(done) => break done,
+                Err(error) => login.renew(image, error).await?,
+            }
+        };
         layers.end("Pushed", written);
         print(format!("{}@{}\n", image.name(), done.digest).as_bytes());
         pushed.push(PushedImage {

@@ -25,6 +25,15 @@ pub(super) const DEFAULT_ARTIFACTS: &str = ".runner/artifacts";
 /// Where runner's files about reports go if nobody says otherwise, below the source directory.
 const DEFAULT_REPORTS: &str = ".runner/reports";
 
+/// Variables with AWS's keys.
+const KEYS: [&str; 5] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_ACCESS_KEY",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+];
+
 /// Makes the request. `buildspec_location` is filled in when the buildspec was found.
 pub(super) async fn request(
     args: &RequestArgs,
@@ -60,6 +69,8 @@ pub(super) async fn request(
     environment.retain(|(name, _)| git_credential::withheld(args).all(|secret| name != secret));
     // What the flags say holds for the commands as it does for the runner's own calls.
     if let (Some(profile), false) = (&args.profile, in_container) {
+        // They would come before it, and be another account's (CRED-34).
+        environment.retain(|(name, _)| KEYS.iter().all(|key| name != key));
         environment.push(("AWS_PROFILE".into(), profile.into()));
     }
     if let Some(region) = &args.region {

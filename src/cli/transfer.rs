@@ -181,23 +181,59 @@ pub(super) async fn connect() -> Result<Engine, Failure> {
     })
 }
 
+/// Who moves an image.
+pub(super) struct Login {
+    known: Credentials,
+    auth: Option<RegistryAuth>,
+}
+
+impl Login {
+    /// What the registry is told.
+    pub(super) const fn auth(&self) -> Option<&RegistryAuth> {
+        self.auth.as_ref()
+    }
+
+    /// Somebody else after a refusal, to try once more (REG-21); the error where nobody else is to be had.
+    pub(super) async fn renew(
+        &mut self,
+        image: &Reference,
+        error: TransferError,
+    ) -> Result<(), TransferError> {
+        let renewed = self
+            .known
+            .renewed(image.server(), self.auth.as_ref(), &error)
+            .await;
+        match renewed {
+            Some(auth) => {
+                self.auth = Some(auth);
+                Ok(())
+            }
+            None => Err(error),
+        }
+    }
+}
+
 /// Who pushes an image.
-pub(super) async fn credentials(image: &Reference) -> Result<Option<RegistryAuth>, Failure> {
+pub(super) async fn login(image: &Reference) -> Result<Login, Failure> {
     let known = Credentials::new(aws::registry_settings(aws::settings(None, None)));
     let found = known.for_registry(image.server()).await?;
-    Ok(found.map(RegistryAuth::from))
+    let auth = found.map(RegistryAuth::from);
+    Ok(Login { known, auth })
 }
 
 /// Who pulls an image. Everybody may read what is in Amazon ECR's public registry: where there is no token for it, whoever
 /// may not ask for one included, it is read without.
-pub(super) async fn credentials_to_pull(
+pub(super) async fn login_to_pull(
     image: &Reference,
     settings: Settings,
-) -> Result<Option<RegistryAuth>, registry::Error> {
+) -> Result<Login, registry::Error> {
     let server = image.server();
-    match Credentials::new(settings).for_registry(server).await {
-        Ok(found) => Ok(found.map(RegistryAuth::from)),
-        Err(_) if Registry::is_public(server) => Ok(None),
-        Err(error) => Err(error),
-    }
+    let is_public = || Registry::parse(server).is_some_and(|it| *it.kind() == ecr::Kind::Public);
+    let known = Credentials::new(settings);
+    let auth = match known.for_registry(server).await {
+        Ok(found) => found.map(RegistryAuth::from),
+        Err(_) if is_public() => None,
+        Err(error) => return Err(error),
+    };
+    Ok(Login { known, auth })
 }

@@ -3,9 +3,11 @@
 //! In this order: what `docker login` said in this build; for ECR a token of AWS's, from the cache or fresh; what the
 //! user's own Docker configuration has; nobody.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -18,6 +20,7 @@ use super::login;
 use super::principal::principal;
 use super::stored::Stored;
 use super::token_cache::TokenCache;
+use super::transfer::TransferError;
 use crate::aws;
 
 /// The name that stands for nobody: the secret is a token that says itself whose it is.
@@ -193,6 +196,8 @@ pub struct Credentials {
     stored: Vec<Stored>,
     /// The user's own configuration.
     user: Option<PathBuf>,
+    /// What tokens are good for that AWS was asked for here: none of those is an old one.
+    asked: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Credentials {
@@ -215,6 +220,7 @@ impl Credentials {
             settings,
             stored,
             user,
+            asked: Arc::default(),
         }
     }
 
@@ -377,7 +383,7 @@ impl Credentials {
     /// asks AWS, and the others get what it got.
     async fn token(&self, registry: &Registry) -> Result<Token, Error> {
         let Some(cache) = self.cache() else {
-            return ecr::ask(&self.settings.aws, registry).await;
+            return self.ask(registry).await;
         };
         let (of_lock, wanted) = (cache.clone(), registry.clone());
         // Without a lock there is one call more, and no harm.
@@ -385,16 +391,52 @@ impl Credentials {
         if let Some(token) = cache.get(registry) {
             return Ok(token);
         }
-        let token = ecr::ask(&self.settings.aws, registry).await?;
+        let token = self.ask(registry).await?;
         // What cannot be kept is asked for again.
         let _ = cache.put(registry, &token);
         drop(lock);
         Ok(token)
     }
 
+    async fn ask(&self, registry: &Registry) -> Result<Token, Error> {
+        let asked = || self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked().insert(registry.scope());
+        ecr::ask(&self.settings.aws, registry).await
+    }
+
+    /// Who to be after a registry has refused these credentials: if that was with a token from the cache, which may have been
+    /// revoked since, it is forgotten and AWS is asked, once (REG-21). `None` where nobody else is to be had.
+    pub async fn renewed(
+        &self,
+        server: &str,
+        refused: Option<&RegistryAuth>,
+        error: &TransferError,
+    ) -> Option<RegistryAuth> {
+        let Some(RegistryAuth::Password { password, .. }) = refused else {
+            return None;
+        };
+        let registry = Registry::parse(server)?;
+        let is_known = {
+            let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.contains(&registry.scope())
+        };
+        if is_known || !error.kind.is_of_credentials() {
+            return None;
+        }
+        let cache = self.cache()?;
+        let (of_cache, wanted) = (cache.clone(), registry.clone());
+        let kept = blocking(move || Ok(of_cache.get(&wanted))).await.ok()??;
+        if kept.secret.reveal() != password {
+            return None;
+        }
+        cache.remove(&registry);
+        let fresh = self.fresh_token(&registry).await.ok()?;
+        Some(credential(server, fresh).into())
+    }
+
     /// A token fresh from AWS, which takes the place of the one in the cache.
     pub async fn fresh_token(&self, registry: &Registry) -> Result<Token, Error> {
-        let token = ecr::ask(&self.settings.aws, registry).await?;
+        let token = self.ask(registry).await?;
         self.keep(registry, &token);
         Ok(token)
     }

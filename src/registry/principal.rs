@@ -32,7 +32,7 @@ impl Hasher {
 }
 
 /// A name for whoever these variables make a caller of AWS: 64 hexadecimal digits, in which no secret can be found.
-/// `profile` wins over AWS_PROFILE, as it does for the SDK.
+/// A `profile` that was said wins over keys and AWS_PROFILE (CRED-34): two profiles are never one caller.
 pub(super) fn principal(variables: &[(OsString, OsString)], profile: Option<&str>) -> String {
     let get = |name: &str| {
         let mut values = variables.iter().rev();
@@ -45,7 +45,8 @@ pub(super) fn principal(variables: &[(OsString, OsString)], profile: Option<&str
     for place in PLACES {
         hasher.add(get(place).map_or(OsStr::new(""), OsString::as_os_str));
     }
-    if let Some(key) = get("AWS_ACCESS_KEY_ID").or_else(|| get("AWS_ACCESS_KEY")) {
+    let key = get("AWS_ACCESS_KEY_ID").or_else(|| get("AWS_ACCESS_KEY"));
+    if let (Some(key), None) = (key, profile) {
         // Variables do not renew themselves: the key is the same as long as they are.
         hasher.add("variables");
         hasher.add(key);
@@ -213,6 +214,21 @@ mod tests {
             assert_eq!(one.len(), 64);
             assert!(!all[..index].contains(one), "{index}");
         }
+    }
+
+    // CRED-34
+    #[test]
+    fn a_profile_that_was_said_is_who_asks_whatever_keys_there_are() {
+        let keys = "[a]\naws_access_key_id = AKIAA\n[b]\naws_access_key_id = AKIAB\n";
+        let home = home("", keys);
+        let key = |key: &str| {
+            let home = ("HOME".into(), home.path().into());
+            vec![home, ("AWS_ACCESS_KEY_ID".into(), key.into())]
+        };
+        let [a, b] = ["a", "b"].map(|profile| principal(&key("AKIA1"), Some(profile)));
+        assert_ne!(a, b);
+        assert_eq!(a, principal(&key("AKIA2"), Some("a")));
+        assert_ne!(a, principal(&key("AKIA1"), None));
     }
 
     #[test]

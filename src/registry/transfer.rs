@@ -79,6 +79,12 @@ impl TransferErrorKind {
         matches!(self, Self::Unreachable | Self::Failing | Self::Silence)
     }
 
+    /// Whether it is the credentials that were refused, as far as that can be told.
+    #[must_use]
+    pub const fn is_of_credentials(self) -> bool {
+        matches!(self, Self::NoCredentials | Self::Denied | Self::Expired)
+    }
+
     /// Whether what was asked for was refused, rather than something out of order.
     #[must_use]
     pub const fn is_refusal(self) -> bool {
@@ -276,7 +282,12 @@ fn classify(message: &str) -> TransferErrorKind {
         ),
         (
             Kind::NoImage,
-            &["does not exist locally", "no such image", "image not known"],
+            &[
+                "does not exist locally",
+                "tag does not exist",
+                "no such image",
+                "image not known",
+            ],
         ),
         (
             Kind::NoRepository,
@@ -438,6 +449,7 @@ mod tests {
                 "An image does not exist locally with the tag: web",
                 Kind::NoImage,
             ),
+            ("tag does not exist: h/web:latest", Kind::NoImage),
             ("No such image: web:1", Kind::NoImage),
             (
                 "manifest for h/web:1 not found: manifest unknown: manifest unknown",

@@ -215,6 +215,16 @@ impl Backend {
         Ok(found.map(RegistryAuth::from))
     }
 
+    /// What it is spoken to with after it has refused that, if there is anything (REG-21).
+    pub(super) async fn renewed(
+        &self,
+        server: &str,
+        refused: Option<&RegistryAuth>,
+        error: &TransferError,
+    ) -> Option<RegistryAuth> {
+        self.registry().renewed(server, refused, error).await
+    }
+
     /// The same, as it is known.
     async fn credential(&self, server: &str) -> Result<Option<Credential>, Failure> {
         Ok(match &self.logins {

@@ -105,11 +105,24 @@ async fn attempt(
     bound: bool,
 ) -> Result<Option<ContainerSession>, Error> {
     let (container, bound) = create(executor, engine, &environment, bound).await?;
+    let mut unopened = Unopened(Some(container.clone()));
     let opened = start(executor, &container, environment, bound).await;
+    unopened.0 = None;
     if !matches!(opened, Ok(Some(_))) {
         let _ = container.remove().await;
     }
     opened
+}
+
+/// A container that has no session yet. It goes where nobody waits for one any more (CTR-68).
+struct Unopened(Option<Container>);
+
+impl Drop for Unopened {
+    fn drop(&mut self) {
+        if let Some(container) = self.0.take() {
+            container.remove_at_once();
+        }
+    }
 }
 
 /// Makes the container. Gives whether the source is mounted in it.

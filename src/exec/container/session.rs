@@ -157,6 +157,21 @@ impl Container {
         }
     }
 
+    /// The same for whoever cannot wait as one waits elsewhere, such as something that is dropped.
+    pub(super) fn remove_at_once(self) {
+        // No runtime can be waited for in here; this one is of its own, and ends.
+        let removing = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            if let Ok(runtime) = runtime {
+                let limit = LAST_RESORT;
+                let _ = runtime.block_on(async { timeout(limit, self.remove()).await });
+            }
+        });
+        let _ = removing.join();
+    }
+
     pub(super) fn is_silent(&self) -> bool {
         self.silent.load(Ordering::Relaxed)
     }
@@ -183,7 +198,10 @@ impl Container {
             .engine
             .api()
             .kill_container(&self.id, None::<KillContainerOptions>);
-        let _ = timeout(ENGINE_LIMIT, killed).await;
+        if timeout(LAST_RESORT, killed).await.is_err() {
+            // It passed nothing on before, and now it does nothing: nobody waits for more of the same (CTR-69).
+            self.fall_silent();
+        }
     }
 
     /// Its state, after its processes have begun to end: the engine notices the last of them a moment later.
@@ -237,8 +255,8 @@ impl ContainerSession {
             carrier: tokio::spawn(async move {
                 while let Some(stream) = streams.accept().await {
                     match &streams_out {
-                        // Whoever serves them is gone or has too much to do: the stream is seen as closed.
-                        Some(streams) => drop(streams.try_send(stream)),
+                        // Where too many are served already the others wait. If nobody is there, it is seen as closed.
+                        Some(streams) => drop(streams.send(stream).await),
                         None => drop(stream),
                     }
                 }
@@ -841,18 +859,7 @@ impl Drop for ContainerSession {
         if self.closed {
             return;
         }
-        let container = self.container.clone();
         self.source.clear();
-        // No runtime can be waited for in here; this one is of its own, and ends.
-        let removing = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            if let Ok(runtime) = runtime {
-                let limit = LAST_RESORT;
-                let _ = runtime.block_on(async { timeout(limit, container.remove()).await });
-            }
-        });
-        let _ = removing.join();
+        self.container.clone().remove_at_once();
     }
 }

@@ -9,10 +9,12 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::wire::{Offers, Opener, Purpose};
 use super::{
@@ -25,6 +27,12 @@ const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 
 /// Pause after a connection that could not be taken.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// Most connections of one kind that are carried out at once; others wait until one of them is over. All together fewer
+/// than the streams that the session's connection may have, of which one too many would end it. No kind waits for another.
+const MOST_TOOLS: usize = 256;
+const MOST_CREDENTIALS: usize = 64;
+const MOST_DEBUGGERS: usize = 16;
 
 /// Variable that names Docker's configuration.
 const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
@@ -39,11 +47,14 @@ pub(super) async fn offer(
     variables: &mut Vec<(OsString, OsString)>,
     outside: &Opener,
 ) -> io::Result<()> {
+    let room = |most: usize| Arc::new(Semaphore::new(most));
     if offers.tools || offers.git {
-        listen(TOOL_SOCKET, outside.clone(), Purpose::Tool)?;
+        let room = room(MOST_TOOLS);
+        listen(TOOL_SOCKET, outside.clone(), Purpose::Tool, room)?;
     }
     if offers.debug {
-        listen(DEBUG_SOCKET, outside.clone(), Purpose::Debug)?;
+        let room = room(MOST_DEBUGGERS);
+        listen(DEBUG_SOCKET, outside.clone(), Purpose::Debug, room)?;
         variables.push((DEBUG_VARIABLE.into(), DEBUG_SOCKET.into()));
     }
     if offers.git {
@@ -53,7 +64,7 @@ pub(super) async fn offer(
         offer_tools(variables)?;
     }
     if offers.credentials {
-        offer_credentials(variables, outside.clone()).await?;
+        offer_credentials(variables, outside.clone(), room(MOST_CREDENTIALS)).await?;
     }
     Ok(())
 }
@@ -63,6 +74,7 @@ pub(super) async fn offer(
 async fn offer_credentials(
     variables: &mut Vec<(OsString, OsString)>,
     outside: Opener,
+    room: Arc<Semaphore>,
 ) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let port = listener.local_addr()?.port();
@@ -70,10 +82,11 @@ async fn offer_credentials(
     variables.retain(|(name, _)| name != CREDENTIALS_VARIABLE);
     variables.push((CREDENTIALS_VARIABLE.into(), uri.into()));
     tokio::spawn(async move {
-        loop {
+        while let Some(place) = place_in(&room).await {
             match listener.accept().await {
                 Ok((connection, _)) => {
-                    tokio::spawn(join(connection, outside.clone(), Purpose::Credentials));
+                    let purpose = Purpose::Credentials;
+                    tokio::spawn(join(connection, outside.clone(), purpose, place));
                 }
                 // Such as no more file descriptors: some will be free again.
                 Err(_) => tokio::time::sleep(AFTER_FAILURE).await,
@@ -84,12 +97,17 @@ async fn offer_credentials(
 }
 
 /// Makes the directory of the tools, and a socket in it.
-fn listen(socket: &str, outside: Opener, purpose: Purpose) -> io::Result<()> {
+fn listen(
+    socket: &str,
+    outside: Opener,
+    purpose: Purpose,
+    room: Arc<Semaphore>,
+) -> io::Result<()> {
     fs::create_dir_all(TOOL_DIRECTORY)?;
     let listener = UnixListener::bind(socket)?;
     // Commands of other users are the build's too.
     fs::set_permissions(socket, Permissions::from_mode(0o666))?;
-    tokio::spawn(carry(listener, outside, purpose));
+    tokio::spawn(carry(listener, outside, purpose, room));
     Ok(())
 }
 
@@ -131,16 +149,33 @@ fn append_to_path(variables: &mut Vec<(OsString, OsString)>) {
 }
 
 /// Carries every connection out, until the session ends.
-async fn carry(listener: UnixListener, outside: Opener, purpose: Purpose) {
-    while let Ok((connection, _)) = listener.accept().await {
-        tokio::spawn(join(connection, outside.clone(), purpose));
+async fn carry(
+    listener: UnixListener,
+    outside: Opener,
+    purpose: Purpose,
+    room: Arc<Semaphore>,
+) {
+    while let Some(place) = place_in(&room).await {
+        match listener.accept().await {
+            Ok((connection, _)) => {
+                tokio::spawn(join(connection, outside.clone(), purpose, place));
+            }
+            // Such as no more file descriptors: some will be free again (TOOL-52).
+            Err(_) => tokio::time::sleep(AFTER_FAILURE).await,
+        }
     }
+}
+
+/// A place for one more connection, once there is one.
+async fn place_in(room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(room).acquire_owned().await.ok()
 }
 
 async fn join(
     mut connection: impl AsyncRead + AsyncWrite + Unpin,
     outside: Opener,
     purpose: Purpose,
+    _place: OwnedSemaphorePermit,
 ) {
     if let Some(mut stream) = outside.open().await
         && purpose.say(&mut stream).await.is_ok()

@@ -437,7 +437,8 @@ pub type TunnelStream = Compat<yamux::Stream>;
 #[derive(Debug)]
 pub(super) struct Streams {
     wanted: mpsc::Sender<oneshot::Sender<TunnelStream>>,
-    opened: mpsc::Receiver<TunnelStream>,
+    /// As many as the connection may have: whoever opened one that is not accepted yet waits.
+    opened: mpsc::UnboundedReceiver<TunnelStream>,
     driver: tokio::task::JoinHandle<()>,
 }
 
@@ -473,7 +474,7 @@ impl Streams {
         config.set_split_send_size(64 * 1024);
         let connection = Connection::new(socket.compat(), config, mode);
         let (wanted, wishes) = mpsc::channel(WAITING_STREAMS);
-        let (arrived, opened) = mpsc::channel(WAITING_STREAMS);
+        let (arrived, opened) = mpsc::unbounded_channel();
         Self {
             wanted,
             opened,
@@ -509,7 +510,7 @@ impl Opener {
 async fn drive<S>(
     mut connection: Connection<Compat<S>>,
     mut wishes: mpsc::Receiver<oneshot::Sender<TunnelStream>>,
-    arrived: mpsc::Sender<TunnelStream>,
+    arrived: mpsc::UnboundedSender<TunnelStream>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -536,8 +537,9 @@ async fn drive<S>(
                 }
             }
             Next::Inbound(Some(Ok(stream))) => {
-                // The connection has to move on whether anybody accepts or not.
-                let _ = arrived.try_send(stream.compat());
+                // The connection has to move on whether anybody accepts or not. Nothing is dropped for it: whoever asks for
+                // something in there would be told that nobody is here (TOOL-51).
+                let _ = arrived.send(stream.compat());
             }
             Next::Outbound(Err(_)) | Next::Inbound(Some(Err(_)) | None) => return,
         }
@@ -581,6 +583,32 @@ mod tests {
         };
         assert_ne!(facts, newer);
         assert_eq!(None, DirectoryFacts::of(&place.path().join("none")));
+    }
+
+    /// TOOL-51
+    #[tokio::test]
+    async fn a_stream_that_nobody_has_accepted_yet_waits() {
+        const MANY: usize = 200;
+        let (one, other) = tokio::io::duplex(1000);
+        let (mut outside, inside) = (Streams::outside(one), Streams::inside(other));
+        let opener = inside.opener();
+        let mut opened = Vec::new();
+        for number in 0..MANY {
+            let mut stream = opener.open().await.unwrap();
+            let request = Request::Mentions {
+                name: number.to_string(),
+            };
+            send(&mut stream, &request, &[]).await.unwrap();
+            opened.push(stream);
+        }
+        for number in 0..MANY {
+            let mut stream = outside.accept().await.unwrap();
+            let got: Option<(Request, Vec<u8>)> = receive(&mut stream).await.unwrap();
+            let Some((Request::Mentions { name }, _)) = got else {
+                panic!("{number}: {got:?}");
+            };
+            assert_eq!(name, number.to_string());
+        }
     }
 
     #[tokio::test]

@@ -90,7 +90,7 @@ fn settings(caller: Caller, usual: &Settings) -> Settings {
     let missing = usual.missing_profile.clone();
     let missing = missing.filter(|missing| profile.as_ref().is_none_or(|named| named == missing));
     Settings {
-        only_profile: profile.is_some() && keys.is_none(),
+        only_profile: (profile.is_some() || usual.only_profile) && keys.is_none(),
         region: region.or_else(|| usual.region.clone()),
         profile: profile.or_else(|| usual.profile.clone()),
         missing_profile: missing,
