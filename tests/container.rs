@@ -13,6 +13,10 @@ mod faults;
 mod files;
 #[path = "container/images.rs"]
 mod images;
+#[path = "container/opening.rs"]
+mod opening;
 #[path = "container/sources.rs"]
 mod sources;
 mod support;
+#[path = "container/tools.rs"]
+mod tools;

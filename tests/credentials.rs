@@ -411,6 +411,34 @@ fn an_endpoint_gives_out_sessions_of_the_caller_and_never_the_keys() {
     assert_eq!(services.sessions().len(), 1);
 }
 
+// CRED-34
+#[test]
+fn a_profile_that_is_named_comes_before_keys_of_the_environment() {
+    let services = Services::new(Mood::Life(3600));
+    let profile = "[ci]\naws_access_key_id = ASIAOFTHECALLER00001\naws_secret_access_key = not-a-real-secret-key\naws_session_token = of-the-caller\n";
+    let sandbox = build(&["python3 ask.py 1"])
+        .file("ask.py", ASK)
+        .file("../home/.aws/credentials", profile);
+    let flags = ["--credentials-endpoint", "--profile", "ci"];
+    run(&sandbox, &services, &flags).expect(0);
+    assert_eq!(said(&sandbox, "1")["AccessKeyId"], "ASIAOFTHECALLER00001");
+    assert_eq!(services.sessions().len(), 0);
+    // Nor do commands get those keys, which would win over the profile there.
+    let sandbox =
+        build(&["env | grep ^AWS_ | sort > variables"]).file("../home/.aws/credentials", profile);
+    run(&sandbox, &services, &["--profile", "ci"]).expect(0);
+    let variables = fs::read_to_string(sandbox.source().join("variables")).expect("it is there");
+    assert!(variables.contains("AWS_PROFILE=ci\n"), "{variables}");
+    assert!(!variables.contains("AWS_ACCESS_KEY_ID") && !variables.contains("AWS_SECRET"));
+    // A profile that is nowhere is nobody: not whoever has the keys.
+    let flags = ["--credentials-endpoint", "--profile", "gone"];
+    let sandbox = build(&["touch ran"]);
+    run(&sandbox, &services, &flags)
+        .expect(4)
+        .stderr_has("there is no AWS profile `gone`");
+    assert_eq!(services.sessions().len(), 0);
+}
+
 // CRED-9
 #[test]
 fn the_port_is_closed_when_the_build_is_over() {

@@ -842,3 +842,65 @@ fn an_image_without_a_table_has_what_it_has() {
         .stdout_has("DOWNLOAD_SOURCE State: FAULT\n")
         .stdout_has("could not read the image's /codebuild/image/config/runtimes.yml");
 }
+
+// REG-21: somebody has revoked the token that the cache has.
+#[test]
+fn a_token_that_is_refused_is_asked_for_again() {
+    let Some(image) = PrivateImage::new("a revoked token", "revoked") else {
+        return;
+    };
+    image.publish(1);
+    let sandbox = Sandbox::new();
+    let push = ["push", "--quiet", &image.name];
+    let pull = ["pull", "--quiet", &image.name];
+    run(&sandbox, &image.endpoint, &push).expect(0);
+    let cache = sandbox.path("home/.cache/runner/ecr");
+    let revoke = || {
+        let mut revoked = 0;
+        for entry in fs::read_dir(&cache).expect("the cache is there").flatten() {
+            let text = fs::read_to_string(entry.path()).unwrap_or_default();
+            if text.contains(TOKEN) {
+                let other = text.replace(TOKEN, "a-token-that-was-revoked");
+                fs::write(entry.path(), other).expect("it can be written");
+                revoked += 1;
+            }
+        }
+        assert_eq!(revoked, 1, "there is one token");
+    };
+    revoke();
+    run(&sandbox, &image.endpoint, &push).expect(0);
+    revoke();
+    run(&sandbox, &image.endpoint, &pull).expect(0);
+    revoke();
+    image.remove();
+    let build = Sandbox::with_commands(&["echo ran"]);
+    fs::rename(sandbox.path("home"), build.path("home/of-the-other")).expect("it can be moved");
+    let cached = build.path("home/of-the-other/.cache");
+    fs::rename(cached, build.path("home/.cache")).expect("it can be moved");
+    image.build(&build, &[]).expect(0).stdout_has("ran");
+}
+
+// CTR-71
+#[test]
+fn the_doctor_asks_the_registry_for_an_image() {
+    let Some(image) = PrivateImage::new("the doctor and a registry", "doctor") else {
+        return;
+    };
+    image.publish(1);
+    image.remove();
+    let sandbox = Sandbox::new();
+    let doctor = |arguments: &[&str]| {
+        let arguments = [&["doctor", "--image"], arguments].concat();
+        run(&sandbox, &image.endpoint, &arguments)
+    };
+    let found = "the engine does not have 123456789012.dkr.ecr.us-east-1.amazonaws.com/doctor:1 yet; its registry does";
+    doctor(&[&image.name]).expect(0).stdout_has(found);
+    let map = format!("aws/codebuild/standard:7.0={}", image.name);
+    doctor(&["aws/codebuild/standard:7.0", "--image-map", &map])
+        .expect(0)
+        .stdout_has(found);
+    let other = image.name.replace("doctor:1", "doctor:2");
+    doctor(&[&other])
+        .expect(4)
+        .stdout_has("and cannot pull it: ");
+}

@@ -11,13 +11,13 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use support::aws::{Bucket, endpoint};
 use support::sandbox::{Ran, Sandbox};
 use support::wait::{self, Bounded as _};
-use support::{skipped, terminal};
+use support::{RUNNER, container, skipped, terminal};
 
 /// The image of these tests: Debian's static busybox and nothing else.
 const IMAGE: &str = "runner-tests-lifecycle:1";
@@ -215,15 +215,27 @@ fn the_session_inside_ends_everything_when_the_runner_dies() {
     import_image();
     let project = "runner-tests-dies";
     let sandbox = Sandbox::with_commands(&["touch made", "sleep 600 & echo ready", "sleep 600"]);
-    let mut runner = command(
+    let usual = command(
         &sandbox,
         &["run", "-q", "--image", IMAGE, "--project", project],
     );
     let mut user = rustix::process::getuid().as_raw();
-    let socket = fs::metadata("/var/run/docker.sock").map(|found| found.gid());
-    if let (0, Ok(group)) = (user, socket) {
+    // A copy that others may run.
+    let program = sandbox.path("runner");
+    fs::copy(RUNNER, &program).expect("it can be copied");
+    let mut runner = Command::new(&program);
+    let variables = usual.get_envs();
+    runner
+        .args(usual.get_args())
+        .current_dir(sandbox.source())
+        .env_clear()
+        .envs(variables.filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::null());
+    if user == 0 {
         // Root's files would be root's in any case.
         user = 12345;
+        let socket = fs::metadata(container::engine_socket());
+        let group = socket.expect("the engine has a socket").gid();
         let own = Command::new("chown")
             .args(["-R", "12345"])
             .arg(sandbox.path(""))
@@ -288,12 +300,13 @@ fn a_kept_container_is_entered_and_removed() {
         .expect(2)
         .stderr_has("there is no kept container");
     let line = format!("runner shell {}", &uuid[..8]);
-    let keys =
-        "echo [$FOO/$TOKEN/${PWD##*/}/$CODEBUILD_BUILD_SUCCEEDING]; id -u > ../user\nexit 7\n";
+    // TOOL-53
+    let keys = "echo [$FOO/$TOKEN/${PWD##*/}/$CODEBUILD_BUILD_SUCCEEDING]; id -u > ../user\ndocker images\nexit 7\n";
     if let Some(shown) = type_at(&sandbox, &line, keys) {
         shown
             .expect(7)
-            .stdout_has(&format!("[b a r/{HIDDEN}/sub/1]"));
+            .stdout_has(&format!("[b a r/{HIDDEN}/sub/1]"))
+            .stdout_has("docker: the build is over, and with it the runner that answers this");
         let user = fs::read_to_string(sandbox.source().join("user"));
         assert_eq!(user.expect("the shell wrote it"), "0\n");
     }

@@ -526,6 +526,7 @@ mod tests {
     fn pack(tree: &Path, to: &Path, workers: usize) -> Result<Archive, Error> {
         write(
             &manifest_of(tree, true),
+            File::create_new(to).unwrap(),
             to,
             workers,
             &mut |_| {},

@@ -424,14 +424,9 @@ pub(super) struct ContainerArgs {
     #[arg(long, value_name = "NAME=IMAGE", value_parser = image_pair, help_heading = "Container")]
     pub(super) image_map: Vec<(String, String)>,
 
-    /// When to pull the image
-    #[arg(
-        long,
-        value_name = "WHEN",
-        default_value = "missing",
-        help_heading = "Container"
-    )]
-    pub(super) pull: PullArg,
+    /// When to pull the image [default: missing]
+    #[arg(long, value_name = "WHEN", help_heading = "Container")]
+    pub(super) pull: Option<PullArg>,
 
     /// Platform of the image, such as linux/arm64
     #[arg(long, value_name = "PLATFORM", value_parser = super::transfer::platform, help_heading = "Container")]
@@ -481,14 +476,9 @@ pub(super) struct ContainerArgs {
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = ulimit, help_heading = "Container")]
     pub(super) ulimit: Vec<Ulimit>,
 
-    /// How the source gets into the container: `auto` mounts it if the engine is on this machine, else copies it
-    #[arg(
-        long,
-        value_name = "HOW",
-        default_value = "auto",
-        help_heading = "Container"
-    )]
-    pub(super) mount_source: MountArg,
+    /// How the source gets into the container: `auto` mounts it if the engine is on this machine, else copies it [default: auto]
+    #[arg(long, value_name = "HOW", help_heading = "Container")]
+    pub(super) mount_source: Option<MountArg>,
 }
 
 /// Types of variables, as CodeBuild and CodePipeline call them.
@@ -675,6 +665,10 @@ pub(super) struct DoctorArgs {
     /// Build image to look at
     #[arg(long, value_name = "IMAGE", value_parser = super::container::image_name)]
     pub(super) image: Option<String>,
+
+    /// Use another image wherever this one is asked for
+    #[arg(long, value_name = "NAME=IMAGE", value_parser = image_pair, requires = "image")]
+    pub(super) image_map: Vec<(String, String)>,
 
     /// Where artifacts are to go: a directory, or s3://BUCKET/PREFIX
     #[arg(long, value_name = "DIR|s3://…", value_hint = ValueHint::AnyPath)]

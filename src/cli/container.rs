@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{OnceCell, mpsc};
 
-use super::args::{ContainerArgs, ExecutorArg, RequestArgs};
+use super::args::{ContainerArgs, ExecutorArg, MountArg, RequestArgs};
 use super::sources::Sources;
 use super::{aws, complain, engine, machine, mistake};
 use crate::aws::Settings as AwsSettings;
@@ -54,7 +54,7 @@ pub(super) fn image(args: &ContainerArgs) -> Result<Option<String>, clap::Error>
         (Some(ExecutorArg::Docker), None) => Err(mistake(
             "`--executor docker` needs `--image IMAGE`: the image that the project builds in",
         )),
-        (_, Some(image)) => mapped(args, image).map(Some),
+        (_, Some(image)) => mapped(&args.image_map, image).map(Some),
         (_, None) => match without_container(args) {
             Some(flag) => Err(mistake(format!(
                 "`{flag}` is for builds in containers: add `--image IMAGE`"
@@ -113,6 +113,9 @@ fn plain(path: &str) -> PathBuf {
 /// A flag that means something in containers only, if there is one.
 fn without_container(args: &ContainerArgs) -> Option<&'static str> {
     let given = [
+        ("--image-map", !args.image_map.is_empty()),
+        ("--pull", args.pull.is_some()),
+        ("--mount-source", args.mount_source.is_some()),
         ("--platform", args.platform.is_some()),
         ("--no-entrypoint", args.no_entrypoint),
         ("--privileged", args.privileged),
@@ -133,8 +136,8 @@ fn without_container(args: &ContainerArgs) -> Option<&'static str> {
 }
 
 /// The image that stands for a name.
-fn mapped(args: &ContainerArgs, name: &str) -> Result<String, clap::Error> {
-    let wanted = args.image_map.iter().rev().find(|(from, _)| from == name);
+pub(super) fn mapped(map: &[(String, String)], name: &str) -> Result<String, clap::Error> {
+    let wanted = map.iter().rev().find(|(from, _)| from == name);
     if let Some((_, image)) = wanted {
         return Ok(image.clone());
     }
@@ -142,7 +145,7 @@ fn mapped(args: &ContainerArgs, name: &str) -> Result<String, clap::Error> {
 }
 
 /// The image of a name as AWS publishes it, if it is one of AWS's own.
-pub(super) fn published(name: &str) -> Result<String, clap::Error> {
+fn published(name: &str) -> Result<String, clap::Error> {
     for (from, to) in PUBLISHED {
         if let Some(rest) = name.strip_prefix(from) {
             return Ok(format!("{to}{rest}"));
@@ -247,7 +250,7 @@ pub(super) fn executor(
         shm_size: container.shm_size,
         ulimits: container.ulimit.clone(),
         pids_limit: container.pids_limit,
-        source_mount: container.mount_source.into(),
+        source_mount: container.mount_source.unwrap_or(MountArg::Auto).into(),
         source_directory: sources.primary.directory.clone(),
         secondary_directories: sources
             .secondary
@@ -366,6 +369,19 @@ fn absolute(volume: &str) -> String {
         }
         _ => volume.to_owned(),
     }
+}
+
+/// The directories of volumes that a build may write to, without links.
+pub(super) fn changeable(args: &ContainerArgs) -> Vec<PathBuf> {
+    let volumes = args.volume.iter().map(|volume| absolute(volume));
+    volumes
+        .filter_map(|volume| {
+            let source = volume.split(':').next()?;
+            source
+                .starts_with('/')
+                .then(|| machine::canonical(Path::new(source)))
+        })
+        .collect()
 }
 
 /// What this program does as [`container::CONTAINER_NAME`], inside a container.

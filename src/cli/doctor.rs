@@ -14,7 +14,7 @@ use bollard::query_parameters::{ContainerArchiveInfoOptionsBuilder, CreateContai
 use serde_json::json;
 
 use super::args::DoctorArgs;
-use super::{aws, complain, container, engine, machine, mistake, print, terminal, usage};
+use super::{aws, complain, container, engine, machine, mistake, print, terminal, transfer, usage};
 use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
 use crate::credentials::{Keeper, Role, RoleArn, Source};
@@ -23,6 +23,7 @@ use crate::engine::{Endpoint, Engine};
 use crate::exec::container::leftovers;
 use crate::process;
 use crate::redact::Hider;
+use crate::registry::{self, Limits, Pull, Reference};
 use crate::sink::PrettyStyle;
 use crate::store::{S3Settings, S3Store};
 use crate::units::render_size;
@@ -107,7 +108,8 @@ pub(super) fn doctor(args: &DoctorArgs) -> ExitCode {
         Ok(place) => place,
         Err(mistake) => return usage(&mistake),
     };
-    let image = match args.image.as_deref().map(container::published).transpose() {
+    let mapped = |image: &String| container::mapped(&args.image_map, image);
+    let image = match args.image.as_ref().map(mapped).transpose() {
         Ok(image) => image,
         Err(mistake) => return usage(&mistake),
     };
@@ -157,7 +159,7 @@ async fn look(args: &DoctorArgs, place: &Place, image: Option<&str>) -> Vec<Chec
         let mut checks = vec![check];
         if let Some(engine) = &engine {
             if let Some(image) = image {
-                checks.extend(limited_all("image", image_checks(engine, image)).await);
+                checks.extend(limited_all("image", image_checks(args, engine, image)).await);
             }
             checks.extend(engine_disk(engine).await);
         }
@@ -236,17 +238,15 @@ async fn engine_check(needed: bool) -> (Check, Option<Engine>) {
     }
 }
 
-async fn image_checks(engine: &Engine, image: &str) -> Vec<Check> {
+async fn image_checks(args: &DoctorArgs, engine: &Engine, image: &str) -> Vec<Check> {
     let found = match engine.api().inspect_image(image).await {
         Ok(found) => found,
         Err(error) => {
             let error = crate::engine::Error::api(format!("look for {image}"), error);
-            let found = match error.status() {
-                Some(404) => format!("the engine does not have {image}"),
-                _ => error.to_string(),
-            };
-            let remedy = format!("`docker pull {image}`; or the first build pulls it, if it can");
-            return vec![Check::bad("image", found, remedy)];
+            return vec![match error.status() {
+                Some(404) => registry_check(args, engine, image).await,
+                _ => Check::bad("image", error.to_string(), "see what the engine has to say"),
+            }];
         }
     };
     let platform = [found.os, found.architecture, found.variant];
@@ -260,6 +260,58 @@ async fn image_checks(engine: &Engine, image: &str) -> Vec<Check> {
         Check::good("image", found),
         shell_check(engine, image).await,
     ]
+}
+
+/// Whether the first build can pull an image that the engine does not have: the registry is asked for it, by whoever that
+/// build is.
+async fn registry_check(args: &DoctorArgs, engine: &Engine, image: &str) -> Check {
+    const NAME: &str = "image";
+    let absent = format!("the engine does not have {image}");
+    // It cannot ask without pulling.
+    if engine.name() == "Podman" {
+        return Check::absent(NAME, absent, "the first build pulls it, if it can");
+    }
+    let reference = match Reference::parse(image) {
+        Ok(reference) => reference,
+        Err(error) => return Check::bad(NAME, error.to_string(), "name another image"),
+    };
+    let mut settings = aws::settings(args.region.as_deref(), args.profile.as_deref());
+    if let Some(arn) = &args.assume_role {
+        settings.provider = Some(keeper(args, arn, &settings).provider());
+    }
+    let login = transfer::login_to_pull(&reference, aws::registry_settings(settings)).await;
+    let mut login = match login {
+        Ok(login) => login,
+        Err(error) => {
+            let remedy = error.help.clone().unwrap_or_default();
+            return Check::bad(NAME, format!("{absent}: {error}"), remedy);
+        }
+    };
+    loop {
+        let pull = Pull {
+            image: &reference,
+            platform: None,
+            auth: login.auth(),
+            limits: Limits {
+                retries: 0,
+                silence: LIMIT,
+            },
+        };
+        let Err(error) = registry::is_there(engine, &pull).await else {
+            let found = format!("{absent} yet; its registry does, and the first build pulls it");
+            return Check::good(NAME, found);
+        };
+        if let Err(error) = login.renew(&reference, error).await {
+            let remedy = error
+                .remedy
+                .unwrap_or_else(|| "see what the engine and the registry have to say".to_owned());
+            return Check::bad(
+                NAME,
+                format!("{absent}, and cannot pull it: {}", error.reason),
+                remedy,
+            );
+        }
+    }
 }
 
 /// Whether the image has `/bin/sh`: asked of a container that is never started.

@@ -68,15 +68,18 @@ pub(super) async fn request(
     };
     environment.retain(|(name, _)| git_credential::withheld(args).all(|secret| name != secret));
     // What the flags say holds for the commands as it does for the runner's own calls.
-    if let (Some(profile), false) = (&args.profile, in_container) {
+    if let Some(profile) = &args.profile {
         // They would come before it, and be another account's (CRED-34).
         environment.retain(|(name, _)| KEYS.iter().all(|key| name != key));
-        environment.push(("AWS_PROFILE".into(), profile.into()));
+        if !in_container {
+            environment.push(("AWS_PROFILE".into(), profile.into()));
+        }
     }
     if let Some(region) = &args.region {
         environment
             .extend(["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| (name.into(), region.into())));
     }
+    let changeable = changeable(args, sources);
     let mut secondary_sources = secondary_sources(sources, others);
     if in_container {
         source.directory = container::source_directory(&build_uuid);
@@ -116,10 +119,10 @@ pub(super) async fn request(
         },
         shell: args.shell.clone(),
         region,
-        artifacts: artifacts(args, &sources.beside, &sources.changeable())?,
-        reports: reports(args, &sources.beside, &sources.changeable())?,
+        artifacts: artifacts(args, &sources.beside, &changeable)?,
+        reports: reports(args, &sources.beside, &changeable)?,
         retry_scope: args.retry_scope.into(),
-        cache: cache::request(args, &sources.changeable())?,
+        cache: cache::request(args, &changeable)?,
         timeout: args.timeout,
         grace: args.grace,
         strict: args.strict,
@@ -128,6 +131,13 @@ pub(super) async fn request(
         handover::apply(handed, &mut request);
     }
     Ok(request)
+}
+
+/// The directories that a build can change: nothing in them says where something of the caller's goes (CTR-66).
+pub(super) fn changeable(args: &RequestArgs, sources: &Sources) -> Vec<PathBuf> {
+    let mut all = sources.directories();
+    all.extend(container::changeable(&args.container));
+    all
 }
 
 fn artifacts(

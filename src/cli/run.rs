@@ -18,7 +18,7 @@ use super::git_credential::{self as git, Here as GitHere};
 use super::identity::{Here, Identity};
 use super::load::{self, Asked, Loaded, Refusal};
 use super::provision::{self, Stops};
-use super::request::DEFAULT_ARTIFACTS;
+use super::request::{self, DEFAULT_ARTIFACTS};
 use super::sources::{self, Arrived, Sources};
 use super::sweep::Sweep;
 use super::variables::{self, NotGiven};
@@ -175,10 +175,13 @@ async fn begin(args: &RunArgs, asked: Asked, started_at: Instant) -> Result<Begu
         Ok(load::read(&args.request, asked).await)
     };
     let name = name_of(args, &known);
-    let changeable = match &known {
-        Ok(loaded) => loaded.sources.changeable(),
-        Err(asked) => asked.sources.changeable(),
-    };
+    let changeable = request::changeable(
+        &args.request,
+        match &known {
+            Ok(loaded) => &loaded.sources,
+            Err(asked) => &asked.sources,
+        },
+    );
     // A FIFO is opened when somebody reads it.
     let sinks = match sinks(args, &name, &changeable) {
         Ok(sinks) => sinks,
@@ -498,7 +501,7 @@ fn check_keep(args: &RunArgs) -> Result<(), clap::Error> {
         ));
     }
     let elsewhere = Sources::of(&args.request)?.has_to_fetch(sources::Wanted::All);
-    if elsewhere && container.mount_source == MountArg::Bind {
+    if elsewhere && container.mount_source == Some(MountArg::Bind) {
         return Err(mistake(
             "`--keep` keeps no source that was fetched and is mounted: leave `--mount-source bind` out, and it is copied",
         ));

@@ -207,8 +207,8 @@ impl Sources {
         })
     }
 
-    /// The directories that a build can change: nothing in them says where something of the caller's goes.
-    pub(super) fn changeable(&self) -> Vec<PathBuf> {
+    /// The directories of all of them, without links.
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
         let others = self.secondary.iter().map(|(_, place)| place);
         std::iter::once(&self.primary)
             .chain(others)

@@ -80,10 +80,30 @@ fn around() -> io::Result<Standard> {
     })
 }
 
+/// Pause where so many wait for the runner that no more may.
+const AFTER_FULL: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// In a container: the back is where the socket leads.
 async fn through(tool: Tool, arguments: &[OsString], socket: PathBuf, around: Standard) -> u8 {
-    match tokio::net::UnixStream::connect(&socket).await {
+    let connected = loop {
+        match tokio::net::UnixStream::connect(&socket).await {
+            // As many wait already as may: they are served one after the other.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(AFTER_FULL).await;
+            }
+            connected => break connected,
+        }
+    };
+    match connected {
         Ok(stream) => tool::run(tool, arguments, stream, around).await,
+        // Of a container that was kept only the socket's name is left (TOOL-53).
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            let name = tool.name();
+            complain(&format!(
+                "{name}: the build is over, and with it the runner that answers this `{name}`: run it outside of the container, or in a build\n"
+            ));
+            1
+        }
         Err(error) => {
             complain(&format!(
                 "{}: could not reach the runner of this build at {}: {error}\n",

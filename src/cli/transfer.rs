@@ -228,11 +228,10 @@ pub(super) async fn login_to_pull(
     settings: Settings,
 ) -> Result<Login, registry::Error> {
     let server = image.server();
-    let is_public = || Registry::parse(server).is_some_and(|it| *it.kind() == ecr::Kind::Public);
     let known = Credentials::new(settings);
     let auth = match known.for_registry(server).await {
         Ok(found) => found.map(RegistryAuth::from),
-        Err(_) if is_public() => None,
+        Err(_) if Registry::is_public(server) => None,
         Err(error) => return Err(error),
     };
     Ok(Login { known, auth })

@@ -29,7 +29,7 @@ pub use auth::{RegistryAuth, header_for_all};
 pub use credentials::{Credential, Credentials, Secret, Settings};
 pub use error::{Error, ErrorKind};
 pub use progress::{Layer, LayerState, Progress};
-pub use pull::{Pull, Pulled, pull};
+pub use pull::{Pull, Pulled, is_there, pull};
 pub use push::{Push, Pushed, push};
 pub use reference::Reference;
 pub use transfer::{Limits, TransferError, TransferErrorKind};

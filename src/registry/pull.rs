@@ -55,6 +55,19 @@ pub async fn pull(
     confirm(&transfer, said, pull.platform).await
 }
 
+/// Asks the registry, through the engine, whether it has an image for whoever asks. Nothing is pulled.
+pub async fn is_there(engine: &Engine, pull: &Pull<'_>) -> Result<(), TransferError> {
+    let transfer = Transfer {
+        engine,
+        image: pull.image,
+        doing: format!("ask for {}", written(pull.image)),
+        auth: pull.auth,
+        limits: pull.limits,
+    };
+    let path = format!("/distribution/{}/json", written(pull.image));
+    transfer.get(&path).await.map(drop)
+}
+
 /// Gives the digest, if the engine says it.
 async fn attempt(
     transfer: &Transfer<'_>,

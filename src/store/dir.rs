@@ -169,11 +169,12 @@ impl DirectoryStore {
             };
             let access = Access::WRITE_OK | Access::EXEC_OK;
             let accessible = Directory::open(there).and_then(|open| {
-                let can = rustix::fs::accessat(&open, ".", access, AtFlags::EACCESS);
+                let can = rustix::fs::accessat(&open, ".", access, AtFlags::empty());
                 Ok(can?)
             });
             match accessible {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // It is further up that something is, and can be written to or is in the way.
+                Err(_) if fs::symlink_metadata(there).is_err() => {}
                 Err(error) if Link::of(&error).is_some() => {
                     return Err(Error::directory(&self.root, error));
                 }

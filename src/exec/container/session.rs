@@ -863,3 +863,50 @@ impl Drop for ContainerSession {
         self.container.clone().remove_at_once();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::engine::Endpoint;
+
+    /// An engine that says which one it is, and then nothing to anybody.
+    async fn frozen_engine(listener: UnixListener) {
+        let mut held = Vec::new();
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            let read = client.read(&mut request).await.unwrap_or(0);
+            if String::from_utf8_lossy(&request[..read]).contains("/version") {
+                let body = r#"{"ApiVersion":"1.47","Version":"0"}"#;
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+                let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                let _ = client.write_all(answer.as_bytes()).await;
+            } else {
+                held.push(client);
+            }
+        }
+    }
+
+    /// CTR-69
+    #[tokio::test]
+    async fn an_engine_that_does_not_even_kill_is_not_waited_for_again() {
+        let place = tempfile::tempdir().unwrap();
+        let socket = place.path().join("engine.sock");
+        tokio::spawn(frozen_engine(UnixListener::bind(&socket).unwrap()));
+        let engine = Engine::connect(Endpoint::Unix(socket)).await.unwrap();
+        let container = Container {
+            engine,
+            id: "0".to_owned(),
+            image: "image".to_owned(),
+            build: "project:0".to_owned(),
+            limits_memory: false,
+            silent: Arc::default(),
+            marker: None,
+        };
+        assert!(!container.is_silent());
+        container.kill().await;
+        assert!(container.is_silent());
+    }
+}

@@ -97,12 +97,7 @@ async fn offer_credentials(
 }
 
 /// Makes the directory of the tools, and a socket in it.
-fn listen(
-    socket: &str,
-    outside: Opener,
-    purpose: Purpose,
-    room: Arc<Semaphore>,
-) -> io::Result<()> {
+fn listen(socket: &str, outside: Opener, purpose: Purpose, room: Arc<Semaphore>) -> io::Result<()> {
     fs::create_dir_all(TOOL_DIRECTORY)?;
     let listener = UnixListener::bind(socket)?;
     // Commands of other users are the build's too.
@@ -149,12 +144,7 @@ fn append_to_path(variables: &mut Vec<(OsString, OsString)>) {
 }
 
 /// Carries every connection out, until the session ends.
-async fn carry(
-    listener: UnixListener,
-    outside: Opener,
-    purpose: Purpose,
-    room: Arc<Semaphore>,
-) {
+async fn carry(listener: UnixListener, outside: Opener, purpose: Purpose, room: Arc<Semaphore>) {
     while let Some(place) = place_in(&room).await {
         match listener.accept().await {
             Ok((connection, _)) => {

@@ -186,18 +186,29 @@ async fn push_one(
     out: &Out,
 ) -> Result<(), Failure> {
     let engine = backend.engine().await?;
-    let auth = backend.credentials(image.server()).await?;
-    let push = Push {
-        image,
-        platform: None,
-        auth: auth.as_ref(),
-        limits: Limits::default(),
-    };
+    let mut auth = backend.credentials(image.server()).await?;
     let tag = image.tag_meant().unwrap_or_default();
     let (mut heard, lines) = Heard::new(quiet, format!("{tag}: digest: "));
     let mut take = |progress| heard.take(progress);
-    let pushing = Box::pin(registry::push(engine, &push, &mut take));
-    let pushed = moved(pushing, lines, out).await?;
+    let pushing = async {
+        loop {
+            let push = Push {
+                image,
+                platform: None,
+                auth: auth.as_ref(),
+                limits: Limits::default(),
+            };
+            let error = match registry::push(engine, &push, &mut take).await {
+                Ok(pushed) => break Ok(pushed),
+                Err(error) => error,
+            };
+            match backend.renewed(image.server(), auth.as_ref(), &error).await {
+                Some(renewed) => auth = Some(renewed),
+                None => break Err(error),
+            }
+        }
+    };
+    let pushed = moved(Box::pin(pushing), lines, out).await?;
     let text = if quiet {
         format!("{}\n", whole(image))
     } else {
@@ -239,7 +250,7 @@ pub(super) async fn pull(
         use_latest(quiet, out).await?;
     }
     let engine = backend.engine().await?;
-    let auth = match backend.credentials(name.server()).await {
+    let mut auth = match backend.credentials(name.server()).await {
         Err(Failure { message, .. }) if Registry::is_public(name.server()) => {
             let text = format!("docker: note: pulling without a token: {message}\n");
             out.stderr(text).await?;
@@ -247,16 +258,27 @@ pub(super) async fn pull(
         }
         found => found?,
     };
-    let pull = Pull {
-        image: &name,
-        platform: platform.as_ref(),
-        auth: auth.as_ref(),
-        limits: Limits::default(),
-    };
     let (mut heard, lines) = Heard::new(quiet, "Status: ".to_owned());
     let mut take = |progress| heard.take(progress);
-    let pulling = Box::pin(registry::pull(engine, &pull, &mut take));
-    moved(pulling, lines, out).await?;
+    let pulling = async {
+        loop {
+            let pull = Pull {
+                image: &name,
+                platform: platform.as_ref(),
+                auth: auth.as_ref(),
+                limits: Limits::default(),
+            };
+            let error = match registry::pull(engine, &pull, &mut take).await {
+                Ok(pulled) => break Ok(pulled),
+                Err(error) => error,
+            };
+            match backend.renewed(name.server(), auth.as_ref(), &error).await {
+                Some(renewed) => auth = Some(renewed),
+                None => break Err(error),
+            }
+        }
+    };
+    moved(Box::pin(pulling), lines, out).await?;
     own::note(backend, image).await?;
     out.stdout(format!("{}{}\n", heard.held_back, whole(&name)))
         .await?;
