@@ -257,7 +257,7 @@ pub(super) fn executor(
             .iter()
             .map(|(_, place)| place.directory.clone())
             .collect(),
-        temporary_directory: machine::private_directory(),
+        temporary_directory: machine::temporary_directory(),
         program,
         owner: (
             rustix::process::getuid().as_raw(),

@@ -18,6 +18,7 @@ mod create;
 mod enter;
 pub mod leftovers;
 mod marker;
+mod owners;
 mod serve;
 mod session;
 mod tools;
@@ -169,11 +170,12 @@ pub struct ContainerExecutor {
     pub source_directory: PathBuf,
     /// Those of other sources, in the order in which a build names them.
     pub secondary_directories: Vec<PathBuf>,
-    /// Where files of the build may be put: private.
+    /// Where files of the build may be put, as many as artifacts have.
     pub temporary_directory: PathBuf,
     /// This program.
     pub program: PathBuf,
-    /// Who the files of the source belong to: user and group.
+    /// Who calls this program: user and group. What a build makes in its source is theirs, or, where that is root,
+    /// whoever's the source directory is (CTR-4).
     pub owner: (u32, u32),
     /// What there is of runner's own in the container, if anything.
     pub outside: Option<Outside>,

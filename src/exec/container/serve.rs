@@ -6,12 +6,14 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
+use super::owners::{self, Owners, for_each_below};
 use super::session::PULSE;
 use super::wire::{
     self, Answer, DirectoryFacts, Opener, Request, Streams, TunnelStream, WireError, WireExit,
@@ -96,6 +98,9 @@ struct Server {
     session: Option<HostSession>,
     /// Directories of sources, that of the primary one first.
     source_directories: Vec<PathBuf>,
+    /// Whose what is in them was, where they are the caller's own and no copies.
+    owners: Arc<Owners>,
+    /// Who the files of the primary source belong to.
     owner: (u32, u32),
     /// Whom the last command ran as, if not as root.
     user: Option<User>,
@@ -123,6 +128,7 @@ impl Server {
             variables,
             session: None,
             source_directories: Vec::new(),
+            owners: Arc::default(),
             owner: (0, 0),
             user: None,
             kept: false,
@@ -150,7 +156,7 @@ impl Server {
             let (output, _) = mpsc::channel(1);
             self.cancel.send_replace(Escalation::Kill);
             session.close(&output, &mut self.cancel.subscribe()).await;
-            let _ = hand_over(&self.source_directories, self.owner);
+            let _ = self.owners.hand_over();
         }
         if self.kept {
             return;
@@ -171,6 +177,7 @@ impl Server {
                 version,
                 grace_milliseconds,
                 owner,
+                copied,
                 offers,
                 same,
             } => {
@@ -194,9 +201,9 @@ impl Server {
                         format!("could not put what is runner's own into the container: {error}");
                     return (Answer::Failed(WireError::Other(message)), Vec::new());
                 }
-                self.owner = owner_in_here(&environment.source_directory, owner);
+                self.owner = owners::owner_of(&environment.source_directory, owner, maps_users());
                 self.source_directories = directories;
-                self.open(environment).await
+                self.open(environment, (!copied).then_some(owner)).await
             }
             Request::Run { succeeding, user } => self.run(succeeding, user, tail).await,
             Request::Read { path, limit } => return self.read_file(&path, limit).await,
@@ -207,8 +214,8 @@ impl Server {
             },
             Request::Drain => self.drain().await,
             Request::HandOver => {
-                let (directories, owner) = (self.source_directories.clone(), self.owner);
-                let handed = self.at_it(move |_| hand_over(&directories, owner)).await;
+                let owners = Arc::clone(&self.owners);
+                let handed = self.at_it(move |_| owners.hand_over()).await;
                 handed.map(|()| Answer::Done).map_err(|error| {
                     WireError::Other(format!("could not give files back to their owner: {error}"))
                 })
@@ -226,7 +233,7 @@ impl Server {
             Request::Close { keep } => {
                 let saved = if keep { self.save_state() } else { Ok(()) };
                 let closed = self.close().await;
-                let _ = hand_over(&self.source_directories, self.owner);
+                let _ = self.owners.hand_over();
                 self.kept = keep && saved.is_ok();
                 saved.map(|()| closed)
             }
@@ -248,14 +255,33 @@ impl Server {
         variables
     }
 
-    async fn open(&mut self, environment: Environment) -> Result<Answer, WireError> {
+    /// Makes everything ready for the first command. `caller` is whose the sources are, unless they are copies.
+    async fn open(
+        &mut self,
+        environment: Environment,
+        caller: Option<(u32, u32)>,
+    ) -> Result<Answer, WireError> {
         let (output, chunks) = mpsc::channel(OUTPUT_CHUNKS);
-        passing_on(
-            alive(await_entry_point(), output),
-            chunks,
-            &mut self.answers,
-        )
-        .await?;
+        let directories = self.source_directories.clone();
+        // While the container's first process starts.
+        let looking = tokio::task::spawn_blocking(move || match caller {
+            Some(caller) => Owners::of(&directories, caller, maps_users()),
+            None => Ok(Owners::default()),
+        });
+        let ready = async {
+            await_entry_point().await?;
+            looking
+                .await
+                .map_err(io::Error::other)
+                .and_then(|owners| owners)
+                .map_err(|error| {
+                    WireError::Other(format!(
+                        "could not see whose the files of the source are: {error}"
+                    ))
+                })
+        };
+        let ready = passing_on(alive(ready, output), chunks, &mut self.answers);
+        self.owners = Arc::new(ready.await?);
         let path = environment
             .variables
             .iter()
@@ -517,23 +543,6 @@ async fn await_entry_point() -> Result<(), WireError> {
         })
 }
 
-/// The owner of the source, in numbers that mean them in here. Whoever is user 0 in here need not be outside: an engine
-/// without root, or with user namespaces, maps users; then the owner is whoever has the source directory.
-fn owner_in_here(directory: &Path, owner: (u32, u32)) -> (u32, u32) {
-    match fs::symlink_metadata(directory) {
-        Ok(top) if maps_users() => (top.uid(), top.gid()),
-        _ => owner,
-    }
-}
-
-/// Gives every file of the sources to its owner: as many as can be, also after one that cannot.
-fn hand_over(directories: &[PathBuf], owner: (u32, u32)) -> io::Result<()> {
-    let handed = directories
-        .iter()
-        .map(|directory| for_each_below(directory, |path, found| own(path, found, owner)));
-    handed.fold(Ok(()), io::Result::and)
-}
-
 /// What directories are; `None` if one cannot be looked at.
 fn facts(directories: &[PathBuf]) -> Option<Vec<DirectoryFacts>> {
     let facts = directories
@@ -600,45 +609,6 @@ fn reaches(found: &fs::Metadata, user: &User) -> bool {
         0
     };
     (found.mode() >> shift) & wanted == wanted
-}
-
-/// Does something with a directory and all below it, on the same file system: another one in the source is a volume of its
-/// own.
-fn for_each_below(
-    directory: &Path,
-    mut with: impl FnMut(&Path, &fs::Metadata) -> io::Result<()>,
-) -> io::Result<()> {
-    let top = fs::symlink_metadata(directory)?;
-    let mut directories = vec![directory.to_owned()];
-    with(directory, &top)?;
-    while let Some(directory) = directories.pop() {
-        // What goes away meanwhile needs no owner.
-        let entries = match fs::read_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            entries => entries?,
-        };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let Ok(found) = fs::symlink_metadata(&path) else {
-                continue;
-            };
-            with(&path, &found)?;
-            if found.is_dir() && found.dev() == top.dev() {
-                directories.push(path);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn own(path: &Path, found: &fs::Metadata, owner: (u32, u32)) -> io::Result<()> {
-    if found.uid() == owner.0 {
-        return Ok(());
-    }
-    match lchown(path, Some(owner.0), Some(owner.1)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// How often a limit of the container was in the way, as far as the system tells.
@@ -719,7 +689,8 @@ fn counted(word: &str, files: [&str; 2]) -> u64 {
         .sum()
 }
 
-/// Whether users in here are others outside.
+/// Whether users in here are others outside. Whoever is user 0 in here need not be outside: an engine without root, or with user
+/// namespaces, maps users.
 fn maps_users() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let mut fields = map.split_whitespace();

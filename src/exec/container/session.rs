@@ -300,6 +300,7 @@ impl ContainerSession {
                 grace_milliseconds: u64::try_from(environment.grace.as_millis())
                     .unwrap_or(u64::MAX),
                 owner,
+                copied: !self.source.bound,
                 offers,
                 same: same.clone(),
             };

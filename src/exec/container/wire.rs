@@ -46,8 +46,10 @@ pub(super) enum Request {
         version: String,
         /// How long whoever is asked to end has at most, in milliseconds.
         grace_milliseconds: u64,
-        /// Who the files of the source belong to outside.
+        /// Who called this program outside: user and group.
         owner: (u32, u32),
+        /// Whether the sources are copies: then nothing in them is anybody's else.
+        copied: bool,
         /// What there is of runner's own.
         offers: Offers,
         /// What these directories are outside, in their order, where they have to be the same inside.
