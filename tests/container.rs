@@ -5,6 +5,8 @@
     reason = "tests start the program and look at the environment"
 )]
 
+#[path = "container/back.rs"]
+mod back;
 #[path = "container/commands.rs"]
 mod commands;
 #[path = "container/faults.rs"]

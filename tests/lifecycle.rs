@@ -111,7 +111,28 @@ fn unfinished(sandbox: &Sandbox) -> Vec<String> {
     let staged = staged.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut found = sandbox.leftovers();
     found.extend(staged.filter(|name| name.starts_with(".runner-")));
+    found.extend(
+        staged_in_source(sandbox)
+            .iter()
+            .map(|path| path.display().to_string()),
+    );
     found
+}
+
+/// Where a build stages what comes back from a copy of the source.
+fn staged_in_source(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let entries = fs::read_dir(sandbox.source())
+        .into_iter()
+        .flatten()
+        .flatten();
+    let is_staging = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(".runner-"))
+    };
+    entries
+        .map(|entry| entry.path())
+        .filter(is_staging)
+        .collect()
 }
 
 /// Types at a terminal of the program that knows the engine.
@@ -119,17 +140,17 @@ fn type_at(sandbox: &Sandbox, line: &str, keys: &str) -> Option<Ran> {
     terminal::type_at(sandbox, &command(sandbox, &[]), line, keys)
 }
 
-// CTR-20, CTR-21, CTR-22, CTR-23: wherever a build is killed, the next one clears up.
+// CTR-20, CTR-21, CTR-22, CTR-23, CTR-59: wherever a build is killed, the next one clears up, and no file is half a file.
 #[test]
-fn nothing_is_left_after_kill_9_at_twenty_points() {
+fn nothing_is_left_after_kill_9_at_every_point() {
     let _alone = alone();
-    if !has_engine("kill -9 at twenty points") {
+    if !has_engine("kill -9 at every point") {
         return;
     }
     import_image();
     let project = "runner-tests-kills";
-    let buildspec = "version: 0.2\nphases:\n  install:\n    commands: ['touch a', 'touch b', 'touch c']\n  build:\n    commands: ['touch d', 'sleep 600 & touch e', 'touch f']\n  post_build:\n    commands: ['touch g']\nartifacts:\n  files: ['**/*']\n";
-    let sandbox = Sandbox::with_buildspec(buildspec);
+    let buildspec = "version: 0.2\nphases:\n  install:\n    commands: ['touch a', 'touch b', 'echo new > changed']\n  build:\n    commands: ['touch d', 'sleep 600 & touch e', 'touch f']\n  post_build:\n    commands: ['touch g']\nartifacts:\n  files: ['**/*']\n";
+    let sandbox = Sandbox::with_buildspec(buildspec).file("theirs", "theirs");
     let common = [
         "run",
         "--image",
@@ -139,10 +160,8 @@ fn nothing_is_left_after_kill_9_at_twenty_points() {
         "--packaging",
         "zip",
     ];
-    let mut left = 0;
-    for point in 1..=20 {
-        // In turns: mounted, and copied in and out.
-        let mount = if point % 2 == 0 { "bind" } else { "copy" };
+    let start = |mount: &str| {
+        fs::write(sandbox.source().join("changed"), "old\n").expect("it can be written");
         let arguments = [
             &common[..],
             &["--mount-source", mount, "--log-format", "json"],
@@ -150,12 +169,28 @@ fn nothing_is_left_after_kill_9_at_twenty_points() {
         .concat();
         let mut child = Sandbox::spawn(&mut command(&sandbox, &arguments));
         let stdout = child.stdout.take().expect("standard output is a pipe");
-        let read = wait::within("so many events", move || {
-            BufReader::new(stdout).lines().take(point).count()
-        });
+        (child, BufReader::new(stdout).lines())
+    };
+    let (child, lines) = start("copy");
+    let events = wait::within("all events", move || lines.count());
+    wait::end(child);
+    assert!(events > 30, "the build has {events} events");
+    let mut left = 0;
+    for point in 1..events {
+        // In turns: mounted, and copied in and out.
+        let mount = if point % 2 == 0 { "bind" } else { "copy" };
+        let (child, lines) = start(mount);
+        let read = wait::within("so many events", move || lines.take(point).count());
         assert_eq!(read, point, "the build has fewer events");
         kill(child);
         left += containers(project, &["-a"]).len() + unfinished(&sandbox).len();
+        let content = |name: &str| fs::read_to_string(sandbox.source().join(name));
+        let changed = content("changed").expect("it is there");
+        assert!(
+            ["old\n", "new\n"].contains(&&*changed),
+            "at {point}: {changed}"
+        );
+        assert_eq!(content("theirs").expect("it is there"), "theirs");
     }
     assert!(left > 0, "no kill came in the middle of anything");
     let quiet = [&common[..], &["-q"]].concat();
@@ -165,6 +200,69 @@ fn nothing_is_left_after_kill_9_at_twenty_points() {
     });
     assert_eq!(unfinished(&sandbox), [""; 0]);
     assert!(sandbox.source().join("g").exists());
+}
+
+// CTR-58, CTR-59: a build that is killed while files come back leaves each of them as it was or as the build left it.
+#[test]
+fn files_are_whole_where_a_build_is_killed_while_they_come_back() {
+    let _alone = alone();
+    if !has_engine("kill -9 while files come back") {
+        return;
+    }
+    import_image();
+    let project = "runner-tests-back";
+    let change = "i=0; while [ $i -lt 400 ]; do echo \"new $i\" > files/$i; i=$((i+1)); done";
+    let mut sandbox = Sandbox::with_commands(&[&format!("'{}'", change.replace('\'', "''"))]);
+    for number in 0..400 {
+        sandbox = sandbox.file(&format!("files/{number}"), format!("old {number}\n"));
+    }
+    let arguments = [
+        "run",
+        "-q",
+        "--image",
+        IMAGE,
+        "--project",
+        project,
+        "--mount-source",
+        "copy",
+    ];
+    let source = sandbox.source();
+    let is_new = move |number: usize| {
+        let text = fs::read_to_string(source.join(format!("files/{number}")));
+        let text = text.expect("it is there");
+        let kinds = [format!("old {number}\n"), format!("new {number}\n")];
+        let kind = kinds.iter().position(|kind| *kind == text);
+        kind.unwrap_or_else(|| panic!("{number}: {text}")) == 1
+    };
+    // When so many are staged, or when the first one is in its place.
+    let mut caught = 0;
+    for staged in [1, 100, 399, usize::MAX] {
+        let child = Sandbox::spawn(&mut command(&sandbox, &arguments));
+        let (looked, is_new) = (sandbox.source(), is_new.clone());
+        wait::until("files come back", move || {
+            let names = fs::read_dir(&looked).into_iter().flatten().flatten();
+            let rooms =
+                names.filter(|entry| entry.file_name().to_string_lossy().starts_with(".runner-"));
+            let files = rooms
+                .filter_map(|room| fs::read_dir(room.path()).ok())
+                .flatten();
+            files.count() >= staged || (0..400).any(&is_new)
+        });
+        kill(child);
+        caught += staged_in_source(&sandbox).len();
+        for number in 0..400 {
+            is_new(number);
+        }
+    }
+    assert!(caught > 0, "no kill came while files came back");
+    run(&sandbox, &["prune"]).expect(0).stdout_has("/.runner-");
+    assert!(staged_in_source(&sandbox).is_empty());
+    run(&sandbox, &arguments).expect(0);
+    assert!((0..400).all(is_new));
+    assert_eq!(unfinished(&sandbox), [""; 0]);
+    wait::until("every container is removed", move || {
+        containers(project, &["-a"]).is_empty()
+    });
 }
 
 // CTR-22, CTR-23: on the host too, and what belongs to a build that goes on stays.

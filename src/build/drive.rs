@@ -555,6 +555,7 @@ impl Driver {
             let mut cancel = self.cancel.subscribe();
             let ended = self.attend(open.close(&output, &mut cancel)).await?;
             self.kept = open.is_kept();
+            self.pass_on(open.notes());
             // Whoever stops a build wants all of it to end.
             if ended > 0 && self.outcome.stopped_by.is_none() {
                 self.record(EventKind::Warning(left_behind(ended)));
@@ -562,6 +563,13 @@ impl Driver {
             self.end_breakpoints();
         }
         Some(())
+    }
+
+    /// Warns of what a session has to say.
+    pub(super) fn pass_on(&mut self, notes: Vec<String>) {
+        for note in notes {
+            self.record(EventKind::Warning(Warning::new(note)));
+        }
     }
 
     /// Waits for the sinks, but not for ever (LOG-19). Whoever asks again meanwhile leaves without them.

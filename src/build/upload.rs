@@ -210,7 +210,9 @@ impl Driver {
         session: &mut S,
         starts: &[PathBuf],
     ) -> Left<Result<(), Failure>> {
-        Some(match self.attend(session.bring(starts)).await? {
+        let brought = self.attend(session.bring(starts)).await?;
+        self.pass_on(session.notes());
+        Some(match brought {
             Ok(mounts) => {
                 self.workspace.mounts = mounts;
                 Ok(())

@@ -1,5 +1,6 @@
 //! `runner prune`: removes what builds left that did not end as they should, by hand (CTR-24).
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -11,8 +12,8 @@ use super::{complain, engine, machine, mistake, print, shell, sweep, usage};
 use crate::build::ExitCode;
 use crate::engine::{Engine, Error};
 use crate::event::stamp;
-use crate::exec::container::Left;
 use crate::exec::container::leftovers::{self, BuildContainer, Standing};
+use crate::exec::container::{Left, staged_in};
 use crate::ownership::{self, AbandonedDirectory, Owner};
 
 /// What there is to remove.
@@ -134,10 +135,24 @@ fn directories() -> Vec<AbandonedDirectory> {
     let mut places: Vec<PathBuf> =
         vec![machine::private_directory(), machine::temporary_directory()];
     places.dedup();
-    places
+    let mut found: Vec<AbandonedDirectory> = places
         .iter()
         .flat_map(|place| ownership::abandoned(place))
-        .collect()
+        .collect();
+    // What was staged in sources goes before the notes of where that is (CTR-59).
+    let noted = found.iter().filter_map(|found| staged_in(&found.path));
+    let sources: BTreeSet<PathBuf> = noted.chain(machine::directory()).collect();
+    let staged = sources
+        .iter()
+        .flat_map(|source| ownership::abandoned(source))
+        .filter(|staged| {
+            staged
+                .path
+                .file_name()
+                .is_some_and(ownership::is_hidden_name)
+        });
+    found.splice(0..0, staged.collect::<Vec<_>>());
+    found
 }
 
 /// Asks before what somebody may still want goes. A mistake where nobody can answer.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
 use crate::event::stamp;
-use crate::exec::container::Left;
+use crate::exec::container::{Left, staged_in};
 use crate::ownership::{self, AbandonedDirectory};
 
 /// How long engines may take, all together, from the beginning of the build on.
@@ -41,6 +41,10 @@ impl Sweep {
                 std::thread::spawn(move || tell.send(ask(elsewhere)));
             }
             for directory in here {
+                // What was staged goes first: nobody else knows where it is (CTR-59).
+                if let Some(source) = staged_in(&directory.path) {
+                    ownership::sweep_hidden(&source);
+                }
                 let _ = directory.remove();
             }
         });

@@ -201,6 +201,11 @@ pub trait Session {
         false
     }
 
+    /// What a person should know and was not told yet, such as a file that did not come back: after `bring` and `close`.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Ends every process of the build and removes what the session made. Returns how many processes had to be ended.
     fn close(&mut self, output: &Output, cancel: &mut Cancel) -> impl Future<Output = usize>;
 }

@@ -3,6 +3,7 @@
 //! The lock is the kernel's (`flock`), on the directory itself: it ends with the process however that ends, and it holds
 //! across PID namespaces. Where a file system has no locks a directory has a name that is never taken for abandoned.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -195,6 +196,17 @@ fn is_ours(name: &str) -> bool {
     })
 }
 
+/// Whether something has a name of hidden directories that this program makes beside other things
+/// ([`OwnedDirectory::make_hidden_in`]), locked or not.
+#[must_use]
+pub fn is_hidden_name(name: &OsStr) -> bool {
+    let name = name.to_str().and_then(|name| name.strip_prefix('.'));
+    name.is_some_and(|name| {
+        let unlocked = name.strip_prefix(UNLOCKED_PREFIX);
+        is_ours(name) || unlocked.is_some_and(|rest| is_ours(&format!("{PREFIX}{rest}")))
+    })
+}
+
 fn lock(spot: &Spot<'_>, how: FlockOperation) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
     let directory = openat(spot.above, &spot.name, flags, Mode::empty())?;
@@ -277,6 +289,15 @@ pub fn abandoned(parent: &Path) -> Vec<AbandonedDirectory> {
 pub fn sweep(parent: &Path) {
     for directory in abandoned(parent) {
         let _ = directory.remove();
+    }
+}
+
+/// Removes what of [`abandoned`] is hidden: in a directory of the caller's nothing else is this program's.
+pub fn sweep_hidden(parent: &Path) {
+    for directory in abandoned(parent) {
+        if directory.path.file_name().is_some_and(is_hidden_name) {
+            let _ = directory.remove();
+        }
     }
 }
 

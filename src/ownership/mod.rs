@@ -7,5 +7,7 @@
 mod directory;
 mod owner;
 
-pub use directory::{AbandonedDirectory, OwnedDirectory, abandoned, remove_tree, sweep};
+pub use directory::{
+    AbandonedDirectory, OwnedDirectory, abandoned, is_hidden_name, remove_tree, sweep,
+};
 pub use owner::{Life, Owner};

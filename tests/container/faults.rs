@@ -196,6 +196,10 @@ fn full_disks_are_said() {
         .stderr_has("No space left on device")
         .stderr_has("make room");
     assert!(ran.stdout.ends_with("\nbuildspec.yml\n"), "{}", ran.stdout);
+    // What did not come back is kept (CTR-61).
+    for container in containers(&sandbox) {
+        docker(&["rm", "-f", &container]);
+    }
 }
 
 /// CTR-13: an engine that leaves out a file of what is outside of the source, in an archive that is whole in itself.

@@ -180,21 +180,6 @@ fn a_copied_source_may_have_any_permissions() {
     assert!(!sandbox.source().join("shut").exists());
 }
 
-/// CTR-46: what a build left that was killed while files came back does not go in, and goes.
-#[test]
-fn half_a_file_goes_with_the_next_copy() {
-    let Some(image) = busybox("container") else {
-        return;
-    };
-    let sandbox = Sandbox::with_commands(&["ls -A . deep"])
-        .file(".runner-incoming", "half")
-        .file("deep/.runner-incoming", "half");
-    let ran = run(&sandbox, &image, &["--mount-source", "copy", "--quiet"]).expect(0);
-    assert!(!ran.stdout.contains("incoming"), "{}", ran.stdout);
-    assert!(!sandbox.source().join(".runner-incoming").exists());
-    assert!(!sandbox.source().join("deep/.runner-incoming").exists());
-}
-
 /// CTR-5: a link of the container's never leads to a file of this machine.
 #[test]
 fn links_do_not_lead_out_of_the_container() {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bollard::container::LogOutput;
@@ -20,6 +20,7 @@ use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
 use super::marker::Marker;
+use super::put_back::Known;
 use super::session::{Container, ContainerSession, LastWords, SourcePlace};
 use super::volumes::{self, Volumes};
 use super::wire::Streams;
@@ -309,10 +310,13 @@ async fn start(
     environment: Environment,
     bound: bool,
 ) -> Result<Option<ContainerSession>, Error> {
+    let mut known = Vec::new();
     if !bound {
         let program = (executor.program.clone(), PathBuf::from(PROGRAM));
         let sources = source_places(executor, &environment);
-        transfer::send(container, sources, vec![program]).await?;
+        let sent = transfer::send(container, sources, vec![program]).await?;
+        let sent = sent.into_iter();
+        known.extend(sent.map(|sent| Arc::new(Mutex::new(Known::new(sent, executor.build())))));
     }
     let started = container
         .engine
@@ -325,6 +329,7 @@ async fn start(
     let source = SourcePlace {
         places: source_places(executor, &environment),
         bound,
+        known,
         // Whoever asks for a mount knows what is there; some engines show it with other numbers.
         to_be_seen: bound && executor.source_mount == SourceMount::Auto,
         temporary_directory: executor.temporary_directory.clone(),

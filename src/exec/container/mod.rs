@@ -14,13 +14,17 @@
 //! - State is in a file system in memory of the container's own; the program is mounted or copied beside it.
 //! - When the conversation breaks, the session inside ends every process and gives files back to their owner.
 
+mod back;
 mod create;
 mod enter;
+mod facts;
 pub mod leftovers;
 mod marker;
 mod owners;
+mod put_back;
 mod serve;
 mod session;
+mod staging;
 mod tools;
 mod transfer;
 mod volumes;
@@ -31,6 +35,7 @@ pub use enter::enter;
 pub use marker::Left;
 pub use serve::{hold, look, serve};
 pub use session::ContainerSession;
+pub use staging::staged_in;
 pub use wire::{Offers, Purpose, TunnelStream};
 
 use std::path::PathBuf;

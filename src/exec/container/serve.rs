@@ -13,6 +13,7 @@ use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
+use super::facts::Facts;
 use super::owners::{self, Owners, for_each_below};
 use super::session::PULSE;
 use super::wire::{
@@ -551,8 +552,8 @@ fn facts(directories: &[PathBuf]) -> Option<Vec<DirectoryFacts>> {
     facts.collect()
 }
 
-/// Writes the paths of what is below a directory, relative to it, in parts. What no copy of it has is left out: pipes,
-/// sockets and devices.
+/// Writes what is below a directory, and the directory itself, in parts: facts, NUL, the path relative to it, NUL. What no
+/// copy of it has is left out: pipes, sockets and devices.
 fn list(directory: &Path, paths: &mpsc::Sender<Vec<u8>>) -> io::Result<()> {
     match fs::symlink_metadata(directory) {
         Ok(found) if found.is_dir() => {}
@@ -564,9 +565,9 @@ fn list(directory: &Path, paths: &mpsc::Sender<Vec<u8>>) -> io::Result<()> {
     let mut part = Vec::new();
     for_each_below(directory, |path, found| {
         let relative = path.strip_prefix(directory).unwrap_or(path);
-        let is_copied = found.is_dir() || found.is_file() || found.is_symlink();
-        if is_copied && !relative.as_os_str().is_empty() {
-            part.extend_from_slice(&wire::join([relative.as_os_str()]));
+        if let Some(facts) = Facts::of(found) {
+            let facts = OsString::from(facts.write());
+            part.extend_from_slice(&wire::join([facts.as_os_str(), relative.as_os_str()]));
         }
         if part.len() < LIST_PART {
             return Ok(());

@@ -1,6 +1,5 @@
 //! The outside of the wall: a build's session in a container, seen from here.
 
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::marker::Marker;
+use super::put_back::Known;
 use super::wire::{self, Answer, DirectoryFacts, Offers, Request, Streams, TunnelStream};
-use super::{KEPT_NAME, Outside, leftovers, memory_of, transfer};
+use super::{KEPT_NAME, Outside, leftovers, memory_of};
 use crate::engine::Engine;
 use crate::event::Exit;
 use crate::exec::{
@@ -60,14 +60,16 @@ pub struct ContainerSession {
     answers: mpsc::Receiver<(Answer, Vec<u8>)>,
     last_words: LastWords,
     grace: Duration,
-    source: SourcePlace,
+    pub(super) source: SourcePlace,
     /// Whether nothing ran since files were given back to their owner, and brought back.
-    is_back: bool,
+    pub(super) is_back: bool,
+    /// What a person should know, and was not told yet.
+    pub(super) notes: Vec<String>,
     keep: bool,
     kept: bool,
     closed: bool,
     /// How urgently the build is asked to end, as whoever ran something last told.
-    cancel: Cancel,
+    pub(super) cancel: Cancel,
 }
 
 /// Where the sources are on both sides.
@@ -77,6 +79,8 @@ pub(super) struct SourcePlace {
     pub(super) places: Vec<Mount>,
     /// Whether both sides are one. Else what is inside is a copy, and has to come back.
     pub(super) bound: bool,
+    /// What is known of each of the copies; nothing where both sides are one.
+    pub(super) known: Vec<Arc<Mutex<Known>>>,
     /// Whether that is to be seen by the session inside before it does anything.
     pub(super) to_be_seen: bool,
     /// Where the directory for files from elsewhere in the container is made.
@@ -170,6 +174,11 @@ impl Container {
             }
         });
         let _ = removing.join();
+    }
+
+    /// Its id as people are shown it.
+    fn short_id(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
     }
 
     pub(super) fn is_silent(&self) -> bool {
@@ -267,6 +276,7 @@ impl ContainerSession {
             grace: environment.grace,
             source,
             is_back: false,
+            notes: Vec::new(),
             keep: false,
             kept: false,
             closed: false,
@@ -305,7 +315,10 @@ impl ContainerSession {
                 same: same.clone(),
             };
             match self.ask(&request, &variables).await? {
-                (Answer::Opened, _) => return Ok(true),
+                (Answer::Opened, _) => {
+                    self.look_at_copies().await?;
+                    return Ok(true);
+                }
                 // Somebody changed it meanwhile: what was compared was older than what was found.
                 (Answer::Elsewhere, _) if self.source.seen() != same => {}
                 (Answer::Elsewhere, _) => return Ok(false),
@@ -317,14 +330,18 @@ impl ContainerSession {
     }
 
     /// Asks something that writes no output and is not stopped, but may not be silent either.
-    async fn ask(&mut self, request: &Request, tail: &[u8]) -> Result<(Answer, Vec<u8>), Error> {
+    pub(super) async fn ask(
+        &mut self,
+        request: &Request,
+        tail: &[u8],
+    ) -> Result<(Answer, Vec<u8>), Error> {
         let (output, mut nowhere) = mpsc::channel(1);
         tokio::spawn(async move { while nowhere.recv().await.is_some() {} });
         self.ask_aloud(request, tail, &output).await
     }
 
     /// Asks something that is not stopped, but may not be silent either.
-    async fn ask_aloud(
+    pub(super) async fn ask_aloud(
         &mut self,
         request: &Request,
         tail: &[u8],
@@ -399,11 +416,24 @@ impl ContainerSession {
         }
     }
 
+    /// What to say where the source did not come back.
+    fn not_back(&self, why: &str) -> String {
+        let id = self.container.short_id();
+        let what = if self.kept {
+            format!(
+                "what the build made is in its container {id}, which is kept: `docker cp` gets it out"
+            )
+        } else {
+            "what the build made is lost".to_owned()
+        };
+        format!("not all of the source was copied back: {why}; {what}")
+    }
+
     async fn found_dead(&self) -> Error {
         found_dead(&self.container, &self.last_words).await
     }
 
-    fn unexpected(&self, answer: Answer) -> Error {
+    pub(super) fn unexpected(&self, answer: Answer) -> Error {
         match answer {
             Answer::Failed(error) => error.into_error(&self.container.image),
             other => Error::InContainer {
@@ -413,129 +443,10 @@ impl ContainerSession {
             },
         }
     }
-
-    /// Gives files back to their owner, and brings them back if they are a copy.
-    async fn bring_source_back(&mut self) -> Result<(), Error> {
-        if self.is_back {
-            return Ok(());
-        }
-        if self.source.bound {
-            match self.ask(&Request::HandOver, &[]).await? {
-                (Answer::Done, _) => {}
-                (other, _) => return Err(self.unexpected(other)),
-            }
-        } else {
-            for place in 0..self.source.places.len() {
-                self.copy_source_back(place).await?;
-            }
-        }
-        self.is_back = true;
-        Ok(())
-    }
-
-    /// Makes the directory outside what the one inside is. Nothing is removed unless the session inside says what is there:
-    /// what an engine sends can be less.
-    async fn copy_source_back(&mut self, place: usize) -> Result<(), Error> {
-        let Mount { inside, outside } = self.source.places[place].clone();
-        let Some(arrived) = self.fetch_whole(&inside, &outside).await? else {
-            return Ok(());
-        };
-        transfer::mirror(&outside, &arrived).map_err(|source| Error::System {
-            doing: "bring the source back from the container",
-            source,
-        })
-    }
-
-    /// Copies all there is at a place in the container, as the session inside sees it. Gives every path that came; `None` if
-    /// there is nothing.
-    async fn fetch_whole(
-        &mut self,
-        inside: &Path,
-        outside: &Path,
-    ) -> Result<Option<HashSet<PathBuf>>, Error> {
-        let before = self.list(inside).await;
-        let mut cancel = self.cancel.clone();
-        // Also where the session is gone: what the build made is worth having.
-        let fetched = transfer::fetch(&self.container, inside, outside, &mut cancel).await;
-        // It is not tried again while the build is closed.
-        if let Err(Error::Engine(crate::engine::Error::Connection { .. })) = fetched {
-            self.container.fall_silent();
-        }
-        let fetched = fetched?;
-        let (before, Some(arrived)) = (before?, fetched) else {
-            return Ok(None);
-        };
-        let is_whole = transfer::left_out(outside, &arrived, &before)
-            .next()
-            .is_none();
-        let after = if is_whole {
-            Vec::new()
-        } else {
-            self.list(inside).await?
-        };
-        let checked = transfer::check_whole(outside, &arrived, &before, &after);
-        checked.map_err(|source| Error::System {
-            doing: "bring all files back from the container",
-            source,
-        })?;
-        Ok(Some(arrived))
-    }
-
-    /// What there is below a directory, as the session inside sees it.
-    async fn list(&mut self, directory: &Path) -> Result<Vec<PathBuf>, Error> {
-        let (output, mut parts) = mpsc::channel::<Vec<u8>>(1);
-        let collecting = tokio::spawn(async move {
-            let mut paths = Vec::new();
-            while let Some(part) = parts.recv().await {
-                paths.extend(wire::split(&part).into_iter().map(PathBuf::from));
-            }
-            paths
-        });
-        let request = Request::List {
-            directory: directory.to_owned(),
-        };
-        let answer = self.ask_aloud(&request, &[], &output).await;
-        drop(output);
-        match answer? {
-            (Answer::Done, _) => collecting.await.map_err(|error| Error::System {
-                doing: "read what there is in the container",
-                source: std::io::Error::other(error),
-            }),
-            (other, _) => Err(self.unexpected(other)),
-        }
-    }
-
-    /// Copies what a build left outside of its source. What is not there will not be found there either.
-    async fn bring_elsewhere(&mut self, inside: &Path) -> Result<(), Error> {
-        if inside == Path::new("/") {
-            return Err(Error::InContainer {
-                message: "artifacts are looked for in all of the container, from `/` on: name a directory".to_owned(),
-            });
-        }
-        let relative = inside.strip_prefix("/").unwrap_or(inside);
-        let elsewhere = match self.source.elsewhere.take() {
-            Some(made) => made,
-            None => {
-                OwnedDirectory::make_in(&self.source.temporary_directory).map_err(|source| {
-                    Error::System {
-                        doing: "make a directory for files of the container",
-                        source,
-                    }
-                })?
-            }
-        };
-        let outside = self
-            .source
-            .elsewhere
-            .insert(elsewhere)
-            .path()
-            .join(relative);
-        self.fetch_whole(inside, &outside).await.map(|_| ())
-    }
 }
 
 /// Where this program finds a directory of the container.
-fn mount(inside: &Path, outside: &Path) -> Result<Mount, Error> {
+pub(super) fn mount(inside: &Path, outside: &Path) -> Result<Mount, Error> {
     let outside = outside.canonicalize().map_err(|source| Error::System {
         doing: "find the files of the container",
         source,
@@ -742,10 +653,7 @@ impl Session for ContainerSession {
 
     async fn bring(&mut self, starts: &[PathBuf]) -> Result<Vec<Mount>, Error> {
         self.bring_source_back().await?;
-        let places = self.source.places.iter();
-        let mut mounts = places
-            .map(|place| mount(&place.inside, &place.outside))
-            .collect::<Result<Vec<Mount>, Error>>()?;
+        let mut mounts = self.source_mounts().await?;
         for start in starts {
             let is_here = |place: &Mount| start.starts_with(&place.inside);
             if !self.source.places.iter().any(is_here) {
@@ -826,26 +734,48 @@ impl Session for ContainerSession {
         self.kept
     }
 
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
     async fn close(&mut self, output: &Output, cancel: &mut Cancel) -> usize {
         if self.closed {
             return 0;
         }
         self.cancel = cancel.clone();
         let limit = self.grace.saturating_add(AFTER_KILL).min(ENGINE_LIMIT);
-        let request = Request::Close { keep: self.keep };
+        // A container whose source does not come back is entered where it can be, so its session stays as well.
+        let may_stay = self.keep || !self.source.bound;
+        let request = Request::Close { keep: may_stay };
         let answer = timeout(limit, self.exchange(&request, &[], output, cancel, None));
         let (ended, is_sound) = match answer.await {
             Ok(Ok((Answer::Closed(ended), _))) => (ended, true),
             _ => (0, false),
         };
+        // What was ended may have written until then.
+        self.is_back &= ended == 0;
         // Also after a failure or a stop. Mounted files were given back by the session inside.
-        if !self.source.bound && !self.container.is_silent() {
-            let _ = self.bring_source_back().await;
-        }
+        let lost = if self.source.bound || self.is_back {
+            None
+        } else if self.container.is_silent() {
+            Some("the engine does not answer any more".to_owned())
+        } else {
+            let back = self.bring_source_back().await;
+            back.err().map(|error| crate::engine::chain(&error))
+        };
         // A container whose session is gone cannot be entered.
-        self.kept = self.keep && is_sound && self.container.mark_kept().await;
-        if !self.kept {
-            let _ = self.container.remove().await;
+        let is_wanted = (self.keep && is_sound) || lost.is_some();
+        self.kept = is_wanted && self.container.mark_kept().await;
+        if let Some(why) = lost {
+            self.notes.push(self.not_back(&why));
+        }
+        if !self.kept
+            && let Err(error) = self.container.remove().await
+        {
+            let id = self.container.short_id();
+            self.notes.push(format!(
+                "the build's container {id} is left: {error}; `runner prune` removes it"
+            ));
         }
         self.source.clear();
         self.closed = true;

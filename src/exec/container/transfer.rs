@@ -1,10 +1,10 @@
 //! Files across the wall, as TAR streams: source into a container of an engine elsewhere, and back; and what a build left
 //! outside of its source.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -15,9 +15,11 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 
+use super::facts::{Facts, Kind, Listing};
 use super::session::{Container, SILENCE, silence};
 use crate::engine;
 use crate::exec::{Cancel, Error, Mount};
+use crate::ownership::{self, remove_tree};
 
 /// Chunks on their way; each has up to [`CHUNK`] bytes.
 const CHUNKS: usize = 8;
@@ -35,15 +37,13 @@ const BLOCK: u64 = 512;
 /// What stands at the end of an archive, in bytes: two blocks of zeros.
 const END_MARKER: u64 = 2 * BLOCK;
 
-/// Under this name beside its own a file is until all of it has come.
-const INCOMING: &str = ".runner-incoming";
-
-/// Copies directories, and files of bytes, into a container that was not started yet or runs.
+/// Copies directories, and files of bytes, into a container that was not started yet or runs. Gives what there was in each
+/// of the directories.
 pub(super) async fn send(
     container: &Container,
     directories: Vec<Mount>,
     files: Vec<(PathBuf, PathBuf)>,
-) -> Result<(), Error> {
+) -> Result<Vec<Listing>, Error> {
     let (writer, chunks) = mpsc::channel(CHUNKS);
     let (progress, mut moved) = watch::channel(());
     let packing = tokio::task::spawn_blocking(move || pack(writer, directories, files));
@@ -105,7 +105,7 @@ fn pack(
     chunks: mpsc::Sender<Bytes>,
     directories: Vec<Mount>,
     files: Vec<(PathBuf, PathBuf)>,
-) -> io::Result<()> {
+) -> io::Result<Vec<Listing>> {
     let to = io::BufWriter::with_capacity(CHUNK, ToChunks(chunks));
     let mut archive = tar::Builder::new(to);
     archive.follow_symlinks(false);
@@ -120,97 +120,155 @@ fn pack(
         let inside = inside.strip_prefix("/").unwrap_or(&inside).to_owned();
         archive.append_data(&mut header, inside, &mut file)?;
     }
+    let mut sent = Vec::new();
     for Mount { inside, outside } in directories {
         let inside = inside.strip_prefix("/").unwrap_or(&inside).to_owned();
-        append(&mut archive, &outside, &inside)?;
+        sent.push(append(&mut archive, &outside, &inside)?);
     }
-    archive.into_inner()?.flush()
+    archive.into_inner()?.flush()?;
+    Ok(sent)
 }
 
-/// Appends a tree, everything owned by root. Sockets and devices cannot be copied and are left out, as `tar` does.
+/// Appends a tree, everything owned by root, and gives what was in it. Sockets and devices cannot be copied and are left
+/// out, as `tar` does, and so is what builds stage here.
 fn append<W: Write>(
     archive: &mut tar::Builder<W>,
     outside: &Path,
     inside: &Path,
-) -> io::Result<()> {
-    let mut pending = vec![(outside.to_owned(), inside.to_owned())];
-    while let Some((outside, inside)) = pending.pop() {
-        let found = match fs::symlink_metadata(&outside) {
-            Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
+) -> io::Result<Listing> {
+    let mut sent = Listing::new();
+    // Files with several names, by device and inode.
+    let mut names: HashMap<(u64, u64), PathBuf> = HashMap::new();
+    let mut pending = vec![PathBuf::new()];
+    while let Some(path) = pending.pop() {
+        let (from, to) = (joined(outside, &path), joined(inside, &path));
+        let Some(found) = there(fs::symlink_metadata(&from))? else {
+            continue;
+        };
+        let Some(facts) = Facts::of(&found) else {
+            continue;
         };
         let mut header = tar::Header::new_gnu();
         header.set_metadata(&found);
         header.set_uid(0);
         header.set_gid(0);
-        if found.is_dir() {
-            archive.append_data(&mut header, &inside, io::empty())?;
-            for entry in fs::read_dir(&outside)? {
-                let entry = entry?;
-                if entry.file_name() == INCOMING {
-                    // A build was killed while files came back.
-                    let _ = fs::remove_file(entry.path());
-                    continue;
+        match facts.kind {
+            Kind::Directory => {
+                archive.append_data(&mut header, &to, io::empty())?;
+                for entry in there(fs::read_dir(&from))?.into_iter().flatten() {
+                    let name = entry?.file_name();
+                    if ownership::is_hidden_name(&name) {
+                        // A build stages files there, or was killed meanwhile (CTR-59).
+                        ownership::sweep_hidden(&from);
+                    } else {
+                        pending.push(path.join(name));
+                    }
                 }
-                pending.push((entry.path(), inside.join(entry.file_name())));
             }
-        } else if found.is_symlink() {
-            header.set_size(0);
-            archive.append_link(&mut header, &inside, fs::read_link(&outside)?)?;
-        } else if found.is_file() {
-            let file = fs::File::open(&outside)?;
-            // A file that grows while it is read must not push what follows out of place.
-            let size = found.len();
-            let padded = file.take(size).chain(io::repeat(0)).take(size);
-            archive.append_data(&mut header, &inside, padded)?;
+            Kind::Link => {
+                let Some(target) = there(fs::read_link(&from))? else {
+                    continue;
+                };
+                header.set_size(0);
+                archive.append_link(&mut header, &to, target)?;
+            }
+            Kind::File => {
+                let id = (found.dev(), found.ino());
+                if let Some(other) = names.get(&id) {
+                    header.set_entry_type(tar::EntryType::Link);
+                    header.set_size(0);
+                    archive.append_link(&mut header, &to, other)?;
+                } else {
+                    let Some(file) = there(fs::File::open(&from))? else {
+                        continue;
+                    };
+                    // A file that grows while it is read must not push what follows out of place.
+                    let padded = file.take(facts.size).chain(io::repeat(0)).take(facts.size);
+                    archive.append_data(&mut header, &to, padded)?;
+                    if found.nlink() > 1 {
+                        names.insert(id, to);
+                    }
+                }
+            }
         }
+        sent.insert(path, facts);
     }
-    Ok(())
+    Ok(sent)
 }
 
-/// That the engine left something out, if it did: what the session inside saw before `arrived` was sent, and since.
-pub(super) fn check_whole(
-    outside: &Path,
-    arrived: &HashSet<PathBuf>,
-    before: &[PathBuf],
-    after: &[PathBuf],
-) -> io::Result<()> {
-    let since: HashSet<&PathBuf> = after.iter().collect();
-    let mut missing = left_out(outside, arrived, before).filter(|path| since.contains(path));
-    match missing.next() {
-        Some(path) => Err(io::Error::other(format!(
-            "the engine left out {}, which is there in the container",
-            path.display()
-        ))),
-        None => Ok(()),
+fn joined(top: &Path, path: &Path) -> PathBuf {
+    if path.as_os_str().is_empty() {
+        top.to_owned()
+    } else {
+        top.join(path)
     }
 }
 
-/// What the session inside saw and did not come.
+/// What went away meanwhile is not there.
+fn there<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What was to come and did not: of that, what the engine left out though it was there all the time (an error), what is to
+/// be asked for again, and nothing of what is gone.
 pub(super) fn left_out<'l>(
-    outside: &Path,
-    arrived: &HashSet<PathBuf>,
-    listed: &'l [PathBuf],
-) -> impl Iterator<Item = &'l PathBuf> {
-    listed
-        .iter()
-        .filter(move |path| !arrived.contains(&outside.join(path)))
+    missing: impl Iterator<Item = &'l PathBuf>,
+    before: &Listing,
+    after: &Listing,
+) -> io::Result<HashSet<PathBuf>> {
+    let mut again = HashSet::new();
+    for path in missing {
+        let (Some(was), Some(is)) = (before.get(path), after.get(path)) else {
+            continue;
+        };
+        if was.is_the_same(is) {
+            return Err(io::Error::other(format!(
+                "the engine left out {}, which is there in the container",
+                path.display()
+            )));
+        }
+        again.insert(path.clone());
+    }
+    Ok(again)
 }
 
-/// Removes what did not come from inside: `arrived` is what did, and is all there is in there.
-pub(super) fn mirror(outside: &Path, arrived: &HashSet<PathBuf>) -> io::Result<()> {
-    remove_others(outside, arrived)
-}
-
-/// Copies a file or a directory out of a container: new files come, changed ones change, none goes. Gives every path that
-/// came; `None` if there is nothing inside.
+/// Copies a file or a directory out of a container, where nobody but this program has anything. Gives every path that came,
+/// relative to it; `None` if there is nothing inside.
 pub(super) async fn fetch(
     container: &Container,
     inside: &Path,
     outside: &Path,
     cancel: &mut Cancel,
 ) -> Result<Option<HashSet<PathBuf>>, Error> {
+    let destination = outside.to_owned();
+    let unpacking = move |chunks| unpack(chunks, &destination);
+    let (unpacked, fetched) = read(container, inside, cancel, unpacking).await;
+    if !fetched? {
+        return Ok(None);
+    }
+    unpacked?.map(Some).map_err(not_copied)
+}
+
+/// That what came could not be copied. What is at the bottom of it, such as a full disk, is said as well.
+pub(super) fn not_copied(error: io::Error) -> Error {
+    Error::System {
+        doing: "copy files out of the container",
+        source: io::Error::new(error.kind(), engine::chain(&error)),
+    }
+}
+
+/// Reads the archive of a file or directory of a container with `work`. Gives what that gave, and whether there is such a
+/// file; or why the engine did not send all of it.
+pub(super) async fn read<T: Send + 'static>(
+    container: &Container,
+    inside: &Path,
+    cancel: &mut Cancel,
+    work: impl FnOnce(FromChunks) -> T + Send + 'static,
+) -> (Result<T, Error>, Result<bool, Error>) {
     let options = DownloadFromContainerOptionsBuilder::default()
         .path(&inside.to_string_lossy())
         .build();
@@ -221,8 +279,7 @@ pub(super) async fn fetch(
             .download_from_container(&container.id, Some(options)),
     );
     let (to, chunks) = mpsc::channel(CHUNKS);
-    let destination = outside.to_owned();
-    let unpacking = tokio::task::spawn_blocking(move || unpack(chunks, &destination));
+    let working = tokio::task::spawn_blocking(move || work(FromChunks::new(chunks)));
     let mut broken = None;
     let doing = || format!("copy {} out of the container", inside.display());
     loop {
@@ -244,40 +301,34 @@ pub(super) async fn fetch(
         break;
     }
     drop(to);
-    let unpacked = unpacking
+    let worked = working
         .await
-        .map_err(io::Error::other)
-        .and_then(|kept| kept);
-    match broken {
-        Some(error) if error.status() == Some(404) => return Ok(None),
-        Some(error) => return Err(Error::Engine(error)),
-        None => {}
-    }
-    unpacked.map(Some).map_err(|error| Error::System {
-        doing: "copy files out of the container",
-        // What is at the bottom of it, such as a full disk, is said as well.
-        source: io::Error::new(error.kind(), engine::chain(&error)),
-    })
+        .map_err(|error| not_copied(io::Error::other(error)));
+    let fetched = match broken {
+        Some(error) if error.status() == Some(404) => Ok(false),
+        Some(error) => Err(Error::Engine(error)),
+        None => Ok(true),
+    };
+    (worked, fetched)
 }
 
-/// Unpacks an archive whose entries all begin with one name, which becomes `destination`. Gives every path there is now.
-fn unpack(
-    chunks: mpsc::Receiver<io::Result<Bytes>>,
-    destination: &Path,
-) -> io::Result<HashSet<PathBuf>> {
-    let mut archive = tar::Archive::new(FromChunks::new(chunks));
+/// Unpacks an archive whose entries all begin with one name, which becomes `destination`. Gives every path that came,
+/// relative to it.
+fn unpack(chunks: FromChunks, destination: &Path) -> io::Result<HashSet<PathBuf>> {
+    let mut archive = tar::Archive::new(chunks);
     let mut kept = HashSet::new();
     let mut modes: Vec<(PathBuf, u32)> = Vec::new();
     let mut end = 0;
     for entry in archive.entries()? {
         let mut entry = entry?;
-        end = entry.raw_file_position() + entry.size().next_multiple_of(BLOCK);
+        end = entry_end(&entry);
         let path = entry.path()?.into_owned();
         let Some(path) = below(&path, destination) else {
             return Err(leads_outside());
         };
         check_parents(&path, destination)?;
-        kept.insert(path.clone());
+        let relative = path.strip_prefix(destination).unwrap_or(&path);
+        kept.insert(relative.to_owned());
         let unpacked = unpack_entry(&mut entry, &path, destination);
         let directory = unpacked.map_err(|error| {
             let reason = format!("{}: {}", path.display(), engine::chain(&error));
@@ -290,6 +341,11 @@ fn unpack(
     }
     archive.into_inner().expect_end(end)?;
     Ok(kept)
+}
+
+/// Where an entry ends in its archive, in bytes.
+pub(super) fn entry_end<R: Read>(entry: &tar::Entry<'_, R>) -> u64 {
+    entry.raw_file_position() + entry.size().next_multiple_of(BLOCK)
 }
 
 /// Makes what an entry says. Gives the mode of a directory, which it gets when everything is in it.
@@ -330,25 +386,22 @@ fn unpack_entry<R: Read>(
     Ok(None)
 }
 
-/// Puts a file in its place when all of it has come: what is cut off half-way leaves the one that was there.
 fn unpack_file<R: Read>(entry: &mut tar::Entry<'_, R>, path: &Path, mode: u32) -> io::Result<()> {
-    let incoming = path.with_file_name(INCOMING);
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+        remove_tree(path)?;
+    }
     entry.set_preserve_permissions(false);
     entry.set_preserve_mtime(true);
-    let unpacked = entry.unpack(&incoming).and_then(|_| {
-        fs::set_permissions(&incoming, fs::Permissions::from_mode(mode))?;
-        if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
-            remove_tree(path)?;
-        }
-        fs::rename(&incoming, path)
-    });
+    let unpacked = entry
+        .unpack(path)
+        .and_then(|_| fs::set_permissions(path, fs::Permissions::from_mode(mode)));
     if unpacked.is_err() {
-        let _ = fs::remove_file(&incoming);
+        let _ = fs::remove_file(path);
     }
     unpacked
 }
 
-fn leads_outside() -> io::Error {
+pub(super) fn leads_outside() -> io::Error {
     io::Error::other("the engine sent a path that leads outside")
 }
 
@@ -377,7 +430,7 @@ fn link<R: Read>(entry: &tar::Entry<'_, R>, path: &Path, destination: &Path) -> 
 }
 
 /// Where an entry goes: without its first name, below the destination.
-fn below(path: &Path, destination: &Path) -> Option<PathBuf> {
+pub(super) fn below(path: &Path, destination: &Path) -> Option<PathBuf> {
     let mut parts = path.components().filter(|part| *part != Component::CurDir);
     parts.next()?;
     let mut target = destination.to_owned();
@@ -401,43 +454,6 @@ fn make_way(path: &Path, kind: tar::EntryType) -> io::Result<()> {
     }
 }
 
-fn remove_others(directory: &Path, kept: &HashSet<PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let path = entry.path();
-        let is_directory = entry.file_type()?.is_dir();
-        if kept.contains(&path) {
-            if is_directory {
-                remove_others(&path, kept)?;
-            }
-        } else if is_directory {
-            remove_tree(&path)?;
-        } else if is_copied(entry.file_type()?) {
-            fs::remove_file(&path)?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes a directory with all that is in it, also where its own permissions are against it.
-fn remove_tree(directory: &Path) -> io::Result<()> {
-    let mut pending = vec![directory.to_owned()];
-    while let Some(directory) = pending.pop() {
-        let _ = fs::set_permissions(&directory, fs::Permissions::from_mode(0o700));
-        for entry in fs::read_dir(&directory)?.flatten() {
-            if entry.file_type()?.is_dir() {
-                pending.push(entry.path());
-            }
-        }
-    }
-    fs::remove_dir_all(directory)
-}
-
-/// Whether a kind of file is copied at all: what never went in did not go away in there.
-fn is_copied(kind: fs::FileType) -> bool {
-    kind.is_file() || kind.is_symlink()
-}
-
 /// Writes into a channel, from a thread that may wait.
 struct ToChunks(mpsc::Sender<Bytes>);
 
@@ -455,7 +471,7 @@ impl Write for ToChunks {
 }
 
 /// Reads from a channel, in a thread that may wait.
-struct FromChunks {
+pub(super) struct FromChunks {
     chunks: mpsc::Receiver<io::Result<Bytes>>,
     rest: Bytes,
     /// How much was read.
@@ -465,7 +481,7 @@ struct FromChunks {
 }
 
 impl FromChunks {
-    fn new(chunks: mpsc::Receiver<io::Result<Bytes>>) -> Self {
+    pub(super) fn new(chunks: mpsc::Receiver<io::Result<Bytes>>) -> Self {
         Self {
             chunks,
             rest: Bytes::new(),
@@ -476,10 +492,11 @@ impl FromChunks {
 
     /// Reads to the end, which has to be that of an archive whose last entry ended there: an engine that breaks off ends
     /// its answer as it ends one that is whole.
-    fn expect_end(mut self, entries: u64) -> io::Result<()> {
+    pub(super) fn expect_end(mut self, entries: u64) -> io::Result<()> {
         io::copy(&mut self, &mut io::sink())?;
         if self.content > entries || self.position < entries.saturating_add(END_MARKER) {
-            return Err(io::Error::other(
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
                 "the engine broke off in the middle of the files",
             ));
         }
@@ -508,6 +525,7 @@ impl Read for FromChunks {
 
 #[cfg(test)]
 mod tests {
+    use super::super::staging::Staging;
     use super::*;
 
     /// An archive as an engine sends one, and where its entries begin and end.
@@ -538,67 +556,61 @@ mod tests {
         (archive.into_inner().unwrap(), borders)
     }
 
-    fn unpack_bytes(bytes: &[u8], destination: &Path) -> io::Result<HashSet<PathBuf>> {
+    fn chunks(bytes: &[u8]) -> FromChunks {
         let (to, chunks) = mpsc::channel(bytes.len() / 100 + 1);
         for chunk in bytes.chunks(100) {
             to.try_send(Ok(Bytes::copy_from_slice(chunk))).unwrap();
         }
-        drop(to);
-        unpack(chunks, destination)
+        FromChunks::new(chunks)
     }
 
-    fn source() -> tempfile::TempDir {
-        let source = tempfile::tempdir().unwrap();
-        for name in ["changed", "last", "removed"] {
-            fs::write(source.path().join(name), "old").unwrap();
-        }
-        source
-    }
-
-    /// CTR-13: wherever the stream is cut, at a border or not, that is an error, and no file is lost or half a file.
+    /// CTR-13: wherever the stream is cut, at a border or not, that is an error, and nothing of the caller's is touched.
     #[test]
     fn a_stream_that_is_cut_is_no_archive() {
         let (whole, borders) = archive();
         let one_block = whole.len() - 512;
         let within = borders.iter().map(|border| border + 700);
         let cuts = borders.iter().copied().chain(within).chain([one_block]);
+        let place = tempfile::tempdir().unwrap();
+        let source = place.path().join("source");
+        fs::create_dir(&source).unwrap();
+        fs::write(source.join("changed"), "old").unwrap();
+        let staging = || Staging::new(source.clone(), place.path().to_owned());
         for cut in cuts.filter(|cut| *cut < whole.len()) {
-            let source = source();
-            let read = |name: &str| fs::read(source.path().join(name)).unwrap();
-            let error = unpack_bytes(&whole[..cut], source.path());
-            assert!(error.is_err(), "cut at {cut} of {}", whole.len());
-            assert_eq!(read("removed"), b"old", "cut at {cut}");
-            assert!(
-                [&b"old"[..], b"new"].contains(&&*read("changed")),
-                "cut at {cut}"
-            );
-            assert!(
-                [&b"old"[..], &[0; 1024]].contains(&&*read("last")),
-                "cut at {cut}"
-            );
-            assert!(!source.path().join(INCOMING).exists(), "cut at {cut}");
+            let error = staging().take(chunks(&whole[..cut])).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "cut at {cut}");
+            let elsewhere = place.path().join("elsewhere");
+            assert!(unpack(chunks(&whole[..cut]), &elsewhere).is_err(), "{cut}");
+            assert_eq!(fs::read(source.join("changed")).unwrap(), b"old");
+            assert_eq!(fs::read_dir(&source).unwrap().count(), 1, "cut at {cut}");
         }
-        let source = source();
-        let arrived = unpack_bytes(&whole, source.path()).unwrap();
+        let mut staging = staging();
+        staging.take(chunks(&whole)).unwrap();
+        assert_eq!(staging.order.len(), 4);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let arrived = unpack(chunks(&whole), elsewhere.path()).unwrap();
         assert_eq!(arrived.len(), 5);
-        assert_eq!(fs::read(source.path().join("last")).unwrap(), [0; 1024]);
+        assert_eq!(fs::read(elsewhere.path().join("last")).unwrap(), [0; 1024]);
     }
 
-    /// CTR-13: what the engine leaves out of an archive that is whole in itself is not taken for removed.
+    /// CTR-13, CTR-62: what the engine leaves out of an archive that is whole in itself is not taken for removed; what
+    /// somebody changed meanwhile is no fault of the engine's.
     #[test]
-    fn only_what_is_gone_inside_too_goes() {
-        let paths = |names: &[&str]| -> Vec<PathBuf> { names.iter().map(PathBuf::from).collect() };
-        let source = source();
-        let arrived: HashSet<PathBuf> = ["changed"].map(|name| source.path().join(name)).into();
-        let before = paths(&["changed", "last"]);
-        let error = check_whole(source.path(), &arrived, &before, &before).unwrap_err();
-        assert!(error.to_string().contains("left out last"), "{error}");
-        assert!(source.path().join("removed").exists());
-        // It went away in there while files were copied.
-        check_whole(source.path(), &arrived, &before, &paths(&["changed"])).unwrap();
-        mirror(source.path(), &arrived).unwrap();
-        assert!(!source.path().join("removed").exists());
-        assert!(!source.path().join("last").exists());
-        assert!(source.path().join("changed").exists());
+    fn what_was_there_all_the_time_has_to_come() {
+        let source = tempfile::tempdir().unwrap();
+        let facts = |name: &str| {
+            let path = source.path().join(name);
+            fs::write(&path, name).unwrap();
+            Facts::of(&fs::symlink_metadata(path).unwrap()).unwrap()
+        };
+        let (here, new, old) = (facts("here"), facts("new"), facts("old"));
+        let at = |name: &str, facts| (PathBuf::from(name), facts);
+        let before = Listing::from([at("same", here), at("other", old), at("gone", here)]);
+        let after = Listing::from([at("same", here), at("other", new)]);
+        let missing = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let error = left_out(missing(&["same"]).iter(), &before, &after).unwrap_err();
+        assert!(error.to_string().contains("left out same"), "{error}");
+        let again = left_out(missing(&["other", "gone"]).iter(), &before, &after).unwrap();
+        assert_eq!(again, HashSet::from(["other".into()]));
     }
 }

@@ -80,8 +80,9 @@ pub(super) enum Request {
     Drain,
     /// Give the files of the sources back to their owner.
     HandOver,
-    /// List what there is below a directory: directories, files and links, as far as they are on its own file system. The
-    /// paths come as output, relative, each ended by NUL, in parts. What is no directory has nothing below it.
+    /// List a directory and what there is below it: directories, files and links, as far as they are on its own file system.
+    /// They come as output, in parts: what each is and its path relative to the directory, both ended by NUL. What is no
+    /// directory is not listed.
     List {
         /// Which.
         directory: PathBuf,
