@@ -41,6 +41,23 @@ pub const SMALL: Duration = Duration::from_secs(30);
 /// Where roles of profiles are asked for if no region was said.
 const REGION_OF_ROLES: &str = "us-east-1";
 
+/// How long nothing is heard before it is said what is waited for. Each further time is twice as long (ENV-55).
+pub const QUIET: Duration = Duration::from_secs(10);
+
+/// Carries work on, and tells how long nothing came of it: after [`QUIET`], then after twice as long, and so on.
+pub async fn telling<T>(work: impl Future<Output = T>, mut tell: impl FnMut(Duration)) -> T {
+    tokio::pin!(work);
+    let (mut pause, mut waited) = (QUIET, Duration::ZERO);
+    loop {
+        if let Ok(done) = tokio::time::timeout(pause, &mut work).await {
+            return done;
+        }
+        waited += pause;
+        tell(waited);
+        pause *= 2;
+    }
+}
+
 /// Limits for small questions, such as who one is.
 #[must_use]
 pub fn small_question() -> TimeoutConfig {

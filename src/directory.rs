@@ -138,6 +138,15 @@ impl AsFd for Directory {
     }
 }
 
+/// A regular file that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its size, in bytes.
+    pub bytes: u64,
+    /// Which file it is, whatever it is called: its device and its number there.
+    pub identity: (u64, u64),
+}
+
 impl Directory {
     /// Opens one with an absolute path, through no link.
     pub fn open(path: &Path) -> io::Result<Self> {
@@ -219,11 +228,20 @@ impl Directory {
 
     /// Size of a regular file of it, in bytes; an error for what is none.
     pub fn file_size(&self, name: &OsStr) -> io::Result<u64> {
+        self.look_at(name).map(|found| found.bytes)
+    }
+
+    /// What a regular file of it is; an error for what is none.
+    pub fn look_at(&self, name: &OsStr) -> io::Result<Found> {
         let found = rustix::fs::statat(&self.open, name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
             return Err(io::Error::other("it is no regular file"));
         }
-        u64::try_from(found.st_size).map_err(io::Error::other)
+        let bytes = u64::try_from(found.st_size).map_err(io::Error::other)?;
+        Ok(Found {
+            bytes,
+            identity: (found.st_dev, found.st_ino),
+        })
     }
 
     /// Removes a file or a link.

@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::io::{Cursor, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest as _, Sha256};
@@ -427,11 +428,13 @@ fn is_part(line: &str) -> bool {
 
 // ART-13
 #[test]
-fn a_failed_upload_leaves_nothing() {
+fn a_failed_upload_removes_nothing_and_leaves_no_parts() {
     let Some(endpoint) = endpoint("a failed upload") else {
         return;
     };
     let bucket = Bucket::new(&endpoint, "failed-upload");
+    bucket.put("out/index.html", "of an earlier build");
+    bucket.put("out/large.bin", "of an earlier build");
     let sandbox = large_project();
     let between = GoBetween::new(&endpoint, |line| {
         Verdict::when(
@@ -443,45 +446,62 @@ fn a_failed_upload_leaves_nothing() {
     run(&sandbox, &between.endpoint, &arguments)
         .expect(4)
         .stdout_has("AccessDenied: Access Denied");
-    assert_eq!((bucket.keys().len(), bucket.unfinished()), (0, 0));
+    let there: Vec<String> = bucket.keys();
+    assert!(there.contains(&"out/index.html".to_owned()), "{there:?}");
+    assert_eq!(
+        bucket.get("out/large.bin").content,
+        b"of an earlier build",
+        "what could not be stored replaced something"
+    );
+    assert_eq!(bucket.unfinished(), 0);
+    // Uploads are given up; an object is never removed.
     assert!(between.count("DELETE") >= 1, "nothing was aborted");
+    assert_eq!(
+        between.count("DELETE"),
+        between.counts("DELETE", "uploadId=")
+    );
     assert!(sandbox.leftovers().is_empty());
 }
 
-// ART-13: what was there before stays the newest version.
+// ART-13: also where an older version would come back.
 #[test]
-fn a_failed_upload_takes_its_own_versions_back() {
+fn a_failed_upload_takes_no_version_back() {
     let Some(endpoint) = endpoint("versions of a failed upload") else {
         return;
     };
     let bucket = Bucket::new(&endpoint, "versions");
     bucket.keep_versions();
-    bucket.put("out/index.html", "before");
+    bucket.put("out/deep/er/data.txt", "before");
     let sandbox = large_project();
-    let between = GoBetween::new(&endpoint, |line| {
-        Verdict::when(
-            is_part(line),
-            s3_error("403 Forbidden", "AccessDenied", "Access Denied"),
-        )
+    let data = "/out/deep/er/data.txt";
+    // What is asked for last fails when the small files are there.
+    let between = GoBetween::new(&endpoint, move |line| {
+        let refusal = s3_error("403 Forbidden", "AccessDenied", "Access Denied");
+        Verdict::when(line.starts_with("HEAD") && line.contains(data), refusal)
     });
     run(
         &sandbox,
         &between.endpoint,
         &["--artifacts", "s3://versions"],
     )
-    .expect(4);
-    assert_eq!(bucket.keys(), ["out/index.html"]);
-    assert_eq!(bucket.get("out/index.html").content, b"before");
-    assert_eq!(bucket.versions(), (1, 0));
+    .expect(4)
+    .stderr_has("stays: nothing that is stored is removed");
+    assert_eq!(bucket.get("out/deep/er/data.txt").content, b"data\n");
+    assert_eq!(
+        between.count("DELETE"),
+        between.counts("DELETE", "uploadId=")
+    );
 }
 
 // ART-13, PHASE-9: whether a part is on its way, or an object is there and about to be asked for.
 #[test]
-fn a_stop_in_the_middle_of_an_upload_leaves_nothing() {
+fn a_stop_in_the_middle_of_an_upload_removes_nothing() {
     let Some(endpoint) = endpoint("a stop while uploading") else {
         return;
     };
     let bucket = Bucket::new(&endpoint, "stopped-upload");
+    bucket.put("out/index.html", "of an earlier build");
+    bucket.put("kept.txt", "somebody's own");
     for held in [is_part as fn(&str) -> bool, |line| line.starts_with("HEAD")] {
         let sandbox = large_project();
         let between = GoBetween::new(&endpoint, move |line| {
@@ -507,7 +527,18 @@ fn a_stop_in_the_middle_of_an_upload_leaves_nothing() {
             .finish(&output)
             .expect(130)
             .stdout_has("Phase complete: UPLOAD_ARTIFACTS State: STOPPED\n");
-        assert_eq!((bucket.keys(), bucket.unfinished()), (Vec::new(), 0));
+        let keys = bucket.keys();
+        for key in ["kept.txt", "out/index.html"] {
+            assert!(
+                keys.iter().any(|there| there == key),
+                "{key} is gone: {keys:?}"
+            );
+        }
+        assert_eq!(bucket.unfinished(), 0);
+        assert_eq!(
+            between.count("DELETE"),
+            between.counts("DELETE", "uploadId=")
+        );
         assert!(sandbox.leftovers().is_empty());
     }
 }
@@ -519,22 +550,97 @@ fn an_object_that_is_found_to_be_another_is_a_fault() {
         return;
     };
     let bucket = Bucket::new(&endpoint, "another-object");
+    bucket.put("out/index.html", "before");
     let sandbox = project("  name: out\n");
-    let between =
-        GoBetween::new(&endpoint, |line| {
-            Verdict::when(line.starts_with("HEAD"), Verdict::Answer(
-            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nETag: \"x\"\r\nConnection: close\r\n\r\n"
-                .to_owned(),
-        ))
-        });
+    let between = GoBetween::new(&endpoint, |line| {
+        let shorter = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n";
+        Verdict::when(
+            line.starts_with("HEAD"),
+            Verdict::Answer(shorter.to_owned()),
+        )
+    });
     run(
         &sandbox,
         &between.endpoint,
         &["--artifacts", "s3://another-object"],
     )
     .expect(4)
-    .stdout_has("Phase complete: UPLOAD_ARTIFACTS State: FAULT\n");
-    assert_eq!(bucket.keys(), Vec::<String>::new());
+    .stdout_has("Phase complete: UPLOAD_ARTIFACTS State: FAULT\n")
+    .stdout_has(" has 3 bytes where ");
+    assert_eq!(between.count("DELETE"), 0);
+}
+
+/// Another build stores under the same key between what a build stores and what it asks for.
+fn overtaken(endpoint: &str, bucket: Arc<Bucket>, key: &'static str) -> GoBetween {
+    GoBetween::new(endpoint, move |line| {
+        if line.starts_with("HEAD") && line.contains(key) {
+            bucket.put(key, "of a build at the same time");
+        }
+        Verdict::Pass
+    })
+}
+
+// ART-33: the last one wins, and nobody fails for it.
+#[test]
+fn builds_that_store_under_one_key_at_once_all_succeed() {
+    let Some(endpoint) = endpoint("builds that store under one key") else {
+        return;
+    };
+    let bucket = Arc::new(Bucket::new(&endpoint, "overtaken"));
+    let sandbox = project("  name: out\n");
+    let between = overtaken(&endpoint, Arc::clone(&bucket), "out/index.html");
+    let arguments = ["--artifacts", "s3://overtaken"];
+    run(&sandbox, &between.endpoint, &arguments)
+        .expect(0)
+        .stdout_has("Phase complete: UPLOAD_ARTIFACTS State: SUCCEEDED\n")
+        .stderr_has("s3://overtaken/out/index.html was stored, and then replaced by somebody else");
+    assert_eq!(
+        bucket.get("out/index.html").content,
+        b"of a build at the same time"
+    );
+    assert_eq!(bucket.get("out/deep/er/data.txt").content, b"data\n");
+    assert_eq!(between.count("DELETE"), 0);
+    // An archive, and one in parts.
+    let bucket = Arc::new(Bucket::new(&endpoint, "overtaken-archive"));
+    let sandbox = large_project();
+    let between = overtaken(&endpoint, Arc::clone(&bucket), "big.zip");
+    let arguments = [
+        "--artifacts",
+        "s3://overtaken-archive",
+        "--packaging",
+        "zip",
+        "--artifact-name",
+        "big.zip",
+    ];
+    run(&sandbox, &between.endpoint, &arguments)
+        .expect(0)
+        .stderr_has("and then replaced by somebody else");
+    assert_eq!(
+        bucket.get("big.zip").content,
+        b"of a build at the same time"
+    );
+    assert_eq!(between.count("DELETE"), 0);
+}
+
+// ART-33: with versions, what is asked for is the one that this build stored.
+#[test]
+fn a_version_is_verified_whatever_comes_after_it() {
+    let Some(endpoint) = endpoint("versions at the same time") else {
+        return;
+    };
+    let bucket = Arc::new(Bucket::new(&endpoint, "overtaken-versions"));
+    bucket.keep_versions();
+    let sandbox = project("  name: out\n");
+    let between = overtaken(&endpoint, Arc::clone(&bucket), "out/index.html");
+    let ran = run(
+        &sandbox,
+        &between.endpoint,
+        &["--artifacts", "s3://overtaken-versions"],
+    )
+    .expect(0);
+    assert!(!ran.stderr.contains("replaced by"), "{}", ran.stderr);
+    assert_eq!(between.counts("HEAD", "versionId="), 2);
+    assert_eq!(bucket.versions(), (3, 0));
 }
 
 // LOG-15: a secret key of the environment is in no log, no event and no file.

@@ -10,7 +10,11 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use buildspec_runner::cache::{CacheDirectory, CacheStore, Unfinished};
+use buildspec_runner::store::Stop;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sha2::Digest as _;
@@ -246,7 +250,7 @@ fn a_key_that_comes_to_nothing_is_no_key() {
             .expect(0)
             .stdout_has(&format!("Unable to download cache: {why}"))
             .stderr_has(&format!("warning: the cache was not restored: {why}"))
-            .stderr_has("help: ");
+            .stderr_has("this build saves nothing to the cache either\n");
         assert!(!sandbox.path("cache").exists());
     }
     let sandbox = downloads("  paths: ['deps/**/*', '/**/*']\n");
@@ -467,7 +471,7 @@ fn an_archive_that_is_no_good_is_said_and_replaced() {
         ),
         (
             "forged",
-            "what was saved is no archive that can be used: 0/../../out is not below the paths",
+            ".tar.zst is no archive that can be used: 0/../../out is not below the paths",
         ),
     ] {
         for key in ["", "  key: k\n"] {
@@ -492,6 +496,7 @@ fn an_archive_that_is_no_good_is_said_and_replaced() {
                 .expect(0)
                 .stderr_has("warning: the cache was not restored: ")
                 .stderr_has(why)
+                .stderr_has("help: what this build saves takes its place\n")
                 .stdout_has("Unable to download cache: ")
                 .stdout_has("Cache saved: ");
             has_not(&ran, "\nrestored\n");
@@ -500,6 +505,180 @@ fn an_archive_that_is_no_good_is_said_and_replaced() {
             run(&sandbox, &[]).expect(0).stdout_has("\nrestored\n");
         }
     }
+}
+
+/// A build of this key whose `deps` has its name, that falls back to `v1-` and to `v`.
+fn keyed(sandbox: &Sandbox, key: &str, action: &str) -> Ran {
+    let text = format!(
+        "version: 0.2\nphases:\n  build:\n    commands: ['cat deps/what || true', 'mkdir -p deps; echo {key} > deps/what']\ncache:\n  key: {key}\n  fallback-keys: ['v1-', 'v']\n{action}{PATHS}"
+    );
+    fs::write(sandbox.source().join("buildspec.yml"), text).expect("a file can be written");
+    forget(sandbox);
+    run(sandbox, &[]).expect(0)
+}
+
+fn kept_under(sandbox: &Sandbox, key: &str) -> PathBuf {
+    let end = format!("key-{key}.tar.zst");
+    let mut names = archives(sandbox);
+    names.retain(|name| name.ends_with(&end));
+    assert_eq!(names.len(), 1, "{key}");
+    sandbox.path("cache").join(&names[0])
+}
+
+// CACHE-31: one that cannot be used keeps nobody from the next.
+#[test]
+fn an_archive_that_is_no_good_does_not_hide_the_others() {
+    let restores = "  action: restore\n";
+    for damage in ["cut", "change", "empty", "forged"] {
+        let sandbox = Sandbox::with_commands(&["true"]);
+        for key in ["v1-a", "v1-b", "v1-c"] {
+            keyed(&sandbox, key, "");
+        }
+        let spoil = |key: &str| {
+            let path = kept_under(&sandbox, key);
+            let whole = fs::read(&path).expect("it can be read");
+            let bad = match damage {
+                "cut" => whole[..whole.len() - 1].to_vec(),
+                "change" => [&whole[..whole.len() - 9], &[7; 9]].concat(),
+                "empty" => Vec::new(),
+                _ => forged(&whole),
+            };
+            fs::write(&path, bad).expect("it can be written");
+        };
+        // The exact one: the newest of the others is restored, and nothing is saved.
+        spoil("v1-c");
+        let ran = keyed(&sandbox, "v1-c", restores)
+            .stdout_has("\nv1-b\n")
+            .stdout_has("Cache restored: key v1-b, ")
+            .stderr_has("warning: an archive of the cache is passed over: ")
+            .stderr_has("key-v1-c.tar.zst is no archive that can be used: ")
+            .stderr_has("help: `runner cache rm ");
+        assert!(!ran.stderr.contains("takes its place"), "{}", ran.stderr);
+        // What the help says can be done.
+        let line = ran.stderr.split("`runner cache rm ").nth(1);
+        let name = line
+            .and_then(|line| line.split('`').next())
+            .expect("a name");
+        let place = place(&sandbox);
+        sandbox
+            .run(["cache", "rm", name, "--dry-run", "--cache", &place])
+            .expect(0)
+            .stdout_has(if damage == "empty" {
+                "cannot be used"
+            } else {
+                "v1-c"
+            });
+        // Two of them, by a fallback key.
+        spoil("v1-b");
+        keyed(&sandbox, "v1-x", restores)
+            .stdout_has("\nv1-a\n")
+            .stderr_has("key-v1-b.tar.zst is no archive")
+            .stderr_has("key-v1-c.tar.zst is no archive");
+        // The wanted one is written anew; a bad one of another key has nothing to do with it.
+        keyed(&sandbox, "v1-c", "")
+            .stdout_has("\nv1-a\n")
+            .stdout_has("Cache saved: key v1-c");
+        keyed(&sandbox, "v1-c", restores).stdout_has("Cache restored: key v1-c");
+        // All of them: then it is said that nothing was restored.
+        spoil("v1-a");
+        spoil("v1-c");
+        keyed(&sandbox, "v1-x", restores)
+            .stderr_has("warning: the cache was not restored: ")
+            .stdout_has("Unable to download cache: ");
+        assert!(sandbox.leftovers().is_empty());
+    }
+}
+
+// CACHE-32: a bad archive of a fallback key is no reason to touch the good one of the key, which another build has saved
+// meanwhile.
+#[test]
+fn only_the_archive_that_is_bad_makes_way() {
+    let sandbox = Sandbox::with_commands(&["true"]);
+    keyed(&sandbox, "v1-a", "");
+    let path = kept_under(&sandbox, "v1-a");
+    let whole = fs::read(&path).expect("it can be read");
+    fs::write(&path, forged(&whole)).expect("it can be written");
+    // The build itself stands for the other one: it puts a good archive under the key while it runs.
+    let good = path.with_file_name("key-v1-new.tar.zst");
+    let text = format!(
+        "version: 0.2\nphases:\n  build:\n    commands: ['mkdir -p deps; echo mine > deps/what; cp {} {}']\ncache:\n  key: v1-new\n  fallback-keys: ['v1-']\n{PATHS}",
+        sandbox.path("good").display(),
+        good.display()
+    );
+    fs::write(sandbox.path("good"), &whole).expect("it can be written");
+    fs::write(sandbox.source().join("buildspec.yml"), text).expect("a file can be written");
+    forget(&sandbox);
+    run(&sandbox, &[])
+        .expect(0)
+        .stdout_has("Cache not saved: its key is saved already");
+    assert_eq!(fs::read(&good).expect("it is there"), whole);
+    // Without anything restored, a bad one under the key is replaced all the same.
+    fs::write(&good, b"bad").expect("it can be written");
+    keyed(&sandbox, "v1-new", "  action: save\n").stdout_has("Cache saved: key v1-new");
+}
+
+// CACHE-33: what is left out in silence would be missing for ever.
+#[test]
+fn a_path_that_cannot_be_read_is_said_and_nothing_is_saved() {
+    for key in ["", "  key: k\n"] {
+        let sandbox = project(
+            &["mkdir deps; echo 1 > deps/one; ln -s circle circle"],
+            &format!(
+                "{key}  paths: ['deps/**/*', 'circle/below/**/*', 'deps/one/**/*', 'nowhere/**/*']\n"
+            ),
+        );
+        run(&sandbox, &[])
+            .expect(0)
+            .stderr_has("warning: the cache was not saved: could not read ")
+            .stderr_has("circle/below: Too many levels of symbolic links")
+            .stderr_has("leave it out of `cache.paths`: a cache without it is not saved\n");
+        assert!(archives(&sandbox).is_empty());
+        fs::remove_file(sandbox.source().join("circle")).expect("it can be removed");
+        let text = fs::read_to_string(sandbox.source().join("buildspec.yml")).expect("it is there");
+        let text = text
+            .replace("; ln -s circle circle", "")
+            .replace("mkdir", "mkdir -p");
+        fs::write(sandbox.source().join("buildspec.yml"), text).expect("a file can be written");
+        let ran = run(&sandbox, &[]).expect(0).stdout_has("Cache saved: ");
+        assert!(!ran.stderr.contains("warning: "), "{}", ran.stderr);
+    }
+}
+
+// CACHE-34
+#[test]
+fn who_removes_does_not_disturb_who_saves() {
+    let sandbox = Sandbox::with_commands(&["true"]);
+    let place = sandbox.path("cache");
+    let store = CacheStore::Directory(CacheDirectory::new(place.clone()));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .expect("a runtime can be made");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let names: Vec<String> = (0..8)
+                .map(|number| format!("app/v/key-{number}.tar.zst"))
+                .collect();
+            while !done.load(Ordering::Relaxed) {
+                runtime.block_on(store.remove(&names));
+            }
+        });
+        for number in 0..2000 {
+            let path = sandbox.path("new");
+            let begun = Unfinished::create(path, Some("k".to_owned()), Vec::new());
+            let archive = begun.and_then(|begun| begun.finish(1, 0, 0, String::new()));
+            let archive = archive.expect("an archive can be written");
+            let name = format!("app/v/key-{}.tar.zst", number % 8);
+            let kept = runtime.block_on(store.keep(&archive, &name, false, &Stop::default()));
+            let _ = fs::remove_file(&archive.path);
+            if let Err(trouble) = kept {
+                done.store(true, Ordering::Relaxed);
+                panic!("{number}: {trouble}");
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }
 
 /// The same archive with other content, in which everything is as it should be but one name. CACHE-7
@@ -1077,6 +1256,144 @@ fn a_bucket_keeps_what_a_directory_keeps() {
     cache(&["prune", "--limit", "1MiB"]).expect(0);
     assert!(bucket.keys().is_empty());
     assert!(sandbox.leftovers().is_empty());
+}
+
+/// Says which request makes an object.
+type IsLast = fn(&str) -> bool;
+
+/// Another build saves under the key between what this one asks and what it stores.
+fn saved_first(endpoint: &str, bucket: Arc<Bucket>, is_last: IsLast) -> GoBetween {
+    let key = std::sync::Mutex::new(None);
+    GoBetween::new(endpoint, move |line| {
+        let path = line.split(' ').nth(1).unwrap_or_default();
+        let path = path.split('?').next().unwrap_or_default();
+        if is_last(line) && path.contains("key-") {
+            let mut key = key.lock().expect("no thread panics with it");
+            if key.is_none() {
+                let name = path
+                    .trim_start_matches('/')
+                    .split_once('/')
+                    .expect("a key")
+                    .1;
+                bucket.put(name, "of the first");
+                *key = Some(name.to_owned());
+            }
+        }
+        Verdict::Pass
+    })
+}
+
+// CACHE-30
+#[test]
+fn of_builds_that_save_under_one_key_in_a_bucket_the_first_one_stays() {
+    let Some(endpoint) = endpoint("builds that save under one key") else {
+        return;
+    };
+    let at_once: IsLast = |line| line.starts_with("PUT");
+    let in_parts: IsLast = |line| line.starts_with("POST") && line.contains("uploadId=");
+    for (name, size, last) in [
+        ("first-stays", 20_000, at_once),
+        ("first-stays-parts", 20_000_000, in_parts),
+    ] {
+        let bucket = Arc::new(Bucket::new(&endpoint, name));
+        let sandbox = project(
+            &[&format!(
+                "mkdir -p deps; head -c {size} /dev/urandom > deps/noise"
+            )],
+            "  key: k\n  paths: ['deps/**/*']\n",
+        );
+        let place = format!("s3://{name}");
+        let between = saved_first(&endpoint, Arc::clone(&bucket), last);
+        let ran = run_s3(&sandbox, &between.endpoint, &["--cache", &place])
+            .expect(0)
+            .stdout_has("Cache not saved: its key is saved already\n");
+        assert!(!ran.stderr.contains("warning: "), "{}", ran.stderr);
+        let keys = bucket.keys();
+        assert_eq!((keys.len(), bucket.unfinished()), (1, 0), "{keys:?}");
+        assert_eq!(bucket.get(&keys[0]).content, b"of the first");
+        assert_eq!(
+            between.count("DELETE"),
+            between.counts("DELETE", "uploadId=")
+        );
+        // What cannot be used makes way, as in a directory.
+        run_s3(&sandbox, &endpoint, &["--cache", &place])
+            .expect(0)
+            .stderr_has("help: what this build saves takes its place\n")
+            .stdout_has("Cache saved: key k");
+        run_s3(&sandbox, &endpoint, &["--cache", &place])
+            .expect(0)
+            .stdout_has("Cache restored: key k");
+    }
+}
+
+// CACHE-30: services that do not know the condition are asked what is there, as well as that can be.
+#[test]
+fn a_service_without_conditions_keeps_archives_too() {
+    let Some(endpoint) = endpoint("a service without conditions") else {
+        return;
+    };
+    let bucket = Bucket::new(&endpoint, "no-conditions");
+    let first = AtomicBool::new(true);
+    let old = GoBetween::new(&endpoint, move |line| {
+        let is_first = line.starts_with("PUT") && first.swap(false, Ordering::SeqCst);
+        let refusal = s3_error(
+            "501 Not Implemented",
+            "NotImplemented",
+            "A header you provided implies functionality that is not implemented",
+        );
+        Verdict::when(is_first, refusal)
+    });
+    let sandbox = downloads("  key: k\n  paths: ['deps/**/*']\n");
+    run_s3(&sandbox, &old.endpoint, &["--cache", "s3://no-conditions"])
+        .expect(0)
+        .stdout_has("Cache saved: key k");
+    assert_eq!((bucket.keys().len(), old.count("PUT")), (1, 2));
+}
+
+// CACHE-31
+#[test]
+fn a_bad_object_does_not_hide_the_others() {
+    let Some(endpoint) = endpoint("bad objects of a cache") else {
+        return;
+    };
+    let bucket = Bucket::new(&endpoint, "bad-objects");
+    let sandbox = project(
+        &[
+            "cat deps/what || true",
+            "mkdir -p deps; echo $KEY > deps/what",
+        ],
+        "  key: $KEY\n  fallback-keys: ['v1-']\n  paths: ['deps/**/*']\n",
+    );
+    let build = |key: &str| {
+        forget(&sandbox);
+        let key = format!("KEY={key}");
+        run_s3(
+            &sandbox,
+            &endpoint,
+            &["--cache", "s3://bad-objects", "-e", &key],
+        )
+        .expect(0)
+    };
+    build("v1-a");
+    build("v1-b");
+    let mut keys = bucket.keys();
+    keys.retain(|key| key.contains("key-v1-b"));
+    let cut = bucket.get(&keys[0]).content;
+    bucket.put_bytes(&keys[0], cut[..cut.len() - 1].to_vec());
+    let ran = build("v1-c")
+        .stdout_has("\nv1-a\n")
+        .stderr_has(&format!(
+            "warning: an archive of the cache is passed over: s3://bad-objects/{} is no archive",
+            keys[0]
+        ))
+        .stdout_has("Cache saved: key v1-c");
+    assert!(
+        ran.stderr.contains("help: `runner cache rm "),
+        "{}",
+        ran.stderr
+    );
+    build("v1-b").stdout_has("Cache saved: key v1-b");
+    build("v1-b").stdout_has("Cache restored: key v1-b");
 }
 
 // CACHE-19

@@ -127,39 +127,48 @@ fn a_trial_leaves_nothing_in_a_bucket() {
     assert_eq!(silent.count(""), 0);
 }
 
-// PRE-2: who may store only where the artifact goes may not try elsewhere.
+// PRE-2, PRE-5: the place is known unless the commands decide it.
 #[test]
 fn a_refusal_counts_where_the_key_is_known() {
     let Some(endpoint) = endpoint("refused trials") else {
         return;
     };
     let bucket = Bucket::new(&endpoint, "preflight-refusals");
-    let sandbox = project("");
     let refusing = refusing(&endpoint);
+    let named = |name: &str| {
+        let sandbox = project("");
+        let text = fs::read_to_string(sandbox.source().join("buildspec.yml"));
+        let text = format!("{}  name: {name}\n", text.expect("it is there"));
+        sandbox.file("buildspec.yml", &text)
+    };
+    let arguments = ["--artifacts", "s3://preflight-refusals"];
+    let zip = [&arguments[..], &["--packaging", "zip"]].concat();
+    let fixed = [&zip[..], &["--artifact-name", "x.zip"]].concat();
+    for (sandbox, arguments) in [
+        (project(""), &arguments[..]),
+        (project(""), &zip),
+        (project(""), &fixed),
+        (named("v1/app"), &arguments),
+        (named("app.zip"), &zip),
+    ] {
+        let ran = run(&sandbox, &refusing.endpoint, arguments)
+            .expect(4)
+            .stdout_has("Phase complete: DOWNLOAD_SOURCE State: FAILED\n")
+            .stdout_has("artifacts could not be stored: AccessDenied");
+        assert!(!began(&ran), "{}", ran.stdout);
+    }
+    assert_eq!(bucket.keys(), Vec::<String>::new());
+    // Who may store where the artifact goes may not try elsewhere.
     let ran = run(
-        &sandbox,
+        &named("app-$CODEBUILD_BUILD_NUMBER"),
         &refusing.endpoint,
-        &["--artifacts", "s3://preflight-refusals"],
+        &arguments,
     )
     .expect(0)
     .stderr_has("warning: artifacts could not be stored: AccessDenied");
     assert!(began(&ran), "{}", ran.stdout);
-    assert_eq!(bucket.keys(), ["source/out.txt"]);
-    let ran = run(
-        &sandbox,
-        &refusing.endpoint,
-        &[
-            "--artifacts",
-            "s3://preflight-refusals",
-            "--packaging",
-            "zip",
-            "--artifact-name",
-            "x.zip",
-        ],
-    )
-    .expect(4)
-    .stdout_has("artifacts could not be stored: AccessDenied");
-    assert!(!began(&ran), "{}", ran.stdout);
+    assert_eq!(bucket.keys(), ["app-1/out.txt"]);
+    let sandbox = project("");
     // Who may store need not be able to give an upload up.
     let keeping = GoBetween::new(&endpoint, |line| {
         let refusal = s3_error("403 Forbidden", "AccessDenied", "Access Denied");
@@ -199,6 +208,116 @@ fn a_directory_that_cannot_be_made_ends_a_build_before_it_begins() {
         ])
         .expect(4)
         .stdout_has("Phase complete: UPLOAD_ARTIFACTS State: FAILED\n");
+}
+
+// PRE-6: each artifact has its place, and each place its own permissions.
+#[test]
+fn the_places_of_all_artifacts_are_tried() {
+    let Some(endpoint) = endpoint("places of secondary artifacts") else {
+        return;
+    };
+    let bucket = Bucket::new(&endpoint, "preflight-secondary");
+    let sandbox = Sandbox::with_buildspec(
+        "version: 0.2\nphases:\n  build:\n    commands:\n      - echo it began\n      - echo data > out.txt\nartifacts:\n  files: out.txt\n  secondary-artifacts:\n    page:\n      name: pages/$CODEBUILD_BUILD_NUMBER\n      files: out.txt\n    data:\n      files: out.txt\n    logs:\n      name: of-logs\n      files: out.txt\n",
+    );
+    let arguments = [
+        "--artifacts",
+        "s3://preflight-secondary",
+        "--packaging",
+        "zip",
+    ];
+    let counting = GoBetween::new(&endpoint, |_| Verdict::Pass);
+    run(&sandbox, &counting.endpoint, &arguments).expect(0);
+    assert_eq!(
+        (counting.counts("POST", "uploads"), bucket.unfinished()),
+        (4, 0)
+    );
+    let refusing = GoBetween::new(&endpoint, |line| {
+        let refusal = s3_error("403 Forbidden", "AccessDenied", "Access Denied");
+        let is_forbidden = line.contains("/data?") || line.contains("/logs/of-logs?");
+        Verdict::when(is_trial(line) && is_forbidden, refusal)
+    });
+    let ran = run(&sandbox, &refusing.endpoint, &arguments)
+        .expect(4)
+        .stdout_has("Message: the artifact data could not be stored: AccessDenied")
+        .stderr_has("warning: the artifact logs could not be stored: AccessDenied");
+    assert!(!began(&ran), "{}", ran.stdout);
+    // A bucket that is not there is told of once.
+    let ran = run(
+        &sandbox,
+        &endpoint,
+        &["--artifacts", "s3://not-there-for-four"],
+    )
+    .expect(4);
+    assert_eq!(
+        ran.stderr.matches("could not be stored").count(),
+        1,
+        "{}",
+        ran.stderr
+    );
+}
+
+/// Runs something where `read-only` beside the source is a file system that nobody can write to.
+fn with_read_only(sandbox: &Sandbox, then: &str) -> std::process::Output {
+    fs::create_dir_all(sandbox.path("read-only")).expect("a directory can be made");
+    let mount = "mount -t tmpfs none ../read-only && mkdir ../read-only/sub && mount -o remount,ro ../read-only";
+    let mut shell = Command::new("sh");
+    shell
+        .args([
+            "-c",
+            &format!("unshare --mount --map-root-user sh -c '{mount} && {then}'"),
+        ])
+        .current_dir(sandbox.source())
+        .env("TMPDIR", sandbox.path("tmp"))
+        .env("RUNNER", env!("CARGO_BIN_EXE_runner"));
+    shell.bounded_output().expect("a shell can be started")
+}
+
+// PRE-5, PRE-8: a place that cannot be written, whatever is to be written there.
+#[test]
+fn a_place_that_cannot_be_written_ends_a_build_before_it_begins() {
+    let sandbox = project("");
+    if !with_read_only(&sandbox, "true").status.success() {
+        return skipped("a read-only place", "no file system can be mounted here");
+    }
+    for (flags, what) in [
+        (
+            "--artifacts ../read-only",
+            "artifacts could not be stored: could not write to ",
+        ),
+        (
+            "--artifacts ../read-only/sub --packaging zip",
+            "artifacts could not be stored: could not write to ",
+        ),
+        (
+            "--artifacts ../read-only/new",
+            "artifacts could not be stored: could not make a directory in ",
+        ),
+        (
+            "--reports ../read-only",
+            "reports could not be stored: could not write to ",
+        ),
+        (
+            "--reports ../read-only/new",
+            "reports could not be stored: could not make a directory in ",
+        ),
+    ] {
+        let then = format!("\"$RUNNER\" run --log-format codebuild {flags}");
+        let ran = sandbox
+            .finish(&with_read_only(&sandbox, &then))
+            .expect(4)
+            .stdout_has("Phase complete: DOWNLOAD_SOURCE State: FAILED\n")
+            .stdout_has(what)
+            .stderr_has("`--no-preflight` begins the build all the same");
+        assert!(!began(&ran), "{}", ran.stdout);
+    }
+    // Both at once: one is what the phase fails with, the other a warning.
+    let then = "\"$RUNNER\" run --log-format codebuild --artifacts ../read-only --reports ../read-only/sub";
+    sandbox
+        .finish(&with_read_only(&sandbox, then))
+        .expect(4)
+        .stdout_has("Message: artifacts could not be stored: ")
+        .stderr_has("warning: reports could not be stored: ");
 }
 
 // PRE-4

@@ -203,7 +203,127 @@ fn what_cannot_be_had_ends_the_build_before_any_command() {
         .expect(4)
         .stdout_has("parameter does not exist: /missing/a\n")
         .stderr_has("also: parameter does not exist: /missing/b")
-        .stderr_has("also: ResourceNotFoundException");
+        .stderr_has("also: missing/c: ResourceNotFoundException");
+}
+
+// ENV-53
+#[test]
+fn of_several_missing_secrets_each_is_named() {
+    let Some(endpoint) = endpoint("of_several_missing_secrets_each_is_named") else {
+        return;
+    };
+    let env =
+        "  secrets-manager:\n    A: missing/one\n    B: missing/two:key\n    C: missing/three\n";
+    let ran = run(&buildspec(env, &["A"]), &endpoint, &[])
+        .expect(4)
+        .stdout_has("Secrets Manager Error Message: ResourceNotFoundException: ");
+    for name in ["missing/one: ", "missing/two: ", "missing/three: "] {
+        assert!(ran.stderr.contains(name), "{name}\n{}", ran.stderr);
+    }
+}
+
+// ENV-52: values are there before runtimes are looked at; what the build never came to is not told.
+#[test]
+fn the_log_of_values_that_cannot_be_had_ends_there() {
+    let Some(endpoint) = endpoint("the_log_of_values_that_cannot_be_had_ends_there") else {
+        return;
+    };
+    let table = [
+        (
+            "  parameter-store:\n    A: /missing/a\n",
+            "Decrypting parameter store environment variables\n",
+        ),
+        (
+            "  secrets-manager:\n    A: missing/a\n",
+            "Processing environment variables\n",
+        ),
+    ];
+    for (env, last) in table {
+        let ran = run(&buildspec(env, &["A"]), &endpoint, &[])
+            .expect(4)
+            .stdout_has(last);
+        for never in [
+            "No runtime version selected",
+            "Moving to directory",
+            "Cache is not defined",
+            "Registering with agent",
+            "Phases found in YAML",
+        ] {
+            assert!(!ran.stdout.contains(never), "{never}\n{}", ran.stdout);
+        }
+        let (_, after) = ran.stdout.split_once(last).expect("it is there");
+        let next = after.lines().next().unwrap_or_default();
+        assert!(
+            next.ends_with("Phase complete: DOWNLOAD_SOURCE State: FAILED"),
+            "{next}"
+        );
+    }
+}
+
+// ENV-54
+#[test]
+fn batches_are_asked_for_at_the_same_time() {
+    let Some(endpoint) = endpoint("batches_are_asked_for_at_the_same_time") else {
+        return;
+    };
+    let stores = Stores::new(&endpoint);
+    let names: Vec<String> = (0..35).map(|number| format!("A{number}")).collect();
+    let mut env = "  parameter-store:\n".to_owned();
+    for name in &names {
+        stores.parameter(
+            &format!("/batch/{name}"),
+            ParameterType::String,
+            &format!("of {name}"),
+        );
+        env.push_str(&format!("    {name}: /batch/{name}\n"));
+    }
+    // Nobody gets an answer before three have asked.
+    let asked = AtomicUsize::new(0);
+    let between = GoBetween::new(&endpoint, move |_| {
+        asked.fetch_add(1, Ordering::SeqCst);
+        while asked.load(Ordering::SeqCst) < 3 {
+            std::thread::yield_now();
+        }
+        Verdict::Pass
+    });
+    let shown: Vec<&str> = names.iter().map(String::as_str).collect();
+    let sandbox = buildspec(&env, &shown);
+    run(&sandbox, &between.endpoint, &[]).expect(0);
+    assert_eq!(between.count("POST"), 4);
+    let expected: Vec<String> = names
+        .iter()
+        .map(|name| format!("{name}=of {name}\n"))
+        .collect();
+    assert_eq!(values(&sandbox), expected.concat());
+}
+
+// ENV-55, PRE-7: a service that says nothing, and a bucket that says nothing, end a build in their time, and not in silence.
+#[test]
+fn a_silent_service_is_told_of_and_given_up() {
+    let silent = GoBetween::new("http://127.0.0.1:1", |_| Verdict::Hold);
+    let sandbox = buildspec(
+        "  parameter-store:\n    A: /silent/a\n  secrets-manager:\n    B: silent/b\n",
+        &["A"],
+    );
+    let text = fs::read_to_string(sandbox.source().join("buildspec.yml")).expect("it is there");
+    let text = format!("{text}artifacts:\n  files: values.txt\n");
+    fs::write(sandbox.source().join("buildspec.yml"), text).expect("a file can be written");
+    let ran = run(&sandbox, &silent.endpoint, &["--artifacts", "s3://silent"])
+        .expect(4)
+        .stderr_has(
+            "warning: no answer after 10 s: still waiting for AWS, which has the values of A, B\n",
+        )
+        .stdout_has("Decrypted Variables Error Message: could not get /silent/a: ")
+        .stderr_has(
+            "warning: artifacts could not be stored: could not begin to store s3://silent/",
+        );
+    assert!(!ran.stdout.contains("Entering phase"), "{}", ran.stdout);
+    // What is asked for at the same time is given up at the same time.
+    assert!(
+        !ran.stderr.contains("no answer after 70 s"),
+        "{}",
+        ran.stderr
+    );
 }
 
 // ENV-20

@@ -850,6 +850,26 @@ fn an_archive_in_a_bucket_is_a_source() {
     assert_eq!(sandbox.leftovers(), Vec::<String>::new());
 }
 
+// ENV-55
+#[test]
+fn a_bucket_that_does_not_answer_is_told_of_and_given_up() {
+    let silent = GoBetween::new("http://127.0.0.1:1", |_| Verdict::Hold);
+    let sandbox = Sandbox::with_commands(&["true"]);
+    let arguments = [
+        "run",
+        "--log-format",
+        "codebuild",
+        "--source",
+        "s3://silent/in.zip",
+    ];
+    let output = command(&sandbox, &silent.endpoint, &arguments).bounded_output();
+    sandbox
+        .finish(&output.expect("the program can be started"))
+        .expect(4)
+        .stderr_has("no answer after 10 s: still waiting for s3://silent/in.zip")
+        .stdout_has("could not fetch s3://silent/in.zip: ");
+}
+
 // SRC-30 SRC-20
 #[test]
 fn an_object_that_cannot_be_had_is_told_in_the_words_of_s3() {

@@ -86,6 +86,7 @@ pub async fn store(
         path: output.name.clone(),
         consume: false,
         sha256: stored.sha256.clone(),
+        unless_there: false,
     };
     let (sender, _progress) = mpsc::unbounded_channel::<Progress>();
     let put = to.put(vec![upload], metadata(stored), &sender, stop).await;
@@ -108,12 +109,13 @@ fn metadata(stored: &StoredArtifact) -> ObjectMetadata {
 
 fn not_stored(output: &Artifact, error: &store::Error) -> NotStored {
     use store::ErrorKind::{
-        Forbidden, Mismatch, NoSpace, NotFound, NotGivenUp, Other, Source, Stopped, Unreachable,
+        Exists, Forbidden, Mismatch, NoSpace, NotFound, NotGivenUp, Other, Source, Stopped,
+        Unreachable,
     };
     let kind = match error.kind {
         Forbidden => FailureKind::PermissionError,
         NotFound => FailureKind::ConfigurationError,
-        NoSpace | Unreachable | NotGivenUp | Mismatch | Other | Source | Stopped => {
+        NoSpace | Unreachable | NotGivenUp | Mismatch | Exists | Other | Source | Stopped => {
             FailureKind::SystemUnavailable
         }
     };

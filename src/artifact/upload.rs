@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -13,6 +14,10 @@ use super::select::Manifest;
 use crate::event::{ArtifactProgress, ArtifactStage, ArtifactStored, Warning};
 use crate::plan::Packaging;
 use crate::store::{self, ObjectMetadata, Progress, Staging, Stop, Store, Stored, Upload};
+
+/// How long nothing is stored before it is said; each further time is twice as long (ENV-55). Parts on a slow line take their
+/// time.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// What is stored, and how.
 #[derive(Clone, Debug)]
@@ -152,6 +157,7 @@ async fn list_uploads(
                 path,
                 consume: false,
                 sha256: None,
+                unless_there: false,
             });
         }
         Ok((uploads, bytes))
@@ -198,6 +204,7 @@ async fn upload_archive(
         path: artifact.key.clone(),
         consume: true,
         sha256: Some(archive.sha256.clone()),
+        unless_there: false,
     };
     let total = Total {
         identifier: artifact.identifier.clone(),
@@ -314,10 +321,23 @@ async fn put(
     };
     let putting = store.put(uploads, metadata, &sender, stop);
     tokio::pin!(putting);
+    let (mut pause, mut waited) = (QUIET, Duration::ZERO);
     let result = loop {
         tokio::select! {
             result = &mut putting => break result,
-            Some(progress) = receiver.recv() => hear(progress, &mut stored),
+            Some(progress) = receiver.recv() => {
+                (pause, waited) = (QUIET, Duration::ZERO);
+                hear(progress, &mut stored);
+            }
+            () = tokio::time::sleep(pause) => {
+                waited += pause;
+                pause *= 2;
+                let _ = reports.send(Report::Warning(Warning::new(format!(
+                    "nothing was stored for {} s: still waiting for {}",
+                    waited.as_secs(),
+                    store.location("")
+                ))));
+            }
         }
     };
     while let Ok(progress) = receiver.try_recv() {

@@ -11,10 +11,12 @@ use tokio::sync::mpsc;
 
 use super::drive::{Driver, Left};
 use crate::cache::{
-    self, Archive, CachePath, CacheStore, Done, Job, Name, Packed, Trouble, Unfinished, Unpacked,
-    Wanted,
+    self, Archive, CachePath, CacheStore, Done, Found, Job, Name, Packed, Trouble, Unfinished,
+    Unpacked, Wanted,
 };
-use crate::event::{self, CacheEvent, CacheKept, CacheRestored, CacheSaved, CacheStep, EventKind};
+use crate::event::{
+    self, CacheEvent, CacheKept, CacheRestored, CacheSaved, CacheStep, EventKind, Warning,
+};
 use crate::exec::{self, Session, Work};
 use crate::ownership;
 use crate::plan::{CachePlan, Expandable, Plan};
@@ -28,6 +30,12 @@ const NEW: &str = "new";
 
 /// Bytes of an archive that are sent at once.
 const CHUNK: usize = 256 * 1024;
+
+/// Most archives that cannot be used and are named, each in a warning.
+const MAX_PASSED: usize = 3;
+
+/// What can be done where nothing better is known.
+const GOES_ON: &str = "the build goes on without it; run it again, or look at the place of the cache with `runner cache ls`";
 
 /// What a build has of a cache besides what its buildspec says.
 #[derive(Debug)]
@@ -55,6 +63,8 @@ pub(super) struct Cached {
     look: Option<String>,
     /// Whether what is kept under the name that would be saved cannot be used.
     broken: bool,
+    /// Whether this build saves.
+    saves: bool,
 }
 
 /// Why a step went no further.
@@ -91,7 +101,7 @@ impl Driver {
         let mut cached = match self.resolve(session, plan, planned, &cache).await? {
             Ok(cached) => cached,
             Err(gone) => {
-                self.cache_trouble(CacheStep::Restore, gone);
+                self.cache_not_known(planned, gone);
                 return Some(());
             }
         };
@@ -103,9 +113,6 @@ impl Driver {
         if planned.restores {
             let restored = self.restore(session, &cache, &mut cached).await?;
             if let Err(gone) = restored {
-                if let Gone::Wrong(trouble) = &gone {
-                    cached.broken = trouble.broken;
-                }
                 self.cache_trouble(CacheStep::Restore, gone);
             }
         }
@@ -113,11 +120,28 @@ impl Driver {
         Some(())
     }
 
+    /// Without paths and a key nothing can be restored, and nothing saved either (CACHE-3).
+    fn cache_not_known(&mut self, planned: &CachePlan, mut gone: Gone) {
+        let step = match (planned.restores, planned.saves) {
+            (false, true) => CacheStep::Save,
+            _ => CacheStep::Restore,
+        };
+        if let (Gone::Wrong(trouble), true, true) = (&mut gone, planned.restores, planned.saves) {
+            let more = "this build saves nothing to the cache either";
+            trouble.help = Some(match trouble.help.take() {
+                Some(help) => format!("{help}; {more}"),
+                None => more.to_owned(),
+            });
+        }
+        self.cache_trouble(step, gone);
+    }
+
     fn cache_trouble(&mut self, step: CacheStep, gone: Gone) {
         // What was stopped is told by whoever stopped it.
         if let (Gone::Wrong(Trouble { message, help, .. }), false) =
             (gone, self.stop.is_requested())
         {
+            let help = help.or_else(|| Some(GOES_ON.to_owned()));
             self.record_cache(CacheEvent::Failed {
                 step,
                 message,
@@ -172,25 +196,91 @@ impl Driver {
         Some(cached(texts, plan, planned, cache).map_err(Gone::from))
     }
 
+    /// Restores the first archive that can be used (CACHE-31).
     async fn restore<S: Session>(
         &mut self,
         session: &mut S,
         cache: &Arc<BuildCache>,
         cached: &mut Cached,
     ) -> Left<Step<()>> {
+        let stop = self.stop.clone();
+        let exact = cached.wanted.name.of(cached.wanted.key.as_deref());
+        let mut no_use: Vec<String> = Vec::new();
+        let mut passed: Vec<Trouble> = Vec::new();
+        loop {
+            let finding = unless_stopped(&stop, cache.store.find(&cached.wanted, &no_use));
+            let place = cache.store.location();
+            let searched = self.attend_telling(&place, Box::pin(finding)).await?;
+            let search = match searched {
+                Ok(search) => search,
+                Err(gone) => {
+                    self.tell_passed(passed);
+                    return Some(Err(gone));
+                }
+            };
+            for (name, trouble) in search.passed {
+                cached.broken |= name == exact && trouble.broken;
+                passed.push(cached.remedied(&name, trouble));
+                no_use.push(name);
+            }
+            let Some(found) = search.found else {
+                return Some(self.nothing_found(cached, passed));
+            };
+            let restored = self.restore_from(session, cache, cached, &found).await?;
+            let Err(Gone::Wrong(trouble)) = restored else {
+                self.tell_passed(passed);
+                return Some(restored);
+            };
+            if !trouble.broken {
+                self.tell_passed(passed);
+                return Some(Err(trouble.into()));
+            }
+            cached.broken |= found.name == exact;
+            passed.push(cached.remedied(&found.name, named(trouble, &found)));
+            no_use.push(found.name);
+        }
+    }
+
+    /// There is no archive to restore, or none that can be used.
+    fn nothing_found(&mut self, cached: &Cached, mut passed: Vec<Trouble>) -> Step<()> {
+        if passed.is_empty() {
+            let key = cached.wanted.key.clone();
+            self.record_cache(CacheEvent::Missed { key });
+            return Ok(());
+        }
+        let first = passed.remove(0);
+        self.tell_passed(passed);
+        Err(first.into())
+    }
+
+    /// Warns of archives that could not be used: of a few by name.
+    fn tell_passed(&mut self, passed: Vec<Trouble>) {
+        let more = passed.len().saturating_sub(MAX_PASSED);
+        for (index, Trouble { message, help, .. }) in
+            passed.into_iter().take(MAX_PASSED).enumerate()
+        {
+            let others = match more {
+                more if more > 0 && index + 1 == MAX_PASSED => {
+                    format!(", and so are {more} more that cannot be used")
+                }
+                _ => String::new(),
+            };
+            let message = format!("an archive of the cache is passed over: {message}{others}");
+            let mut warning = Warning::new(message);
+            warning.help = help;
+            self.record(EventKind::Warning(warning));
+        }
+    }
+
+    async fn restore_from<S: Session>(
+        &mut self,
+        session: &mut S,
+        cache: &Arc<BuildCache>,
+        cached: &mut Cached,
+        found: &Found,
+    ) -> Left<Step<()>> {
         let started = Instant::now();
         let stop = self.stop.clone();
-        let finding = unless_stopped(&stop, cache.store.find(&cached.wanted));
-        let found = match self.attend(Box::pin(finding)).await? {
-            Ok(Some(found)) => found,
-            Ok(None) => {
-                self.record_cache(CacheEvent::Missed {
-                    key: cached.wanted.key.clone(),
-                });
-                return Some(Ok(()));
-            }
-            Err(gone) => return Some(Err(gone)),
-        };
         self.record_cache(CacheEvent::Found {
             key: found.facts.key.clone(),
             location: found.location.clone(),
@@ -205,7 +295,7 @@ impl Driver {
             }
         };
         let fetching = async {
-            let fetching = Box::pin(cache.store.fetch(&found, staging.path(), &stop));
+            let fetching = Box::pin(cache.store.fetch(found, staging.path(), &stop));
             let (archive, file) = unless_stopped(&stop, fetching).await?;
             verified(archive, file, stop.clone()).await
         };
@@ -217,20 +307,21 @@ impl Driver {
         let job = Job::Unpack {
             paths: cached.paths.clone(),
         };
-        let Unpacked { files, bytes, look } = match self.unpack(session, job, file).await? {
+        let unpacked = self.unpack(session, job, file, &found.location).await?;
+        let Unpacked { files, bytes, look } = match unpacked {
             Ok(unpacked) => unpacked,
             Err(gone) => return Some(Err(gone)),
         };
         self.record_cache(CacheEvent::Restored(CacheRestored {
             is_exact: found.facts.key == cached.wanted.key,
-            key: found.facts.key,
-            location: found.location,
+            key: found.facts.key.clone(),
+            location: found.location.clone(),
             files,
             bytes,
             archive_bytes: archive.bytes(),
             duration: started.elapsed(),
         }));
-        cached.restored = Some(found.name);
+        cached.restored = Some(found.name.clone());
         cached.look = look;
         Some(Ok(()))
     }
@@ -240,6 +331,7 @@ impl Driver {
         session: &mut S,
         job: Job,
         file: File,
+        location: &str,
     ) -> Left<Step<Unpacked>> {
         let (to, input) = mpsc::channel(CHUNKS);
         let (output, nothing) = mpsc::channel(1);
@@ -249,7 +341,7 @@ impl Driver {
         let fed = feeding.await.ok().and_then(Result::err);
         Some(match (done, fed) {
             (_, Some(error)) => {
-                Err(Trouble::new(format!("could not read the archive: {error}")).into())
+                Err(Trouble::new(format!("could not read {location}: {error}")).into())
             }
             (Ok(Done::Unpacked(unpacked)), None) => Ok(unpacked),
             (Ok(Done::Failed(trouble)), None) => Err(trouble.into()),
@@ -315,7 +407,9 @@ impl Driver {
         };
         let was_restored = cached.restored.as_ref() == Some(&name);
         let mut known = None;
-        if !cached.broken {
+        // What cannot be used makes way.
+        let mut replaces = cached.broken;
+        if !replaces {
             if key.is_some() && was_restored {
                 return kept(CacheKept::Exists);
             }
@@ -323,8 +417,7 @@ impl Driver {
             match self.attend(Box::pin(looking)).await? {
                 Ok(Some(_)) if key.is_some() => return kept(CacheKept::Exists),
                 Ok(found) => known = found,
-                // What cannot be used makes way.
-                Err(Gone::Wrong(trouble)) if trouble.broken => {}
+                Err(Gone::Wrong(trouble)) if trouble.broken => replaces = true,
                 Err(gone) => return Some(Err(gone)),
             }
         }
@@ -369,10 +462,7 @@ impl Driver {
             if cache.limit.is_some_and(|limit| archive.bytes() > limit) {
                 return Err(too_large(&archive, cache.limit).into());
             }
-            if cached.broken {
-                let _ = cache.store.remove(std::slice::from_ref(&name)).await;
-            }
-            let kept = cache.store.keep(&archive, &name, &stop).await?;
+            let kept = cache.store.keep(&archive, &name, replaces, &stop).await?;
             Ok::<_, Gone>((archive, kept))
         };
         let (archive, is_new) = match self.attend(Box::pin(storing)).await? {
@@ -496,7 +586,32 @@ fn cached(
         restored: None,
         look: None,
         broken: false,
+        saves: planned.saves,
     })
+}
+
+impl Cached {
+    /// What can be done about an archive that cannot be used.
+    fn remedied(&self, name: &str, trouble: Trouble) -> Trouble {
+        if !trouble.broken {
+            return trouble;
+        }
+        let is_own = self.wanted.name.of(self.wanted.key.as_deref()) == name;
+        let help = if is_own && self.saves {
+            "what this build saves takes its place".to_owned()
+        } else {
+            format!("`runner cache rm {name}` removes it, with the same `--cache`")
+        };
+        trouble.with_help(help)
+    }
+}
+
+/// The same with where the archive is, which whoever unpacks does not know.
+fn named(mut trouble: Trouble, found: &Found) -> Trouble {
+    if let Some(rest) = trouble.message.strip_prefix(cache::UNNAMED) {
+        trouble.message = format!("{}{rest}", found.location);
+    }
+    trouble
 }
 
 /// Where an archive is made: on the file system it goes to, where there is one.

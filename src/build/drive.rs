@@ -775,6 +775,7 @@ pub(super) fn describe(plan: &Plan) -> BuildspecRead {
             .secrets
             .iter()
             .any(|secret| matches!(secret.reference, SecretReference::Parameter { .. })),
+        has_fetched: !plan.secrets.is_empty(),
     }
 }
 

@@ -16,6 +16,7 @@ mod retry;
 mod runtimes;
 mod secrets;
 mod upload;
+mod waiting;
 
 pub use breakpoint::Debugging;
 pub use cache::BuildCache;

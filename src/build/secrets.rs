@@ -29,7 +29,10 @@ impl Driver {
                 () = stop.requested() => None,
             }
         };
-        match self.attend(Box::pin(fetching)).await? {
+        let names: Vec<&str> = plan.secrets.iter().map(|secret| &*secret.name).collect();
+        let what = format!("AWS, which has the values of {}", some_of(&names));
+        let fetched = self.attend_telling(&what, Box::pin(fetching)).await?;
+        match fetched {
             // What the build ends with has been decided by whoever stopped it.
             None => Some(Some(Input::Ready)),
             Some(Err(error)) => Some(Some(Input::NotReady(Status::Failed, context(&error)))),
@@ -57,6 +60,16 @@ impl Driver {
                 self.record(EventKind::Warning(warning));
             }
         }
+    }
+}
+
+/// A few names, and how many more there are.
+fn some_of(names: &[&str]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 

@@ -183,6 +183,7 @@ impl Unfinished {
         });
         written.map_err(|error| Trouble::with_file("write", &path, &error))?;
         Ok(Archive {
+            place: path.display().to_string(),
             path,
             facts,
             head: self.head as u64,
@@ -197,6 +198,8 @@ pub struct Archive {
     pub path: PathBuf,
     /// What is known of it.
     pub facts: Facts,
+    /// What people call it: where it is kept, which need not be where this file is.
+    place: String,
     head: u64,
 }
 
@@ -209,20 +212,31 @@ impl Archive {
     }
 
     /// The same for one that is open and has this path.
-    pub fn of(path: &Path, mut file: File) -> Result<(Self, File), Trouble> {
+    pub fn of(path: &Path, file: File) -> Result<(Self, File), Trouble> {
+        Self::read(path, file, path.display().to_string())
+    }
+
+    /// The same for one that was brought here from where people know it to be.
+    pub fn open_as(path: &Path, place: String) -> Result<(Self, File), Trouble> {
+        let file = File::open(path).map_err(|error| Trouble::with_file("read", path, &error))?;
+        Self::read(path, file, place)
+    }
+
+    fn read(path: &Path, mut file: File, place: String) -> Result<(Self, File), Trouble> {
         let failed = |error| Trouble::with_file("read", path, &error);
         let Some((facts, head)) = Facts::read(&mut file).map_err(failed)? else {
-            return Err(broken(path, "it does not begin as one"));
+            return Err(Trouble::broken(place, "it does not begin as one"));
         };
         let there = file.metadata().map_err(failed)?.len();
         let expected = head.saturating_add(facts.archive_bytes);
         if there != expected {
             let why = format!("it has {there} bytes where {expected} were saved");
-            return Err(broken(path, &why));
+            return Err(Trouble::broken(place, why));
         }
         let archive = Self {
             path: path.to_owned(),
             facts,
+            place,
             head,
         };
         Ok((archive, file))
@@ -245,7 +259,8 @@ impl Archive {
             }
         }
         if hex(&hash.finalize()) != self.facts.archive_sha256 {
-            return Err(broken(&self.path, "its content is not what was saved"));
+            let why = "its content is not what was saved";
+            return Err(Trouble::broken(&self.place, why));
         }
         file.seek(SeekFrom::Start(self.head)).map_err(failed)?;
         Ok(())
@@ -256,10 +271,6 @@ impl Archive {
     pub const fn bytes(&self) -> u64 {
         self.head + self.facts.archive_bytes
     }
-}
-
-fn broken(path: &Path, why: &str) -> Trouble {
-    Trouble::broken(path.display(), why)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::Trouble;
 use super::archive::{Archive, Facts};
 use super::name::{ENDING, written};
-use super::store::{Entry, Found};
+use super::store::{Candidate, Entry, Found};
 use crate::directory::{self, Directory, LINK_HELP, Link};
 use crate::store::Staging;
 use crate::view;
@@ -30,6 +30,9 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
 /// Mode of directories that are made: for this user only.
 const PRIVATE: u32 = 0o700;
+
+/// How often an archive is given its name, while others remove the directory that it goes to.
+const TRIES: u32 = 100;
 
 /// The file that is locked.
 const LOCK: &str = ".lock";
@@ -81,16 +84,17 @@ impl CacheDirectory {
         }))
     }
 
-    /// Archives whose names begin so; those that cannot be used are left out.
-    pub(super) async fn beginning(&self, prefix: &str) -> Result<Vec<Found>, Trouble> {
+    /// Archives whose names begin so, each with what is known of it or why it cannot be used.
+    pub(super) async fn beginning(&self, prefix: &str) -> Result<Vec<Candidate>, Trouble> {
         let (store, prefix) = (self.clone(), prefix.to_owned());
         blocking(move || {
             let (directory, start) = prefix.rsplit_once('/').unwrap_or(("", &prefix));
             let mut found = Vec::new();
             for name in names_in(&store.root.join(directory))? {
                 if name.starts_with(start) && name.ends_with(ENDING) {
-                    let looked = store.look_up_now(&format!("{directory}/{name}"));
-                    found.extend(looked.ok().flatten());
+                    let name = format!("{directory}/{name}");
+                    let looked = store.look_up_now(&name);
+                    found.push((name, looked));
                 }
             }
             Ok(found)
@@ -117,9 +121,13 @@ impl CacheDirectory {
         .await?
     }
 
-    pub(super) async fn keep(&self, archive: &Archive, name: &str) -> Result<bool, Trouble> {
+    pub(super) async fn keep(
+        &self,
+        archive: &Archive,
+        name: &str,
+        replaces: bool,
+    ) -> Result<bool, Trouble> {
         let (from, to) = (archive.path.clone(), self.root.join(name));
-        let replaces = archive.facts.key.is_none();
         blocking(move || {
             let moved = keep_now(&from, &to, replaces);
             moved.map_err(|error| trouble("write", &to, &error))
@@ -212,12 +220,21 @@ fn keep_now(from: &Path, to: &Path, replaces: bool) -> io::Result<bool> {
     let (staging, old) = directory::split(from)?;
     let (parent, new) = directory::split(to)?;
     let staging = Directory::open(staging)?;
-    let target = Directory::make(parent, PRIVATE, &mut Vec::new())?;
-    let moved = if replaces {
-        staging.rename(old, &target, new).map(|()| true)
-    } else {
-        move_unless_there((&staging, old), (&target, new))
-    }?;
+    let mut tries = 0;
+    let moved = loop {
+        let target = Directory::make(parent, PRIVATE, &mut Vec::new())?;
+        let moved = if replaces {
+            staging.rename(old, &target, new).map(|()| true)
+        } else {
+            move_unless_there((&staging, old), (&target, new))
+        };
+        tries += 1;
+        match moved {
+            // Whoever has removed the last archive in it has removed the directory too, since it was made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+            moved => break moved?,
+        }
+    };
     // The name too is on the disk.
     let _ = directory::descend(parent, OFlags::RDONLY | OFlags::DIRECTORY)
         .and_then(|parent| File::from(parent).sync_all());

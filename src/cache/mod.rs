@@ -33,7 +33,8 @@ pub use job::{Done, Job, Packed, Unpacked, work};
 pub use name::{Name, check_key};
 pub use path::{CachePath, version};
 pub use s3::CacheBucket;
-pub use store::{CacheStore, Entry, Found, Wanted, over};
+pub use store::{CacheStore, Entry, Found, Search, Wanted, over};
+pub use unpack::UNNAMED;
 
 use serde::{Deserialize, Serialize};
 
@@ -63,22 +64,29 @@ impl Trouble {
     pub(crate) fn broken(what: impl std::fmt::Display, why: impl std::fmt::Display) -> Self {
         Self {
             message: format!("{what} is no archive that can be used: {why}"),
-            help: Some(
-                "the next save of it takes its place; `runner cache rm` removes it".to_owned(),
-            ),
+            help: Some("`runner cache rm` removes it".to_owned()),
             broken: true,
         }
     }
 
     /// Trouble with a file or directory.
     pub(crate) fn with_file(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        let trouble = Self::new(format!("could not {doing} {}: {error}", path.display()));
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                trouble.with_help("make room there, or keep the cache smaller with `--cache-limit`")
+        use std::io::ErrorKind;
+        let help = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                "make room there, or keep the cache smaller with `--cache-limit`"
             }
-            _ => trouble,
-        }
+            ErrorKind::PermissionDenied => "check whose it is, and who may read and write there",
+            ErrorKind::ReadOnlyFilesystem => "nothing can be written there: choose another place",
+            ErrorKind::AlreadyExists
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::DirectoryNotEmpty => {
+                "something else of that name is in the way: remove it"
+            }
+            _ => "look at what is there, and at the disk",
+        };
+        Self::new(format!("could not {doing} {}: {error}", path.display())).with_help(help)
     }
 
     /// Adds the remedy.

@@ -144,7 +144,7 @@ impl<'p, 'o> Packer<'p, 'o> {
 
     fn symlink(&mut self, item: &Item<'_>, name: &Path) -> Result<(), Trouble> {
         let target = fs::read_link(item.source)
-            .map_err(|error| Trouble::with_file("read", item.source, &error))?;
+            .map_err(|error| super::walk::unreadable(item.source, &error))?;
         self.link(
             item,
             name,
@@ -181,7 +181,7 @@ impl<'p, 'o> Packer<'p, 'o> {
             }
             self.linked.insert(id, name.to_owned());
         }
-        let unreadable = |error| Trouble::with_file("read", item.source, &error);
+        let unreadable = |error| super::walk::unreadable(item.source, &error);
         let mut file = match File::open(item.source) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file.map_err(unreadable)?,

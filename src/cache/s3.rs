@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::Trouble;
 use super::archive::{ALIGN, Archive, Facts};
 use super::name::{ENDING, written};
-use super::store::{Entry, Found};
+use super::store::{Candidate, Entry, Found};
 use crate::store::{Beginning, Error, ErrorKind, ObjectMetadata, S3Store, Stop, Upload};
 
 /// What the name of the object beside an archive ends in that says when the archive was used.
@@ -100,17 +100,17 @@ impl CacheBucket {
         }
     }
 
-    pub(super) async fn beginning(&self, prefix: &str) -> Result<Vec<Found>, Trouble> {
+    /// The newest archives whose names begin so, each with what is known of it or why it cannot be used.
+    pub(super) async fn beginning(&self, prefix: &str) -> Result<Vec<Candidate>, Trouble> {
         let mut objects = self.store.list(&self.key(prefix)).await.map_err(trouble)?;
         objects.retain(|object| object.key.ends_with(ENDING));
         // The newest first; whether a key begins as it should only the archive says.
         objects.sort_by_key(|object| std::cmp::Reverse(object.modified));
-        let mut found = Vec::new();
-        for object in objects.iter().take(AT_ONCE) {
+        let looked = objects.iter().take(AT_ONCE).map(|object| async {
             let name = object.key.strip_prefix(&self.prefix).unwrap_or(&object.key);
-            found.extend(self.look_up(name).await.ok().flatten());
-        }
-        Ok(found)
+            (name.to_owned(), self.look_up(name).await)
+        });
+        Ok(futures_util::future::join_all(looked).await)
     }
 
     pub(super) async fn fetch(
@@ -134,18 +134,41 @@ impl CacheBucket {
             let marker = format!("{key}{USED}");
             let _ = Box::pin(self.store.mark(&marker)).await;
         }
-        super::directory::blocking(move || Archive::open(&path)).await?
+        let place = found.location.clone();
+        super::directory::blocking(move || Archive::open_as(&path, place)).await?
     }
 
+    /// The service itself sees to it that of several builds that save under one key the first one stays: nobody can come
+    /// between a look and what follows it (CACHE-30).
     pub(super) async fn keep(
         &self,
         archive: &Archive,
         name: &str,
+        replaces: bool,
         stop: &Stop,
     ) -> Result<bool, Trouble> {
-        if archive.facts.key.is_some() && matches!(self.look_up(name).await, Ok(Some(_))) {
-            return Ok(false);
+        match self.put(archive, name, !replaces, stop).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind == ErrorKind::Exists => Ok(false),
+            // Not every service that speaks as S3 does knows this condition.
+            Err(error) if !replaces && error.message.starts_with("NotImplemented") => {
+                if matches!(self.look_up(name).await, Ok(Some(_))) {
+                    return Ok(false);
+                }
+                let put = self.put(archive, name, false, stop).await;
+                put.map(|()| true).map_err(trouble)
+            }
+            Err(error) => Err(trouble(error)),
         }
+    }
+
+    async fn put(
+        &self,
+        archive: &Archive,
+        name: &str,
+        unless_there: bool,
+        stop: &Stop,
+    ) -> Result<(), Error> {
         let upload = Upload {
             key: self.key(name),
             raw_key: None,
@@ -154,19 +177,16 @@ impl CacheBucket {
             consume: false,
             follow_links: true,
             sha256: None,
+            unless_there,
         };
         let metadata = ObjectMetadata {
             entries: Vec::new(),
             content_type: Some("application/zstd"),
         };
         let (progress, mut heard) = mpsc::unbounded_channel();
-        let put = self
-            .store
-            .put(vec![upload], metadata, &progress, stop)
-            .await;
         heard.close();
-        put.map_err(trouble)?;
-        Ok(true)
+        let put = self.store.put(vec![upload], metadata, &progress, stop);
+        put.await
     }
 
     pub(super) async fn list(&self, namespace: Option<&str>) -> Result<Vec<Entry>, Trouble> {

@@ -32,6 +32,18 @@ pub struct Found {
     pub facts: Facts,
 }
 
+/// The name of an archive that may be meant, and what is known of it; nothing if it is gone by now.
+pub(super) type Candidate = (String, Result<Option<Found>, Trouble>);
+
+/// What came of looking for an archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Search {
+    /// The one to restore, if there is one.
+    pub found: Option<Found>,
+    /// Those on the way to it that cannot be used: their names, and why.
+    pub passed: Vec<(String, Trouble)>,
+}
+
 /// An archive as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -65,22 +77,27 @@ impl CacheStore {
     }
 
     /// Finds what a build would restore: the archive of its key, else the newest of the first of its fallback keys that some
-    /// archive's key begins with (CACHE-8).
-    pub async fn find(&self, wanted: &Wanted) -> Result<Option<Found>, Trouble> {
+    /// archive's key begins with (CACHE-8). One that cannot be used is passed over (CACHE-31), and so is one of these names,
+    /// which turned out to be of no use.
+    pub async fn find(&self, wanted: &Wanted, no_use: &[String]) -> Result<Search, Trouble> {
+        let mut search = Search::default();
         let exact = wanted.name.of(wanted.key.as_deref());
-        if let Some(found) = self.look_up(&exact).await? {
-            return Ok(Some(found));
-        }
-        // Without a key they mean nothing.
-        if wanted.key.is_none() {
-            return Ok(None);
-        }
-        for prefix in &wanted.fallback_keys {
-            if let Some(found) = self.newest(&wanted.name, prefix).await? {
-                return Ok(Some(found));
+        if !no_use.contains(&exact) {
+            match self.look_up(&exact).await {
+                Err(trouble) if trouble.broken => search.passed.push((exact, trouble)),
+                looked => search.found = looked?,
             }
         }
-        Ok(None)
+        // Without a key they mean nothing.
+        let prefixes = wanted.fallback_keys.iter().filter(|_| wanted.key.is_some());
+        for prefix in prefixes {
+            if search.found.is_some() {
+                break;
+            }
+            self.newest(&wanted.name, prefix, no_use, &mut search)
+                .await?;
+        }
+        Ok(search)
     }
 
     /// What is known of the archive of this name.
@@ -91,7 +108,13 @@ impl CacheStore {
         }
     }
 
-    async fn newest(&self, name: &Name, prefix: &str) -> Result<Option<Found>, Trouble> {
+    async fn newest(
+        &self,
+        name: &Name,
+        prefix: &str,
+        no_use: &[String],
+        search: &mut Search,
+    ) -> Result<(), Trouble> {
         let candidates = match self {
             Self::Directory(store) => store.beginning(&name.prefix(prefix)).await?,
             Self::S3(store) => store.beginning(&name.prefix(prefix)).await?,
@@ -100,8 +123,20 @@ impl CacheStore {
             let key = found.facts.key.as_ref();
             key.is_some_and(|key| key.starts_with(prefix))
         };
-        let meant = candidates.into_iter().filter(is_meant);
-        Ok(meant.max_by_key(|found| (found.facts.saved, found.name.clone())))
+        let mut meant = Vec::new();
+        for (name, looked) in candidates {
+            let is_passed = search.passed.iter().any(|(passed, _)| *passed == name);
+            if is_passed || no_use.contains(&name) {
+                continue;
+            }
+            match looked {
+                Ok(found) => meant.extend(found.filter(is_meant)),
+                Err(trouble) => search.passed.push((name, trouble)),
+            }
+        }
+        let newest = meant.into_iter();
+        search.found = newest.max_by_key(|found| (found.facts.saved, found.name.clone()));
+        Ok(())
     }
 
     /// Gets an archive: what is in a directory is opened where it is, what is in a bucket is brought into `temporary`.
@@ -117,11 +152,18 @@ impl CacheStore {
         }
     }
 
-    /// Keeps an archive under a name. One with a key stays what it is, if it is there by now: then this says so.
-    pub async fn keep(&self, archive: &Archive, name: &str, stop: &Stop) -> Result<bool, Trouble> {
+    /// Keeps an archive under a name. With a key, what is there by now stays, unless it is to be replaced; then this says so.
+    pub async fn keep(
+        &self,
+        archive: &Archive,
+        name: &str,
+        replaces: bool,
+        stop: &Stop,
+    ) -> Result<bool, Trouble> {
+        let replaces = replaces || archive.facts.key.is_none();
         match self {
-            Self::Directory(store) => store.keep(archive, name).await,
-            Self::S3(store) => store.keep(archive, name, stop).await,
+            Self::Directory(store) => store.keep(archive, name, replaces).await,
+            Self::S3(store) => Box::pin(store.keep(archive, name, replaces, stop)).await,
         }
     }
 

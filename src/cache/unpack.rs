@@ -101,8 +101,11 @@ struct Attributes {
     owner: Option<(u32, u32)>,
 }
 
+/// What an archive is called here: whoever unpacks does not know where it is kept.
+pub const UNNAMED: &str = "what was saved";
+
 fn refused(why: impl std::fmt::Display) -> Trouble {
-    Trouble::broken("what was saved", why)
+    Trouble::broken(UNNAMED, why)
 }
 
 impl Unpacker<'_> {
@@ -393,7 +396,7 @@ impl Unpacker<'_> {
             content: Vec::new(),
         };
         if size > SMALL {
-            return file.write(&mut |output| copy_exactly(entry, output, size));
+            return file.write(&mut |output| copy_exactly(entry, output, &file.path, size));
         }
         file.content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
         entry.read_to_end(&mut file.content).map_err(refused)?;
@@ -504,7 +507,7 @@ fn make_way(directory: &OwnedFd, name: &Path, path: &Path) -> Result<bool, Troub
     }
 }
 
-fn copy_exactly(from: &mut dyn Read, to: &OwnedFd, size: u64) -> Result<(), Trouble> {
+fn copy_exactly(from: &mut dyn Read, to: &OwnedFd, path: &Path, size: u64) -> Result<(), Trouble> {
     let mut left = size;
     let mut buffer = vec![0; BUFFER];
     while left > 0 {
@@ -515,9 +518,8 @@ fn copy_exactly(from: &mut dyn Read, to: &OwnedFd, size: u64) -> Result<(), Trou
         if read == 0 {
             return Err(refused("it ends in the middle of a file"));
         }
-        write_all(to, &buffer[..read]).map_err(|error| {
-            Trouble::new(format!("could not write a file of the cache: {error}"))
-        })?;
+        write_all(to, &buffer[..read])
+            .map_err(|error| Trouble::with_file("write", path, &error))?;
         left -= read as u64;
     }
     Ok(())

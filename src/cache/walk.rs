@@ -45,8 +45,9 @@ pub(super) fn walk(
 ) -> Result<(), Trouble> {
     let matchers: Vec<Matcher> = paths.iter().map(CachePath::matcher).collect();
     for (index, path) in paths.iter().enumerate() {
-        let Ok(found) = fs::metadata(path.root()) else {
-            continue;
+        let found = match fs::metadata(path.root()) {
+            Err(error) if is_absence(&error) => continue,
+            found => found.map_err(|error| unreadable(path.root(), &error))?,
         };
         if !found.is_dir() {
             continue;
@@ -99,7 +100,7 @@ impl Walker<'_, '_, '_> {
         let directory = self.here(relative);
         let mut names: Vec<(Vec<u8>, fs::FileType)> = Vec::new();
         let entries = match fs::read_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if is_absence(&error) => return Ok(()),
             entries => entries.map_err(|error| unreadable(&directory, &error))?,
         };
         for entry in entries {
@@ -232,6 +233,17 @@ pub(super) fn look(
     Ok((items, hex(&hash.finalize())))
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Trouble {
-    Trouble::with_file("read", path, error)
+/// Only what is not there may be left out in silence: an archive without what cannot be read would be taken for a whole one,
+/// with a key for ever (CACHE-33).
+fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Trouble {
+    Trouble::with_file("read", path, error).with_help(
+        "make it readable for the user of the build, or leave it out of `cache.paths`: a cache without it is not saved",
+    )
 }

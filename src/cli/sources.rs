@@ -317,6 +317,11 @@ impl Sources {
             Progress::Received { bytes, total } => {
                 show(&|layers| layers.received(&name, bytes, total));
             }
+            Progress::Silence { waited } => {
+                let seconds = waited.as_secs();
+                let note = format!("no answer after {seconds} s: still waiting for {name}");
+                show(&|layers| layers.progress(crate::registry::Progress::Note(note.clone())));
+            }
             Progress::Retry {
                 next,
                 of,

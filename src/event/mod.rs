@@ -210,6 +210,8 @@ pub struct BuildspecRead {
     pub has_cache: bool,
     /// Whether values come from the Parameter Store.
     pub has_parameters: bool,
+    /// Whether values are fetched, from wherever: until they are there, nothing else of the build is.
+    pub has_fetched: bool,
 }
 
 /// Whether a buildspec has `runtime-versions`.

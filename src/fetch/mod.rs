@@ -58,6 +58,11 @@ pub enum Progress {
         /// Bytes in all.
         total: Option<u64>,
     },
+    /// Nothing was heard for so long.
+    Silence {
+        /// Since the last question.
+        waited: Duration,
+    },
     /// Something failed that may not fail again.
     Retry {
         /// Number of the next attempt, from 2.

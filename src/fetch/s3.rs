@@ -186,7 +186,9 @@ impl Download<'_> {
             region,
             ..settings.aws.clone()
         };
-        let shared = aws.loader().load().await;
+        // The limits are those of the answer's beginning: what follows may take its time as long as something comes.
+        let loader = aws.loader().timeout_config(aws::small_question());
+        let shared = loader.load().await;
         let custom = settings.custom_endpoint || shared.endpoint_url().is_some();
         let region = shared.region().cloned();
         let config = aws_sdk_s3::config::Builder::from(&shared)
@@ -213,7 +215,10 @@ impl Download<'_> {
                 .range(format!("bytes={}-", self.received))
                 .set_if_match(object.tag.clone());
         }
-        let answer = request.send().await.map_err(|error| self.refused(&error))?;
+        let watch = self.watch;
+        let say = |waited| watch(Progress::Silence { waited });
+        let answer = aws::telling(Box::pin(request.send()), say).await;
+        let answer = answer.map_err(|error| self.refused(&error))?;
         let object = self.object_of(&answer).map_err(Trouble::Final)?;
         let size = object.size;
         self.object.get_or_insert(object);

@@ -80,7 +80,8 @@ impl SecretSource {
 
     async fn ask<'p>(&self, asked: &[&'p SecretPlan]) -> (HashMap<&'p str, String>, Vec<Problem>) {
         let missing = self.aws.missing_profile.as_deref();
-        let config = self.aws.loader().load().await;
+        let loader = self.aws.loader().timeout_config(aws::small_question());
+        let config = loader.load().await;
         if config.region().is_none() {
             let status_code = match asked[0].reference {
                 SecretReference::Parameter { .. } => PARAMETERS,
@@ -91,6 +92,7 @@ impl SecretSource {
                 status_code,
                 message,
                 help,
+                about: None,
             };
             return (HashMap::new(), vec![problem]);
         }
@@ -132,6 +134,7 @@ fn not_given(name: &str) -> Problem {
         status_code: SECRETS,
         message: format!("no value was given for {name}"),
         help: "give one with `--secrets-file`".to_owned(),
+        about: None,
     }
 }
 
@@ -153,6 +156,7 @@ fn impossible(name: &str, value: &str) -> Option<Problem> {
         status_code: SECRETS,
         message,
         help: help.to_owned(),
+        about: None,
     })
 }
 

@@ -3,15 +3,21 @@
 use std::collections::HashMap;
 
 use aws_sdk_ssm::Client;
+use aws_sdk_ssm::error::SdkError;
+use aws_sdk_ssm::operation::get_parameters::{GetParametersError, GetParametersOutput};
 use aws_sdk_ssm::types::Parameter;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use futures_util::stream::{self, StreamExt as _};
 
 use super::error::{PARAMETERS, Problem, refused};
 
 /// How many parameters one question may be about.
 const AT_ONCE: usize = 10;
 
-/// Reads parameters, decrypted. What is not in the result is among the problems. The batches are asked for one after the other:
-/// the service allows few questions a second, and few builds have more than one.
+/// How many questions are asked at a time: the service allows few a second.
+const QUESTIONS: usize = 4;
+
+/// Reads parameters, decrypted. What is not in the result is among the problems, in the order of the names (ENV-54).
 pub(super) async fn read(
     client: &Client,
     names: &[&str],
@@ -19,13 +25,18 @@ pub(super) async fn read(
 ) -> (HashMap<String, String>, Vec<Problem>) {
     let mut values = HashMap::new();
     let mut problems = Vec::new();
-    for batch in names.chunks(AT_ONCE) {
-        let asked = client
-            .get_parameters()
-            .set_names(Some(batch.iter().map(|&name| name.to_owned()).collect()))
-            .with_decryption(true)
-            .send()
-            .await;
+    // Questions that borrow nothing: others wait for them in tasks of their own.
+    let questions: Vec<_> = names
+        .chunks(AT_ONCE)
+        .map(|batch| {
+            ask(
+                client.clone(),
+                batch.iter().map(|&name| name.into()).collect(),
+            )
+        })
+        .collect();
+    let mut answers = stream::iter(questions).buffered(QUESTIONS);
+    while let Some((batch, asked)) = answers.next().await {
         let answer = match asked {
             Ok(answer) => answer,
             Err(error) => {
@@ -34,17 +45,31 @@ pub(super) async fn read(
                 continue;
             }
         };
-        for &name in batch {
-            let found = find(answer.parameters(), name);
+        for name in batch {
+            let found = find(answer.parameters(), &name);
             match found.and_then(Parameter::value) {
                 Some(value) => {
-                    values.insert(name.to_owned(), value.to_owned());
+                    let value = value.to_owned();
+                    values.insert(name, value);
                 }
-                None => problems.push(missing(name)),
+                None => problems.push(missing(&name)),
             }
         }
     }
     (values, problems)
+}
+
+type Asked = Result<GetParametersOutput, SdkError<GetParametersError, HttpResponse>>;
+
+/// One question, with the names that it is about.
+async fn ask(client: Client, names: Vec<String>) -> (Vec<String>, Asked) {
+    let asked = client
+        .get_parameters()
+        .set_names(Some(names.clone()))
+        .with_decryption(true)
+        .send()
+        .await;
+    (names, asked)
 }
 
 /// The parameter that was asked for by this name among those of an answer.
@@ -87,6 +112,7 @@ fn missing(name: &str) -> Problem {
         help: format!(
             "create the parameter in this account and region, correct its name, or allow ssm:GetParameters on it: to AWS {name} is not there for who may not read it"
         ),
+        about: None,
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) async fn read(
         status_code: SECRETS,
         message: format!("the secret {} is binary, and no text", wanted.id),
         help: "store it as text, for instance as Base64".to_owned(),
+        about: None,
     })
 }
 
@@ -47,6 +48,7 @@ pub(super) fn field(id: &str, secret: &str, key: &str) -> Result<String, Problem
         status_code: SECRETS,
         message,
         help,
+        about: None,
     };
     // What the parser says could have a part of the secret in it.
     let Ok(Value::Object(fields)) = serde_json::from_str(secret) else {

@@ -28,10 +28,12 @@ pub struct CodebuildLog<W> {
     held: Option<Held>,
 }
 
-/// What is said when the runtimes are selected and the cache is restored.
+/// What is said when values are fetched, the runtimes are selected and the cache is restored.
 struct Held {
     directory: String,
     read: BuildspecRead,
+    /// Whether it is said what of runtimes is not selected.
+    has_runtimes: bool,
     /// Whether it is said where the build moves to, and what of the cache there is to say before it is restored.
     has_moved: bool,
 }
@@ -114,7 +116,16 @@ impl<W: Write + Send> CodebuildLog<W> {
         if read.has_parameters {
             self.line(time, "Decrypting parameter store environment variables")?;
         }
-        match read.runtimes {
+        Ok(())
+    }
+
+    /// Says that no runtime is selected, where that is known without looking, once.
+    fn runtimes(&mut self, time: SystemTime, held: &mut Held) -> io::Result<()> {
+        if held.has_runtimes {
+            return Ok(());
+        }
+        held.has_runtimes = true;
+        match held.read.runtimes {
             RuntimesNamed::None => self.line(time, "No runtime version selected in buildspec."),
             RuntimesNamed::OfMachine => self.line(time, NO_RUNTIMES),
             RuntimesNamed::OfImage => Ok(()),
@@ -123,6 +134,7 @@ impl<W: Write + Send> CodebuildLog<W> {
 
     /// Says where the build moves to, once.
     fn moving(&mut self, time: SystemTime, held: &mut Held) -> io::Result<()> {
+        self.runtimes(time, held)?;
         if held.has_moved {
             return Ok(());
         }
@@ -348,9 +360,14 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
                 let mut held = Held {
                     directory,
                     read: read.clone(),
+                    has_runtimes: false,
                     has_moved: false,
                 };
-                if read.runtimes == RuntimesNamed::OfImage {
+                // Values are there before anything is selected: if they cannot be had, nothing follows (ENV-52).
+                if !read.has_fetched {
+                    self.runtimes(time, &mut held)?;
+                }
+                if read.has_fetched || read.runtimes == RuntimesNamed::OfImage {
                     self.held = Some(held);
                 } else if read.has_cache {
                     self.moving(time, &mut held)?;
@@ -377,7 +394,7 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
                 contexts,
                 ..
             } => {
-                // What a selection that failed never came to is not told.
+                // What values or a selection that failed never came to is not told.
                 let held = self.held.take().filter(|_| *status == Status::Succeeded);
                 if let Some(held) = held {
                     self.moving_on(time, held)?;

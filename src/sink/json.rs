@@ -114,6 +114,7 @@ fn buildspec_json(read: &BuildspecRead) -> Value {
     for (name, is_so) in [
         ("hasCache", read.has_cache),
         ("hasParameters", read.has_parameters),
+        ("hasFetchedValues", read.has_fetched),
     ] {
         if is_so {
             fields[name] = json!(true);

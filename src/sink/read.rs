@@ -198,6 +198,8 @@ struct BuildspecFields {
     has_cache: bool,
     #[serde(default)]
     has_parameters: bool,
+    #[serde(default)]
+    has_fetched_values: bool,
 }
 
 impl BuildspecFields {
@@ -220,6 +222,7 @@ impl BuildspecFields {
             },
             has_cache: self.has_cache,
             has_parameters: self.has_parameters,
+            has_fetched: self.has_fetched_values,
         }))
     }
 }

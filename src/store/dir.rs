@@ -19,6 +19,9 @@ use crate::ownership::OwnedDirectory;
 /// Bytes copied at once.
 const BUFFER: usize = 256 * 1024;
 
+/// How often a file is moved to its place, while others remove the directory that it goes to.
+const TRIES: u32 = 100;
+
 /// Keeps artifacts in a directory of this machine.
 #[derive(Clone, Debug)]
 pub struct DirectoryStore {
@@ -159,31 +162,11 @@ impl DirectoryStore {
         Ok((root, staging))
     }
 
-    /// Whether files could be stored here. What is not there yet is not made for it.
-    pub(super) fn try_writing(&self) -> Result<(), Error> {
-        for there in self.root.ancestors() {
-            let doing = if there == self.root {
-                "write to"
-            } else {
-                "make a directory in"
-            };
-            let access = Access::WRITE_OK | Access::EXEC_OK;
-            let accessible = Directory::open(there).and_then(|open| {
-                let can = rustix::fs::accessat(&open, ".", access, AtFlags::empty());
-                Ok(can?)
-            });
-            match accessible {
-                // It is further up that something is, and can be written to or is in the way.
-                Err(_) if fs::symlink_metadata(there).is_err() => {}
-                Err(error) if Link::of(&error).is_some() => {
-                    return Err(Error::directory(&self.root, error));
-                }
-                accessible => {
-                    return accessible.map_err(|error| Error::io(doing, there, error));
-                }
-            }
-        }
-        Ok(())
+    /// Whether a file could be stored under this key: by way of a directory of this store's own, in its place.
+    pub(super) fn try_writing(&self, key: &str) -> Result<(), Error> {
+        can_write(&self.root)?;
+        let path = self.path(key);
+        can_write(path.parent().unwrap_or(&self.root))
     }
 
     pub(super) async fn put(
@@ -231,17 +214,27 @@ impl DirectoryStore {
             root,
             last: None,
         };
-        for (upload, (temporary, bytes, sha256)) in uploads.iter().zip(staged) {
+        let staged = uploads.iter().zip(staged);
+        for (stored, (upload, (temporary, bytes, sha256))) in staged.enumerate() {
             let relative = match &upload.raw_key {
                 Some(raw) => Path::new(raw),
                 None => Path::new(&upload.key),
             };
-            let path = self.path(relative);
-            let (parent, name) =
-                directory::split(relative).map_err(|error| Error::io("write", &path, error))?;
-            let parent = target.parent(parent, &mut staging.made)?;
-            move_into_place(&staging.directory, &temporary, parent, name)?;
-            verify(parent, name, bytes)?;
+            let placed = self.place(&mut target, &mut staging, &temporary, relative, bytes);
+            if let Ok(false) = &placed {
+                let _ = progress.send(Progress::Note(format!(
+                    "{} was stored, and then replaced by somebody else",
+                    self.path(relative).display()
+                )));
+            }
+            if let (Err(_), true) = (&placed, stored > 0) {
+                let _ = progress.send(Progress::Note(format!(
+                    "what was stored in {} before that ({stored} file{}) stays: nothing that is stored is removed",
+                    self.root.display(),
+                    if stored == 1 { "" } else { "s" }
+                )));
+            }
+            placed?;
             let location = self.location(&upload.key);
             let _ = progress.send(Progress::Stored(Stored {
                 path: upload.path.clone(),
@@ -253,6 +246,65 @@ impl DirectoryStore {
         staging.made.clear();
         Ok(())
     }
+
+    /// Moves a file to where it belongs, and makes the directory for it. Whether it is still there; false if it is somebody
+    /// else's by now (ART-33).
+    fn place(
+        &self,
+        target: &mut Target<'_>,
+        staging: &mut Staging,
+        temporary: &str,
+        relative: &Path,
+        bytes: u64,
+    ) -> Result<bool, Error> {
+        let path = self.path(relative);
+        let (parent, name) =
+            directory::split(relative).map_err(|error| Error::io("write", &path, error))?;
+        let own = staging.directory.look_at(OsStr::new(temporary)).ok();
+        let own = own.map(|found| found.identity);
+        let mut tries = 0;
+        loop {
+            let opened = target.parent(parent, &mut staging.made)?;
+            tries += 1;
+            match move_into_place(&staging.directory, temporary, opened, name) {
+                // A build at the same time that failed has taken the directory away again, which it had made.
+                Err(error) if error.kind == ErrorKind::NotFound && tries < TRIES => {
+                    target.last = None;
+                }
+                moved => {
+                    moved?;
+                    return verify(opened, name, bytes, own);
+                }
+            }
+        }
+    }
+}
+
+/// Whether files could be made in a directory. What is not there yet is not made for it: then the nearest one above counts.
+pub fn can_write(directory: &Path) -> Result<(), Error> {
+    for there in directory.ancestors() {
+        let doing = if there == directory {
+            "write to"
+        } else {
+            "make a directory in"
+        };
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        let accessible = Directory::open(there).and_then(|open| {
+            let can = rustix::fs::accessat(&open, ".", access, AtFlags::empty());
+            Ok(can?)
+        });
+        match accessible {
+            // It is further up that something is, and can be written to or is in the way.
+            Err(_) if fs::symlink_metadata(there).is_err() => {}
+            Err(error) if Link::of(&error).is_some() => {
+                return Err(Error::directory(directory, error));
+            }
+            accessible => {
+                return accessible.map_err(|error| Error::io(doing, there, error));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Moves a file that is nobody else's into a directory.
@@ -337,11 +389,21 @@ fn read_through(
     Ok((permissions, (bytes, hex(&hash.finalize()))))
 }
 
-fn verify(parent: &Directory, name: &OsStr, bytes: u64) -> Result<(), Error> {
+/// Looks whether all of a file is there; false if it is somebody else's by now (ART-33).
+fn verify(
+    parent: &Directory,
+    name: &OsStr,
+    bytes: u64,
+    own: Option<(u64, u64)>,
+) -> Result<bool, Error> {
     let path = parent.path().join(name);
-    let there = parent
-        .file_size(name)
+    let found = parent
+        .look_at(name)
         .map_err(|error| Error::io("look at", &path, error))?;
+    if own.is_some_and(|own| own != found.identity) {
+        return Ok(false);
+    }
+    let there = found.bytes;
     if there != bytes {
         let message = format!(
             "{} has {there} bytes where {bytes} were written",
@@ -354,7 +416,7 @@ fn verify(parent: &Directory, name: &OsStr, bytes: u64) -> Result<(), Error> {
             source: None,
         });
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -372,6 +434,7 @@ mod tests {
             path: key.to_owned(),
             consume: false,
             sha256: None,
+            unless_there: false,
         }
     }
 
@@ -476,6 +539,44 @@ mod tests {
         let (result, _) = put(&store, &[meant], &Stop::default());
         assert_eq!(result.unwrap_err().kind, ErrorKind::Source);
         assert_eq!(everything_below(store.root()), Vec::<String>::new());
+    }
+
+    // ART-33
+    #[test]
+    fn a_file_of_somebody_else_is_no_failure() {
+        let place = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (place.path().join("ours"), place.path().join("theirs"));
+        fs::write(&ours, "ours").unwrap();
+        fs::write(&theirs, "longer").unwrap();
+        let own = identity(&ours);
+        assert!(verify(&ours, 4, own).unwrap());
+        assert!(!verify(&theirs, 4, own).unwrap());
+        let short = verify(&ours, 5, own).unwrap_err();
+        assert_eq!(short.kind, ErrorKind::Mismatch);
+    }
+
+    // ART-13
+    #[test]
+    fn what_is_stored_stays_when_something_is_in_the_way_of_the_rest() {
+        let place = tempfile::tempdir().unwrap();
+        let source = place.path().join("a");
+        fs::write(&source, "new").unwrap();
+        let store = DirectoryStore::new(place.path().join("out"));
+        fs::create_dir_all(store.path("b")).unwrap();
+        fs::write(store.path("kept"), "somebody's own").unwrap();
+        let uploads = [upload(&source, "a"), upload(&source, "b")];
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let result = store.put_all(&uploads, &sender, &Stop::default());
+        result.unwrap_err();
+        drop(sender);
+        let mut notes = Vec::new();
+        while let Ok(progress) = receiver.try_recv() {
+            if let Progress::Note(note) = progress {
+                notes.push(note);
+            }
+        }
+        assert!(notes[0].contains("(1 file) stays"), "{notes:?}");
+        assert_eq!(everything_below(store.root()), ["a", "kept"]);
     }
 
     #[test]

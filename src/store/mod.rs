@@ -2,17 +2,18 @@
 //!
 //! A concrete facade over two kinds. What both promise (ART-11, ART-13):
 //!
-//! - What `put` returns is there, whole: its size, and where the place can tell also its checksum, were asked for after
+//! - What `put` returns was there, whole: its size, and where the place can tell also its checksum, were asked for after
 //!   it was stored.
-//! - A failure, or a wish to stop, leaves nothing of what was begun. In a directory, files appear only when all of an
-//!   artifact is there; in a bucket, uploads that were begun are aborted and objects that were finished are removed.
+//! - A failure, or a wish to stop, leaves nothing half stored: in a directory, files appear only when all of an artifact is
+//!   ready; in a bucket, uploads that were begun are aborted. Whatever is in its place stays there: nothing that is stored is
+//!   ever removed.
 //! - Memory stays bounded, whatever the size.
 
 mod dir;
 mod objects;
 mod s3;
 
-pub use dir::{DirectoryStore, Staging};
+pub use dir::{DirectoryStore, Staging, can_write};
 pub use objects::{Beginning, Object};
 pub use s3::{S3Settings, S3Store};
 
@@ -45,6 +46,8 @@ pub struct Upload {
     pub consume: bool,
     /// SHA-256 that its content has to have, in hexadecimal, where that is known.
     pub sha256: Option<String>,
+    /// Whether it is stored only if there is nothing under its key: else that is [`ErrorKind::Exists`]. Buckets only.
+    pub unless_there: bool,
 }
 
 impl Upload {
@@ -155,6 +158,8 @@ pub enum ErrorKind {
     Source,
     /// An upload that was begun as a trial could not be given up.
     NotGivenUp,
+    /// Something is there, and was not to be replaced.
+    Exists,
     /// Somebody asked for the end.
     Stopped,
     /// Anything else.
@@ -272,12 +277,12 @@ impl Store {
     /// Whether something could be stored under this key. Nothing comes of it, and nothing is replaced.
     pub async fn try_writing(&self, key: &str) -> Result<(), Error> {
         match self {
-            Self::Directory(store) => store.try_writing(),
+            Self::Directory(store) => store.try_writing(key),
             Self::S3(store) => store.try_writing(key).await,
         }
     }
 
-    /// Stores files. All of them are there afterwards, or none of those that this call began.
+    /// Stores files: all of them are there afterwards, or this fails. What is in its place by then stays.
     pub async fn put(
         &self,
         uploads: Vec<Upload>,

@@ -24,7 +24,7 @@ const MAX_PAGES: usize = 1000;
 const SLOWEST_LINE: u64 = 64 * 1024;
 
 /// How long anything may take, however small.
-const LEAST: Duration = Duration::from_mins(1);
+const LEAST: Duration = crate::aws::SMALL;
 
 /// An object as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,11 +8,13 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::{RequestId, RequestIdExt};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
@@ -28,7 +30,7 @@ use tokio::task::JoinSet;
 use super::{
     Error, ErrorKind, ObjectMetadata, Progress, ProgressSender, Stop, Stored, Upload, hex,
 };
-use crate::aws::{self, ANSWER, CONNECT, Unanswered, UnansweredKind};
+use crate::aws::{self, CONNECT, Unanswered, UnansweredKind};
 
 /// Size of a part, and of the largest file that is put at once.
 const PART: u64 = 8 * 1024 * 1024;
@@ -49,7 +51,7 @@ const LEAST: usize = IN_FLIGHT / REQUESTS;
 const SLOWEST_LINE: u64 = 64 * 1024;
 
 /// How long an object that is on its way when the end is asked for may take to arrive. Cut off in the middle, nobody
-/// could say whether it is there, and what replaces an older object must not be removed on a guess.
+/// could say whether it is there.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// How long cleaning up after a failure may take.
@@ -84,13 +86,6 @@ pub struct S3Store {
     pub(super) settings: S3Settings,
     /// Made at the first use: a build without artifacts does not look for credentials.
     client: OnceCell<Client>,
-}
-
-/// One object that this store has finished, for the case that it has to go again.
-#[derive(Clone, Debug)]
-struct Finished {
-    key: String,
-    version: Option<String>,
 }
 
 impl S3Store {
@@ -146,13 +141,15 @@ impl S3Store {
                 .server_side_encryption(encryption)
                 .set_ssekms_key_id(self.settings.encryption_key.clone());
         }
-        let begun = request.send().await;
+        let begun = request.customize().config_override(small()).send().await;
         let begun = begun.map_err(|error| context.service_error("begin to store", error))?;
         let given_up = client
             .abort_multipart_upload()
             .bucket(&self.settings.bucket)
             .key(key)
             .set_upload_id(begun.upload_id().map(str::to_owned))
+            .customize()
+            .config_override(small())
             .send();
         let given_up = given_up.await;
         given_up.map_err(|error| Error {
@@ -162,7 +159,8 @@ impl S3Store {
         Ok(())
     }
 
-    /// Stores files: all of them are there afterwards, verified, or none of those that this call began.
+    /// Stores files: all of them are there afterwards, verified, or this fails. Then objects that were stored by then stay:
+    /// what they took the place of cannot come back, and may be somebody else's by now (ART-13).
     pub async fn put(
         &self,
         uploads: Vec<Upload>,
@@ -181,11 +179,16 @@ impl S3Store {
             progress: progress.clone(),
             memory: Arc::new(Semaphore::new(IN_FLIGHT)),
             halt: Stop::default(),
+            stored: AtomicUsize::new(0),
         });
-        let mut finished = Vec::new();
-        let result = job.put_all(uploads, &mut finished, stop).await;
-        if result.is_err() && !finished.is_empty() {
-            job.remove(finished).await;
+        let result = job.put_all(uploads, stop).await;
+        let stored = job.stored.load(Ordering::Relaxed);
+        if result.is_err() && stored > 0 {
+            job.note(format!(
+                "what was stored in {} before that ({stored} object{}) stays: nothing that is stored is removed",
+                job.bucket_url(),
+                if stored == 1 { "" } else { "s" }
+            ));
         }
         result
     }
@@ -212,14 +215,23 @@ async fn make_client(settings: &S3Settings) -> Client {
 }
 
 /// Limits of a request that carries this much. The time until the answer begins counts from the start of the request, so
-/// it has to hold the sending too, of this and of everything else that is under way on the same line.
+/// it has to hold the sending too, beside everything else that is under way on the same line: as many as fit in memory. All
+/// attempts together have twice that time, so that a service that answers to none of them does not hold a build for long.
 fn patience(bytes: u64) -> aws_sdk_s3::config::Builder {
-    let sending = Duration::from_secs(bytes.max(IN_FLIGHT as u64) / SLOWEST_LINE);
+    let beside = (IN_FLIGHT as u64 / bytes.max(LEAST as u64)).max(1);
+    let sending = Duration::from_secs((bytes * beside).div_ceil(SLOWEST_LINE));
+    let attempt = aws::SMALL + sending;
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT)
-        .read_timeout(ANSWER + sending)
+        .read_timeout(attempt)
+        .operation_timeout(attempt * 2)
         .build();
     aws_sdk_s3::config::Builder::new().timeout_config(timeouts)
+}
+
+/// Limits of a request that carries nothing.
+fn small() -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::config::Builder::new().timeout_config(aws::small_question())
 }
 
 /// What all uploads of one call share.
@@ -229,8 +241,10 @@ struct Job {
     metadata: ObjectMetadata,
     progress: ProgressSender,
     memory: Arc<Semaphore>,
-    /// Tells every upload to end and to clear up behind it: after a failure of one, or a wish from outside.
+    /// Tells every upload to end and to give up what it began: after a failure of one, or a wish from outside.
     halt: Stop,
+    /// Objects that are there.
+    stored: AtomicUsize,
 }
 
 /// A part that is read and hashed, ready to go.
@@ -250,15 +264,24 @@ struct Parts {
     whole: String,
 }
 
+/// An object that is stored, with what the service said of it.
+struct Sent {
+    /// The checksum that it has to have, as S3 writes it.
+    checksum: String,
+    /// SHA-256 of the whole, in hexadecimal.
+    whole: String,
+    /// The checksum that it has, where the answer says so.
+    answered: Option<String>,
+    /// Which content it is, where the answer says so.
+    tag: Option<String>,
+    /// Which version it is, where versions are kept.
+    version: Option<String>,
+}
+
 impl Job {
     /// Runs all uploads, several at a time. After the first failure the others are told to end, and all of them are
-    /// waited for: each clears up behind itself.
-    async fn put_all(
-        self: &Arc<Self>,
-        uploads: Vec<Upload>,
-        finished: &mut Vec<Finished>,
-        stop: &Stop,
-    ) -> Result<(), Error> {
+    /// waited for: each gives up what it began.
+    async fn put_all(self: &Arc<Self>, uploads: Vec<Upload>, stop: &Stop) -> Result<(), Error> {
         let mut running = JoinSet::new();
         let mut uploads = uploads.into_iter();
         let mut result = Ok(());
@@ -266,19 +289,12 @@ impl Job {
             while running.len() < REQUESTS && result.is_ok() {
                 let Some(upload) = uploads.next() else { break };
                 let job = Arc::clone(self);
-                running.spawn(async move {
-                    let mut object = None;
-                    let result = job.put_one(upload, &mut object).await;
-                    (object, result)
-                });
+                running.spawn(async move { job.put_one(upload).await });
             }
             tokio::select! {
                 ended = running.join_next() => match ended {
                     None => return result,
-                    Some(Ok((object, ended))) => {
-                        finished.extend(object);
-                        result = result.and(ended);
-                    }
+                    Some(Ok(ended)) => result = result.and(ended),
                     Some(Err(error)) => result = result.and(Err(broke_off(error))),
                 },
                 () = stop.requested(), if result.is_ok() => result = Err(Error::stopped()),
@@ -314,16 +330,15 @@ impl Job {
         if let Ok(result) = tokio::time::timeout(SETTLE, work).await {
             return result;
         }
-        let note = format!(
+        self.note(format!(
             "{}/{key} was being stored when the end was asked for: it may be there or not",
             self.bucket_url()
-        );
-        let _ = self.progress.send(Progress::Note(note));
+        ));
         Err(Error::stopped())
     }
 
-    /// Stores one file. `object` is set as soon as there is something that a failure would have to remove.
-    async fn put_one(&self, upload: Upload, object: &mut Option<Finished>) -> Result<(), Error> {
+    /// Stores one file.
+    async fn put_one(&self, upload: Upload) -> Result<(), Error> {
         let opening = upload.clone();
         let size = blocking(move || {
             opening
@@ -333,24 +348,20 @@ impl Job {
         })
         .await?
         .map_err(|error| Error::source_file(&upload.source, error))?;
-        let (digest, version, whole) = if size <= PART {
+        let sent = if size <= PART {
             self.put_at_once(&upload, size).await?
         } else {
             self.put_in_parts(&upload, size).await?
         };
-        *object = Some(Finished {
-            key: upload.key.clone(),
-            version,
-        });
-        upload.check(&whole)?;
-        self.unless_halted(self.verify(&upload.key, size, &digest))
+        self.stored.fetch_add(1, Ordering::Relaxed);
+        self.unless_halted(self.verify(&upload.key, size, &sent))
             .await?;
         let location = format!("s3://{}/{}", self.settings.bucket, upload.key);
         let stored = Stored {
             path: upload.path,
             location,
             bytes: size,
-            sha256: whole,
+            sha256: sent.whole,
         };
         let _ = self.progress.send(Progress::Stored(stored));
         Ok(())
@@ -365,12 +376,7 @@ impl Job {
         reserved.expect("invariant: the semaphore is never closed")
     }
 
-    /// Returns the expected checksum, the version and the SHA-256 in hexadecimal.
-    async fn put_at_once(
-        &self,
-        upload: &Upload,
-        size: u64,
-    ) -> Result<(String, Option<String>, String), Error> {
+    async fn put_at_once(&self, upload: &Upload, size: u64) -> Result<Sent, Error> {
         let reserved = async { Ok(self.reserve(size).await) };
         let _memory = self.unless_halted(reserved).await?;
         let opening = upload.clone();
@@ -381,6 +387,8 @@ impl Job {
         })
         .await?
         .map_err(|error| unreadable(&upload.source, error))?;
+        let whole = hex(&digest);
+        upload.check(&whole)?;
         let checksum = BASE64.encode(digest);
         let mut request = self
             .client
@@ -389,6 +397,7 @@ impl Job {
             .key(&upload.key)
             .checksum_sha256(&checksum)
             .set_content_type(self.metadata.content_type.map(str::to_owned))
+            .set_if_none_match(upload.unless_there.then(any))
             .body(ByteStream::from(content));
         for (name, value) in &self.metadata.entries {
             request = request.metadata(*name, value);
@@ -409,18 +418,16 @@ impl Job {
         };
         let answer = self.settled(&upload.key, sending).await?;
         let _ = self.progress.send(Progress::Bytes(size));
-        Ok((
+        Ok(Sent {
             checksum,
-            answer.version_id().map(str::to_owned),
-            hex(&digest),
-        ))
+            whole,
+            answered: answer.checksum_sha256().map(str::to_owned),
+            tag: answer.e_tag().map(str::to_owned),
+            version: kept_version(answer.version_id()),
+        })
     }
 
-    async fn put_in_parts(
-        &self,
-        upload: &Upload,
-        size: u64,
-    ) -> Result<(String, Option<String>, String), Error> {
+    async fn put_in_parts(&self, upload: &Upload, size: u64) -> Result<Sent, Error> {
         let mut request = self
             .client
             .create_multipart_upload()
@@ -437,6 +444,8 @@ impl Job {
                 .set_ssekms_key_id(self.settings.encryption_key.clone());
         }
         let created = request
+            .customize()
+            .config_override(small())
             .send()
             .await
             .map_err(|error| self.service_error("begin to store", &upload.key, error))?;
@@ -445,6 +454,7 @@ impl Job {
         };
         let result = async {
             let parts = self.unless_halted(self.put_parts(upload, id, size)).await?;
+            upload.check(&parts.whole)?;
             self.settled(&upload.key, self.complete(upload, id, parts))
                 .await
         }
@@ -458,12 +468,11 @@ impl Job {
                 .key(&upload.key);
             let aborted = tokio::time::timeout(CLEAN_UP, request.upload_id(id).send()).await;
             if !matches!(aborted, Ok(Ok(_))) {
-                let note = format!(
+                self.note(format!(
                     "the upload {id} to {}/{} could not be aborted",
                     self.bucket_url(),
                     upload.key
-                );
-                let _ = self.progress.send(Progress::Note(note));
+                ));
             }
         }
         result
@@ -508,12 +517,7 @@ impl Job {
     }
 
     /// Asks for one object of all parts.
-    async fn complete(
-        &self,
-        upload: &Upload,
-        id: &str,
-        parts: Parts,
-    ) -> Result<(String, Option<String>, String), Error> {
+    async fn complete(&self, upload: &Upload, id: &str, parts: Parts) -> Result<Sent, Error> {
         let completed = CompletedMultipartUpload::builder()
             .set_parts(Some(parts.completed))
             .build();
@@ -523,12 +527,18 @@ impl Job {
             .bucket(&self.settings.bucket)
             .key(&upload.key)
             .upload_id(id)
+            .set_if_none_match(upload.unless_there.then(any))
             .multipart_upload(completed)
             .send()
             .await
             .map_err(|error| self.service_error("finish storing", &upload.key, error))?;
-        let version = answer.version_id().map(str::to_owned);
-        Ok((parts.checksum, version, parts.whole))
+        Ok(Sent {
+            checksum: parts.checksum,
+            whole: parts.whole,
+            answered: answer.checksum_sha256().map(str::to_owned),
+            tag: answer.e_tag().map(str::to_owned),
+            version: kept_version(answer.version_id()),
+        })
     }
 
     fn send_part(
@@ -572,68 +582,74 @@ impl Job {
         }
     }
 
-    /// Asks what is there. The checksum of an object in parts is that of its parts' checksums, with their number.
-    async fn verify(&self, key: &str, size: u64, checksum: &str) -> Result<(), Error> {
-        let head = self
-            .client
-            .head_object()
-            .bucket(&self.settings.bucket)
-            .key(key)
-            .checksum_mode(ChecksumMode::Enabled)
-            .send()
-            .await
-            .map_err(|error| self.service_error("verify", key, error))?;
+    /// Looks whether what is there is what was sent: by what the answer to storing it said, and by asking for it. Somebody else
+    /// may store under the same key at any time; then theirs is there, and ours was (ART-33).
+    async fn verify(&self, key: &str, size: u64, sent: &Sent) -> Result<(), Error> {
+        let is_ours = |found: &str| is_same_checksum(found, &sent.checksum);
+        if sent
+            .answered
+            .as_deref()
+            .is_some_and(|found| !is_ours(found))
+        {
+            return Err(self.odd_answer(key, "has another SHA-256 than what was sent"));
+        }
+        let head = self.head(key, sent.version.as_deref()).await?;
         let there = head
             .content_length()
             .and_then(|length| u64::try_from(length).ok());
+        match head.checksum_sha256() {
+            Some(found) if there == Some(size) && is_ours(found) => return Ok(()),
+            _ if is_another(sent.tag.as_deref(), head.e_tag()) => {
+                self.note(format!(
+                    "{}/{key} was stored, and then replaced by somebody else",
+                    self.bucket_url()
+                ));
+                return Ok(());
+            }
+            _ => {}
+        }
         if there != Some(size) {
             let there = there.map_or("an unknown number of".to_owned(), |there| there.to_string());
             return Err(self.odd_answer(key, &format!("has {there} bytes where {size} were sent")));
         }
-        let bare = |text: &str| text.split('-').next().unwrap_or_default().to_owned();
-        match head.checksum_sha256() {
-            Some(found) if bare(found) != bare(checksum) => {
-                Err(self.odd_answer(key, "has another SHA-256 than what was sent"))
-            }
-            Some(_) => Ok(()),
-            None => {
-                let note = format!(
-                    "{} gave no checksum: only the size was verified",
-                    self.bucket_url()
-                );
-                let _ = self.progress.send(Progress::Note(note));
-                Ok(())
-            }
+        if head.checksum_sha256().is_some() {
+            return Err(self.odd_answer(key, "has another SHA-256 than what was sent"));
+        }
+        if sent.answered.is_none() {
+            self.note(format!(
+                "{} gave no checksum: only the size was verified",
+                self.bucket_url()
+            ));
+        }
+        Ok(())
+    }
+
+    /// What is there: the version that was stored, where one is known and may be asked for.
+    async fn head(&self, key: &str, version: Option<&str>) -> Result<HeadObjectOutput, Error> {
+        let asked = |version: Option<&str>| {
+            self.client
+                .head_object()
+                .bucket(&self.settings.bucket)
+                .key(key)
+                .set_version_id(version.map(str::to_owned))
+                .checksum_mode(ChecksumMode::Enabled)
+                .customize()
+                .config_override(small())
+                .send()
+        };
+        let found = asked(version).await;
+        let found = found.map_err(|error| self.service_error("verify", key, error));
+        match found {
+            // Versions are a permission of their own, s3:GetObjectVersion.
+            Err(error) if version.is_some() && error.kind == ErrorKind::Forbidden => asked(None)
+                .await
+                .map_err(|error| self.service_error("verify", key, error)),
+            found => found,
         }
     }
 
-    /// Removes what was finished before a failure. With versions it is the new version that goes, so that what was
-    /// there before comes back.
-    async fn remove(&self, finished: Vec<Finished>) {
-        let count = finished.len();
-        let removing = async {
-            let mut left = 0;
-            for object in finished {
-                let request = self
-                    .client
-                    .delete_object()
-                    .bucket(&self.settings.bucket)
-                    .key(&object.key);
-                let removed = request.set_version_id(object.version).send().await;
-                left += usize::from(removed.is_err());
-            }
-            left
-        };
-        let left = tokio::time::timeout(CLEAN_UP, removing)
-            .await
-            .unwrap_or(count);
-        if left > 0 {
-            let note = format!(
-                "{left} objects that were stored before the failure could not be removed from {}",
-                self.bucket_url()
-            );
-            let _ = self.progress.send(Progress::Note(note));
-        }
+    fn note(&self, note: String) {
+        let _ = self.progress.send(Progress::Note(note));
     }
 
     fn bucket_url(&self) -> String {
@@ -753,8 +769,37 @@ fn code_of_status(status: u16) -> String {
     }
 }
 
+/// The version that an object is and stays: where none are kept, or no longer, all are called `null`.
+fn kept_version(version: Option<&str>) -> Option<String> {
+    version
+        .filter(|version| *version != "null")
+        .map(str::to_owned)
+}
+
+/// For `If-None-Match`: nothing may be there.
+fn any() -> String {
+    "*".to_owned()
+}
+
+/// Whether two checksums are of the same content. That of an object in parts is that of its parts' checksums, with their number,
+/// which not every service writes.
+fn is_same_checksum(one: &str, other: &str) -> bool {
+    let bare = |text: &str| text.split('-').next().unwrap_or_default().to_owned();
+    bare(one) == bare(other)
+}
+
+/// Whether entity tags are of two objects. What has none says nothing.
+fn is_another(one: Option<&str>, other: Option<&str>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.trim_matches('"') != other.trim_matches('"'),
+        _ => false,
+    }
+}
+
 fn kind_of(code: &str, status: u16) -> ErrorKind {
     match (code, status) {
+        // Answers to `If-None-Match`.
+        ("PreconditionFailed" | "ConditionalRequestConflict", _) | (_, 412) => ErrorKind::Exists,
         (
             "BadDigest"
             | "InvalidDigest"

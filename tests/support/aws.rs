@@ -249,6 +249,13 @@ impl GoBetween {
         let seen = self.seen.lock().expect("no thread panics with it");
         seen.iter().filter(|line| line.starts_with(start)).count()
     }
+
+    /// How many of these had this in them.
+    pub(crate) fn counts(&self, start: &str, part: &str) -> usize {
+        let seen = self.seen.lock().expect("no thread panics with it");
+        let is_meant = |line: &&String| line.starts_with(start) && line.contains(part);
+        seen.iter().filter(is_meant).count()
+    }
 }
 
 fn serve(
