@@ -9,5 +9,6 @@ mod owner;
 
 pub use directory::{
     AbandonedDirectory, OwnedDirectory, abandoned, is_hidden_name, remove_tree, sweep,
+    sweep_hidden,
 };
 pub use owner::{Life, Owner};

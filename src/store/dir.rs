@@ -548,10 +548,13 @@ mod tests {
         let (ours, theirs) = (place.path().join("ours"), place.path().join("theirs"));
         fs::write(&ours, "ours").unwrap();
         fs::write(&theirs, "longer").unwrap();
-        let own = identity(&ours);
-        assert!(verify(&ours, 4, own).unwrap());
-        assert!(!verify(&theirs, 4, own).unwrap());
-        let short = verify(&ours, 5, own).unwrap_err();
+        let open = Directory::open(&place.path().canonicalize().unwrap()).unwrap();
+        let own = open.look_at(OsStr::new("ours")).ok();
+        let own = own.map(|found| found.identity);
+        let verify = |name: &str, bytes| verify(&open, OsStr::new(name), bytes, own);
+        assert!(verify("ours", 4).unwrap());
+        assert!(!verify("theirs", 4).unwrap());
+        let short = verify("ours", 5).unwrap_err();
         assert_eq!(short.kind, ErrorKind::Mismatch);
     }
 

@@ -485,7 +485,8 @@ fn rename(staged: &Path, there: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
         renamed => return renamed,
     }
-    let room = OwnedDirectory::make_hidden_in(there.parent().unwrap_or(there))?;
+    let parent = Directory::open(&there.parent().unwrap_or(there).canonicalize()?)?;
+    let room = OwnedDirectory::make_hidden_in(&parent)?;
     let copy = room.path().join("copy");
     let copied = copy_to(staged, &copy).and_then(|()| fs::rename(&copy, there));
     let _ = remove_tree(room.path());

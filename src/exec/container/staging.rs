@@ -37,7 +37,9 @@ impl Room {
             // Without it the next build of this source sweeps all the same.
             let _ = fs::write(note.path().join(NOTE), source.as_os_str().as_bytes());
         }
-        let made = with_write(source, || OwnedDirectory::make_hidden_in(source));
+        let made = with_write(source, || {
+            OwnedDirectory::make_hidden_in(&Directory::open(&source.canonicalize()?)?)
+        });
         let made = made.inspect_err(|_| {
             if let Some(note) = &note {
                 let _ = fs::remove_dir_all(note.path());
