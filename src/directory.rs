@@ -42,31 +42,40 @@ impl Link {
     }
 }
 
-/// Where an absolute path leads now, links followed: as the caller means it. No link is followed that lies in one of the
-/// directories that builds can change, which are given without links: it stays in the path, and who goes there finds it.
+/// Where an absolute path leads now, links followed: as the caller means it. A link in one of the directories that builds can
+/// change, which are given without links, is followed only within that directory: where it leads out of it, it stays in the
+/// path, and who goes there finds it.
 #[must_use]
 pub fn settle(path: &Path, changeable: &[PathBuf]) -> PathBuf {
-    let mut pending: Vec<_> = parts(path);
+    let mut pending = parts(path);
     let mut here = PathBuf::from("/");
     let mut links = 0;
+    // Once a link of a build's was followed: what must not be left, and the path up to that link with what came after it.
+    let mut led: Option<(&Path, PathBuf)> = None;
     while let Some(part) = pending.pop() {
         if part == "/" {
             here = PathBuf::from("/");
-            continue;
-        }
-        if part == ".." {
+        } else if part == ".." {
             here.pop();
-            continue;
-        }
-        let next = here.join(&part);
-        let target = fs::read_link(&next).ok();
-        let is_anyones = changeable.iter().any(|above| here.starts_with(above));
-        match target {
-            Some(target) if !is_anyones && links < MAX_LINKS => {
-                links += 1;
-                pending.extend(parts(&target));
+        } else {
+            let next = here.join(&part);
+            let target = fs::read_link(&next).ok().filter(|_| links < MAX_LINKS);
+            let within = changeable.iter().find(|above| here.starts_with(above));
+            match (target, within) {
+                (None, _) => here = next,
+                (Some(target), within) => {
+                    links += 1;
+                    if let (Some(within), None) = (within, &led) {
+                        let unfollowed = pending.iter().rev();
+                        led = Some((within, unfollowed.fold(next, |path, part| path.join(part))));
+                    }
+                    pending.extend(parts(&target));
+                }
             }
-            _ => here = next,
+        }
+        match &led {
+            Some((within, unfollowed)) if !here.starts_with(within) => return unfollowed.clone(),
+            _ => {}
         }
     }
     here
@@ -155,17 +164,17 @@ impl Directory {
         Ok(Self { open, path })
     }
 
-    /// Opens one, and makes it and those above it with this mode as far as they are missing. Tells which were made, those
+    /// Opens one, and makes it and those above it with these permissions as far as they are missing. Tells which were made, those
     /// above first, also if it fails half-way.
-    pub fn make(path: &Path, mode: u32, made: &mut Vec<PathBuf>) -> io::Result<Self> {
-        Self::open(Path::new("/"))?.make_below(path, mode, made)
+    pub fn make(path: &Path, permissions: u32, made: &mut Vec<PathBuf>) -> io::Result<Self> {
+        Self::open(Path::new("/"))?.make_below(path, permissions, made)
     }
 
     /// The same for one below this one, by a path that leads to no other.
     pub fn make_below(
         &self,
         relative: &Path,
-        mode: u32,
+        permissions: u32,
         made: &mut Vec<PathBuf>,
     ) -> io::Result<Self> {
         let mut here = Self {
@@ -174,7 +183,7 @@ impl Directory {
         };
         for part in relative.components() {
             match part {
-                Component::Normal(name) => here = here.make_one(name, mode, made)?,
+                Component::Normal(name) => here = here.make_one(name, permissions, made)?,
                 Component::RootDir | Component::CurDir => {}
                 Component::ParentDir | Component::Prefix(_) => {
                     return Err(io::ErrorKind::InvalidInput.into());
@@ -184,12 +193,17 @@ impl Directory {
         Ok(here)
     }
 
-    fn make_one(&self, name: &OsStr, mode: u32, made: &mut Vec<PathBuf>) -> io::Result<Self> {
+    fn make_one(
+        &self,
+        name: &OsStr,
+        permissions: u32,
+        made: &mut Vec<PathBuf>,
+    ) -> io::Result<Self> {
         let path = self.path.join(name);
         let flags = ON_THE_WAY | OFlags::DIRECTORY;
         let open = match open_at(self.as_fd(), &self.path, name, flags) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                match rustix::fs::mkdirat(&self.open, name, Mode::from_raw_mode(mode)) {
+                match rustix::fs::mkdirat(&self.open, name, Mode::from_raw_mode(permissions)) {
                     Ok(()) => made.push(path.clone()),
                     // Another build was faster.
                     Err(Errno::EXIST) => {}
@@ -311,6 +325,9 @@ mod tests {
         let source = root.join("source");
         symlink(root.join("victim"), source.join("planted")).unwrap();
         symlink("planted", source.join("twice")).unwrap();
+        symlink("out", source.join("inner")).unwrap();
+        symlink("../victim", source.join("up")).unwrap();
+        symlink("../inner/../../victim", source.join("out/down")).unwrap();
         symlink(root.join("elsewhere"), root.join("mine")).unwrap();
         symlink(&source, root.join("to-source")).unwrap();
         symlink("to-itself", root.join("to-itself")).unwrap();
@@ -318,7 +335,12 @@ mod tests {
         let cases: &[(&str, &str)] = &[
             ("source/out/a", "source/out/a"),
             ("source/planted/a", "source/planted/a"),
+            // Not out of it by any way.
             ("source/twice/a", "source/twice/a"),
+            ("source/up/a", "source/up/a"),
+            ("source/out/down/a", "source/out/down/a"),
+            // Within it a build can write in any case.
+            ("source/inner/a", "source/out/a"),
             ("source/out/../planted/a", "source/planted/a"),
             ("source/../mine/a", "elsewhere/a"),
             ("mine/deep/../a/./b", "elsewhere/a/b"),

@@ -1,11 +1,6 @@
 //! Links that builds put where runner writes: nothing of a build goes where they lead (CTR-66, CTR-67). The same builds run on
 //! this host and, where there is an engine, in a container.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "tests start the program and look at the environment"
-)]
-
 mod support;
 
 use std::collections::BTreeMap;
@@ -98,11 +93,11 @@ const CASES: &[Case] = &[
 fn sandbox() -> (Sandbox, PathBuf) {
     let sandbox = Sandbox::new();
     let victim = sandbox.source().with_file_name("victim");
-    fs::create_dir_all(victim.join("dir")).unwrap();
+    fs::create_dir_all(victim.join("dir")).expect("a directory can be made");
     for file in ["authorized_keys", "dir/authorized_keys"] {
-        fs::write(victim.join(file), "mine\n").unwrap();
+        fs::write(victim.join(file), "mine\n").expect("a file can be written");
     }
-    fs::create_dir(sandbox.source().join("out")).unwrap();
+    fs::create_dir(sandbox.source().join("out")).expect("a directory can be made");
     (sandbox, victim)
 }
 
@@ -111,7 +106,7 @@ fn below(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut pending = vec![root.to_owned()];
     while let Some(directory) = pending.pop() {
-        for entry in fs::read_dir(&directory).unwrap().flatten() {
+        for entry in fs::read_dir(&directory).expect("it can be read").flatten() {
             let path = entry.path();
             if path.is_dir() {
                 pending.push(path.clone());

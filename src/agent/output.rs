@@ -109,13 +109,13 @@ fn metadata(stored: &StoredArtifact) -> ObjectMetadata {
 
 fn not_stored(output: &Artifact, error: &store::Error) -> NotStored {
     use store::ErrorKind::{
-        Exists, Forbidden, Mismatch, NoSpace, NotFound, NotGivenUp, Other, Source, Stopped,
+        Exists, Forbidden, Link, Mismatch, NoSpace, NotFound, NotGivenUp, Other, Source, Stopped,
         Unreachable,
     };
     let kind = match error.kind {
         Forbidden => FailureKind::PermissionError,
         NotFound => FailureKind::ConfigurationError,
-        NoSpace | Unreachable | NotGivenUp | Mismatch | Exists | Other | Source | Stopped => {
+        NoSpace | Link | Unreachable | NotGivenUp | Mismatch | Exists | Other | Source | Stopped => {
             FailureKind::SystemUnavailable
         }
     };

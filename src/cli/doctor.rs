@@ -159,7 +159,9 @@ async fn look(args: &DoctorArgs, place: &Place, image: Option<&str>) -> Vec<Chec
         let mut checks = vec![check];
         if let Some(engine) = &engine {
             if let Some(image) = image {
-                checks.extend(limited_all("image", image_checks(args, engine, image)).await);
+                checks.extend(
+                    limited_all("image", Box::pin(image_checks(args, engine, image))).await,
+                );
             }
             checks.extend(engine_disk(engine).await);
         }

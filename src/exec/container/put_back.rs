@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use super::facts::{Facts, Kind, Listing};
 use super::owners;
 use super::staging::{Arrived, Staging, What, has_real_parents, is_same, time};
+use crate::directory::Directory;
 use crate::ownership::{OwnedDirectory, remove_tree};
 
 /// How long another build may take to put its files in their places.

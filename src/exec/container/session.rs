@@ -208,7 +208,7 @@ impl Container {
             .api()
             .kill_container(&self.id, None::<KillContainerOptions>);
         if timeout(LAST_RESORT, killed).await.is_err() {
-            // It passed nothing on before, and now it does nothing: nobody waits for more of the same (CTR-69).
+            // It passed nothing on before, and now it does nothing: nobody waits for more of the same (CTR-14).
             self.fall_silent();
         }
     }
@@ -811,8 +811,9 @@ mod tests {
             let read = client.read(&mut request).await.unwrap_or(0);
             if String::from_utf8_lossy(&request[..read]).contains("/version") {
                 let body = r#"{"ApiVersion":"1.47","Version":"0"}"#;
-                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
-                let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                let begin =
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+                let answer = format!("{begin}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                 let _ = client.write_all(answer.as_bytes()).await;
             } else {
                 held.push(client);
@@ -820,7 +821,7 @@ mod tests {
         }
     }
 
-    /// CTR-69
+    /// CTR-14
     #[tokio::test]
     async fn an_engine_that_does_not_even_kill_is_not_waited_for_again() {
         let place = tempfile::tempdir().unwrap();

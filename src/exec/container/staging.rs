@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::facts::{Facts, Listing};
 use super::transfer::{FromChunks, below, entry_end, leads_outside};
 use crate::engine;
+use crate::directory::Directory;
 use crate::ownership::{OwnedDirectory, remove_tree};
 
 /// The file of the directory that says on this machine where something is staged.

@@ -595,14 +595,14 @@ mod tests {
         let (one, other) = tokio::io::duplex(1000);
         let (mut outside, inside) = (Streams::outside(one), Streams::inside(other));
         let opener = inside.opener();
-        let mut opened = Vec::new();
+        let mut waiting = Vec::new();
         for number in 0..MANY {
             let mut stream = opener.open().await.unwrap();
             let request = Request::Mentions {
                 name: number.to_string(),
             };
             send(&mut stream, &request, &[]).await.unwrap();
-            opened.push(stream);
+            waiting.push(stream);
         }
         for number in 0..MANY {
             let mut stream = outside.accept().await.unwrap();
