@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -238,7 +239,7 @@ fn files_are_whole_where_a_build_is_killed_while_they_come_back() {
     let mut caught = 0;
     for staged in [1, 100, 399, usize::MAX] {
         let child = Sandbox::spawn(&mut command(&sandbox, &arguments));
-        let (looked, is_new) = (sandbox.source(), is_new.clone());
+        let (looked, looks_new) = (sandbox.source(), is_new.clone());
         wait::until("files come back", move || {
             let names = fs::read_dir(&looked).into_iter().flatten().flatten();
             let rooms =
@@ -246,7 +247,7 @@ fn files_are_whole_where_a_build_is_killed_while_they_come_back() {
             let files = rooms
                 .filter_map(|room| fs::read_dir(room.path()).ok())
                 .flatten();
-            files.count() >= staged || (0..400).any(&is_new)
+            files.count() >= staged || (0..400).any(&looks_new)
         });
         kill(child);
         caught += staged_in_source(&sandbox).len();

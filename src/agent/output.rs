@@ -115,9 +115,8 @@ fn not_stored(output: &Artifact, error: &store::Error) -> NotStored {
     let kind = match error.kind {
         Forbidden => FailureKind::PermissionError,
         NotFound => FailureKind::ConfigurationError,
-        NoSpace | Link | Unreachable | NotGivenUp | Mismatch | Exists | Other | Source | Stopped => {
-            FailureKind::SystemUnavailable
-        }
+        NoSpace | Link | Unreachable | NotGivenUp | Mismatch | Exists | Other | Source
+        | Stopped => FailureKind::SystemUnavailable,
     };
     // Credentials that are over are a bad request for S3.
     let is_over = ["ExpiredToken", "InvalidToken", "InvalidAccessKeyId"];

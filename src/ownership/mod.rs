@@ -8,7 +8,6 @@ mod directory;
 mod owner;
 
 pub use directory::{
-    AbandonedDirectory, OwnedDirectory, abandoned, is_hidden_name, remove_tree, sweep,
-    sweep_hidden,
+    AbandonedDirectory, OwnedDirectory, abandoned, is_hidden_name, remove_tree, sweep, sweep_hidden,
 };
 pub use owner::{Life, Owner};

@@ -128,7 +128,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("file");
         fs::write(&path, "content").unwrap();
-        let facts = |path: &std::path::Path| Facts::of(&fs::symlink_metadata(path).unwrap()).unwrap();
+        let facts =
+            |path: &std::path::Path| Facts::of(&fs::symlink_metadata(path).unwrap()).unwrap();
         let before = facts(&path);
         assert_eq!(Facts::read(&before.write()), Some(before));
         assert_eq!(Facts::read("x 1"), None);

@@ -299,7 +299,7 @@ impl Putting<'_> {
     fn make_directory(&self, path: &Path, mode: u32) -> io::Result<()> {
         match fs::create_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-            made => made?,
+            done => done?,
         }
         let found = fs::symlink_metadata(path)?;
         self.own(path, path, None)?;

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use super::facts::{Facts, Listing};
 use super::transfer::{FromChunks, below, entry_end, leads_outside};
-use crate::engine;
 use crate::directory::Directory;
+use crate::engine;
 use crate::ownership::{OwnedDirectory, remove_tree};
 
 /// The file of the directory that says on this machine where something is staged.
