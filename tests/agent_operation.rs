@@ -113,7 +113,7 @@ fn an_agent_is_configured_looked_at_reloaded_and_ended() {
     let job = || {
         stage.job(
             &json!({ "ProjectName": "web" }),
-            &[source.clone()],
+            std::slice::from_ref(&source),
             &["Out"],
         )
     };

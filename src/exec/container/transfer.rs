@@ -254,7 +254,10 @@ pub(super) async fn fetch(
 }
 
 /// That what came could not be copied. What is at the bottom of it, such as a full disk, is said as well.
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` is given")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is what `map_err` is given"
+)]
 pub(super) fn not_copied(error: io::Error) -> Error {
     Error::System {
         doing: "copy files out of the container",
