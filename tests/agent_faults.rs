@@ -130,11 +130,11 @@ struct Agent<'s> {
 
 impl<'s> Agent<'s> {
     fn start(stage: &'s Stage, buckets: &'s str, name: &str, slots: &'static str) -> Self {
-        let state = stage.sandbox.path(name).display().to_string();
+        let directory = stage.sandbox.path(name).display().to_string();
         let mut agent = Self {
             stage,
             buckets,
-            state,
+            state: directory,
             slots,
             child: None,
             written: Vec::new(),
@@ -298,12 +298,12 @@ fn on_a_full_disk_no_job_is_lost_and_none_is_a_success() {
     let buildspec = "version: 0.2\nphases:\n  build:\n    commands:\n      - head -c 5000000 /dev/urandom > big\nartifacts:\n  files: big\n";
     let source = stage.source("App/one", &[("buildspec.yml", buildspec)]);
     let small = stage.source("Small/one", &[("buildspec.yml", BUILDSPEC)]);
-    let state = stage.sandbox.path("full");
-    fs::create_dir(&state).expect("a directory can be made");
+    let place = stage.sandbox.path("full");
+    fs::create_dir(&place).expect("a directory can be made");
     let mount = "mount -t tmpfs -o size=8m none \"$1\"";
     let possible = std::process::Command::new("unshare")
         .args(["-m", "sh", "-c", mount, "sh"])
-        .arg(&state)
+        .arg(&place)
         .status();
     if !possible.is_ok_and(|status| status.success()) {
         return support::skipped("a full disk", "no file system can be mounted here");
@@ -320,7 +320,7 @@ fn on_a_full_disk_no_job_is_lost_and_none_is_a_success() {
             &format!("{mount} && where=$1 && shift && exec \"$@\" \"$where\""),
             "sh",
         ])
-        .arg(&state)
+        .arg(&place)
         .arg(agent.get_program())
         .args(agent.get_args())
         .env_clear()

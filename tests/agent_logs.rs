@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use support::aws::{command, endpoint};
 use support::cloudwatch::{CloudWatch, GROUP, Job, settings, shared};
 use support::sandbox::Sandbox;
+use support::stage::{Stage, stderr};
 use support::wait::{Bounded as _, LIMIT, output, within};
 use tokio::runtime::Runtime;
 
@@ -718,6 +719,41 @@ fn another_server_of_both_services_takes_the_same() {
         let status = shipping.status();
         assert_eq!(status.changes.unwrap().sent, 1);
     });
+}
+
+// AGENT-60, AGENT-61, AGENT-68
+#[test]
+fn the_log_of_a_build_is_in_cloudwatch_when_its_job_is_answered() {
+    let Some(stage) = Stage::new("cloudwatch") else {
+        return;
+    };
+    let buildspec = "version: 0.2\nphases:\n  build:\n    commands:\n      - echo into-the-cloud\n";
+    let source = stage.source("App/one", &[("buildspec.yml", buildspec)]);
+    let job = stage.job(&json!({ "ProjectName": "web" }), &[source], &[]);
+    let ran = stage.run(&["--once", "--cloudwatch-log-group", "/runner/agent-tests"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let answer = stage.answer(&job);
+    assert_eq!(answer["status"], "Succeeded", "{}", stderr(&ran));
+    let build = answer["request"]["executionDetails"]["externalExecutionId"].clone();
+    let stream = build.as_str().expect("a build has an id").replace(':', "/");
+    let found = agent(async move || {
+        let logs = aws_sdk_cloudwatchlogs::Client::new(&shared(&stage.endpoint).await);
+        let asked = logs.get_log_events().log_group_name("/runner/agent-tests");
+        let asked = asked.log_stream_name(stream).start_from_head(true);
+        let found = asked.send().await.expect("the log is there");
+        let lines = found.events().iter().filter_map(|one| one.message());
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    });
+    assert!(
+        found.iter().any(|line| line == "into-the-cloud\n"),
+        "{found:?}"
+    );
+    assert!(
+        found
+            .iter()
+            .any(|line| line.ends_with("Running command echo into-the-cloud\n")),
+        "{found:?}"
+    );
 }
 
 /// Says to a process of the same program that it is the one whose memory is measured: how many MiB it sends.

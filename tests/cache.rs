@@ -666,7 +666,8 @@ fn who_removes_does_not_disturb_who_saves() {
         });
         for number in 0..2000 {
             let path = sandbox.path("new");
-            let begun = Unfinished::create(path, Some("k".to_owned()), Vec::new());
+            let file = fs::File::create(&path).expect("a file can be made");
+            let begun = Unfinished::begin((file, path), Some("k".to_owned()), Vec::new());
             let archive = begun.and_then(|begun| begun.finish(1, 0, 0, String::new()));
             let archive = archive.expect("an archive can be written");
             let name = format!("app/v/key-{}.tar.zst", number % 8);

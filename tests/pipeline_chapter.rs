@@ -1,10 +1,5 @@
 //! README's chapter about pipelines: its commands, one after the other, against the servers of the tests.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "tests start the program and look at the environment"
-)]
-
 mod support;
 
 use std::fs;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -35,8 +36,11 @@ fn read(sandbox: &Sandbox, name: &str) -> String {
     fs::read_to_string(sandbox.source().join(name)).unwrap_or_else(|error| format!("{error}"))
 }
 
+/// Mode, user, group, links, size, blocks, time in seconds and nanoseconds, content.
+type Facts = (u32, u32, u32, u64, u64, u64, i64, i64, Vec<u8>);
+
 /// What files are, with all that copying could change. The time of directories is the caller's own work.
-fn snapshot(source: &Path) -> BTreeMap<String, (u32, u32, u32, u64, u64, u64, i64, i64, Vec<u8>)> {
+fn snapshot(source: &Path) -> BTreeMap<String, Facts> {
     let mut names = tree::files(source);
     names.extend(["empty", "deep"].map(str::to_owned));
     let of = |name: String| {
@@ -386,7 +390,6 @@ fn what_a_build_made_read_only_can_be_removed() {
         fs::copy(RUNNER, &program).expect("a copy that others may run");
         let usual = command(&sandbox, &image, &["--mount-source", how, "--quiet"]);
         let mut build = Command::new(&program);
-        use std::os::unix::process::CommandExt as _;
         build
             .args(usual.get_args())
             .current_dir(sandbox.source())
