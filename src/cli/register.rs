@@ -40,11 +40,11 @@ pub(super) struct RegisterArgs {
     #[arg(long)]
     all_projects: bool,
 
-    /// Address that the console links a project to, such as https://ci.example/{Config:ProjectName}
+    /// Address that the console links a project to, such as `https://ci.example/{Config:ProjectName}`
     #[arg(long, value_name = "TEMPLATE", value_parser = register::url_template)]
     entity_url: Option<String>,
 
-    /// Address that the console links a build to, such as https://ci.example/builds/{ExternalExecutionId}
+    /// Address that the console links a build to, such as `https://ci.example/builds/{ExternalExecutionId}`
     #[arg(long, value_name = "TEMPLATE", value_parser = register::url_template)]
     execution_url: Option<String>,
 

@@ -6,7 +6,7 @@
 //!   whoever visits. So the shell has that command's variables, directory and user, on a host as in a container, and nothing has to
 //!   be carried there.
 //! - The **back** ([`DebugSession`]) is in the runner: it knows what waits, tells the build ([`News`]), and leads visitors to fronts.
-//! - The **visitor** ([`visit`]) is at a terminal: the build's own, or that of `runner shell`.
+//! - The **visitor** ([`mod@visit`]) is at a terminal: the build's own, or that of `runner shell`.
 //!
 //! # What travels
 //!
