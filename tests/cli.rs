@@ -438,9 +438,10 @@ fn settings_of_aws_reach_the_commands_and_credentials_are_hidden() {
         "echo \"$AWS_ENDPOINT_URL_S3 $AWS_REGION $AWS_DEFAULT_REGION $AWS_PROFILE\"",
         "echo \"<$AWS_SECRET_ACCESS_KEY>\"; test ${#AWS_SECRET_ACCESS_KEY} = 40",
     ]);
-    let mut command = sandbox.command(["--region", "eu-central-1", "--profile", "ci"]);
+    let mut command = sandbox.command(["--region", "eu-central-1"]);
     let output = command
         .env("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+        .env("AWS_PROFILE", "ci")
         .env(
             "AWS_SECRET_ACCESS_KEY",
             "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -451,6 +452,21 @@ fn settings_of_aws_reach_the_commands_and_credentials_are_hidden() {
         .expect(0)
         .stdout_has("\nhttp://127.0.0.1:1 eu-central-1 eu-central-1 ci\n")
         .stdout_has("\n<***>\n");
+}
+
+// CRED-34
+#[test]
+fn a_profile_that_is_named_comes_before_keys_of_the_environment() {
+    let sandbox = Sandbox::with_commands(&["echo \"[$AWS_PROFILE$AWS_SECRET_ACCESS_KEY]\""]);
+    let mut command = sandbox.command(["--profile", "ci"]);
+    let output = command
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "not-a-real-secret-key")
+        .bounded_output();
+    sandbox
+        .finish(&output.expect("the program can be started"))
+        .expect(0)
+        .stdout_has("\n[ci]\n");
 }
 
 // CMD-9, ENV-1: what no process can be given is said by name; what one can be given works.

@@ -222,12 +222,14 @@ fn keep_now(from: &Path, to: &Path, replaces: bool) -> io::Result<bool> {
     let staging = Directory::open(staging)?;
     let mut tries = 0;
     let moved = loop {
-        let target = Directory::make(parent, PRIVATE, &mut Vec::new())?;
-        let moved = if replaces {
-            staging.rename(old, &target, new).map(|()| true)
-        } else {
-            move_unless_there((&staging, old), (&target, new))
-        };
+        let made = Directory::make(parent, PRIVATE, &mut Vec::new());
+        let moved = made.and_then(|target| {
+            if replaces {
+                staging.rename(old, &target, new).map(|()| true)
+            } else {
+                move_unless_there((&staging, old), (&target, new))
+            }
+        });
         tries += 1;
         match moved {
             // Whoever has removed the last archive in it has removed the directory too, since it was made.
