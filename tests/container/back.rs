@@ -20,7 +20,7 @@ use crate::support::{RUNNER, tree};
 /// Waits in the container until [`go_on`].
 const WAIT: &str = "echo READY; until [ -e /go ]; do sleep 0.05; done";
 
-const COPY: [&str; 3] = ["--mount-source", "copy", "--quiet"];
+const COPY: [&str; 2] = ["--mount-source", "copy"];
 
 fn go_on(sandbox: &Sandbox) {
     for container in containers(sandbox) {

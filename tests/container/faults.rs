@@ -185,7 +185,7 @@ fn full_disks_are_said() {
     docker(&["volume", "rm", &volume]);
     ran.expect(1).stdout_has("No space left on device");
 
-    let sandbox = Sandbox::with_commands(&["head -c 2000000 /dev/zero > large"]);
+    let sandbox = Sandbox::with_commands(&["head -c 2000000 /dev/urandom > large"]);
     let inner = command(&sandbox, &image, &["--mount-source", "copy"]);
     let own = r#"mount -t tmpfs -o size=1m tmpfs "$PWD" && cd "$PWD" && printf '%s' "$BUILDSPEC" > buildspec.yml && "$@"; code=$?; ls -A; exit $code"#;
     let output = in_own_mounts(&sandbox, &inner, own).bounded_output();

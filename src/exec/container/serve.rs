@@ -265,7 +265,7 @@ impl Server {
         let (output, chunks) = mpsc::channel(OUTPUT_CHUNKS);
         let directories = self.source_directories.clone();
         // While the container's first process starts.
-        let looking = tokio::task::spawn_blocking(move || match caller {
+        let looking = beside(move || match caller {
             Some(caller) => Owners::of(&directories, caller, maps_users()),
             None => Ok(Owners::default()),
         });
@@ -526,6 +526,23 @@ async fn alive<T>(work: impl Future<Output = T>, output: mpsc::Sender<Vec<u8>>) 
 
 fn not_open() -> WireError {
     WireError::Other("no build is open".to_owned())
+}
+
+/// Does what may take a while on a thread of its own; where there may be no more threads, here and now: a limit on processes
+/// is said when a command meets it, not before.
+fn beside<T: Send + 'static>(
+    work: impl Fn() -> T + Send + Sync + 'static,
+) -> tokio::sync::oneshot::Receiver<T> {
+    let work = Arc::new(work);
+    let (done, result) = tokio::sync::oneshot::channel();
+    let theirs = Arc::clone(&work);
+    let started = std::thread::Builder::new().spawn(move || drop(done.send(theirs())));
+    if started.is_ok() {
+        return result;
+    }
+    let (done, result) = tokio::sync::oneshot::channel();
+    let _ = done.send(work());
+    result
 }
 
 /// Waits until the image's entry point has run [`hold`].
