@@ -566,7 +566,7 @@ fn a_place_that_cannot_be_written_is_a_fault_where_it_was_asked_for() {
     // A file where a directory would have to be: also root cannot write there.
     let asked = sandbox().file("taken", "");
     asked
-        .run(["run", "--reports", "taken/below"])
+        .run(["run", "--no-preflight", "--reports", "taken/below"])
         .expect(4)
         .stderr_has("could not write reports to <SRC>/taken/below: ");
     let default = sandbox().file(".runner/reports", "");
