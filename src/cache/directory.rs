@@ -32,7 +32,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 const PRIVATE: u32 = 0o700;
 
 /// How often an archive is given its name, while others remove the directory that it goes to.
-const TRIES: u32 = 100;
+const TRIES: u32 = 10_000;
 
 /// The file that is locked.
 const LOCK: &str = ".lock";
@@ -233,7 +233,9 @@ fn keep_now(from: &Path, to: &Path, replaces: bool) -> io::Result<bool> {
         tries += 1;
         match moved {
             // Whoever has removed the last archive in it has removed the directory too, since it was made.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {
+                std::thread::yield_now();
+            }
             moved => break moved?,
         }
     };
