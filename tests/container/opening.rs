@@ -36,7 +36,14 @@ fn a_container_that_is_not_ready_keeps_nobody() {
         build.signal(Signal::INT);
         let mut build = build;
         let child = build.child.take().expect("it runs");
-        sandbox.finish(&wait::output(child)).expect(143);
+        let ran = sandbox.finish(&wait::output(child));
+        // Of two signals that arrive together the kernel says which comes first.
+        assert!(
+            matches!(ran.code, 130 | 143),
+            "{}: {}",
+            ran.code,
+            ran.stderr
+        );
         assert_eq!(containers(&sandbox), Vec::<String>::new());
     });
 }
