@@ -276,7 +276,7 @@ fn a_buildspec_comes_from_standard_input_or_a_named_file() {
 fn a_buildspec_or_a_source_that_may_not_be_read_is_the_machines_fault() {
     let sandbox = Sandbox::with_commands(&["true"]);
     let copy = sandbox.path("runner");
-    fs::copy(RUNNER, &copy).expect("the program can be copied");
+    support::copy_runner(&copy);
     let open = fs::Permissions::from_mode(0o777);
     for path in [sandbox.path("."), sandbox.path("tmp"), sandbox.path("home")] {
         fs::set_permissions(path, open.clone()).expect("permissions can be set");
@@ -1075,7 +1075,7 @@ fn a_program_that_is_replaced_while_it_runs_goes_on() {
         "rm ../copy; echo '#!/bin/false' > ../copy; chmod +x ../copy",
         "echo went on",
     ]);
-    fs::copy(RUNNER, sandbox.path("copy")).expect("the program can be copied");
+    support::copy_runner(&sandbox.path("copy"));
     let Some(shown) = at_terminal(&sandbox, "../copy run --log-format codebuild", &[]) else {
         return;
     };

@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use support::aws::{Bucket, endpoint};
 use support::sandbox::{Ran, Sandbox};
 use support::wait::{self, Bounded as _};
-use support::{RUNNER, container, skipped, terminal};
+use support::{container, skipped, terminal};
 
 /// The image of these tests: Debian's static busybox and nothing else.
 const IMAGE: &str = "runner-tests-lifecycle:1";
@@ -321,7 +321,7 @@ fn the_session_inside_ends_everything_when_the_runner_dies() {
     let mut user = rustix::process::getuid().as_raw();
     // A copy that others may run.
     let program = sandbox.path("runner");
-    fs::copy(RUNNER, &program).expect("it can be copied");
+    support::copy_runner(&program);
     let mut runner = Command::new(&program);
     let variables = usual.get_envs();
     runner

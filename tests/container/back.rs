@@ -14,8 +14,8 @@ use crate::support::container::{
     Started, busybox, command, containers, docker, engine_socket, in_own_mounts, run, start,
 };
 use crate::support::sandbox::Sandbox;
+use crate::support::tree;
 use crate::support::wait::{self, Bounded as _};
-use crate::support::{RUNNER, tree};
 
 /// Waits in the container until [`go_on`].
 const WAIT: &str = "echo READY; until [ -e /go ]; do sleep 0.05; done";
@@ -387,7 +387,7 @@ fn what_a_build_made_read_only_can_be_removed() {
                 .expect("tests run as root");
         }
         let program = sandbox.path("runner");
-        fs::copy(RUNNER, &program).expect("a copy that others may run");
+        crate::support::copy_runner(&program);
         let usual = command(&sandbox, &image, &["--mount-source", how, "--quiet"]);
         let mut build = Command::new(&program);
         build

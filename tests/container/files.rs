@@ -8,8 +8,8 @@ use std::process::Command;
 use crate::support::container::{busybox, command, containers, engine_socket, in_own_mounts, run};
 use crate::support::engine::Proxy;
 use crate::support::sandbox::Sandbox;
+use crate::support::tree;
 use crate::support::wait::Bounded as _;
-use crate::support::{RUNNER, tree};
 
 /// CTR-4: what root wrote inside belongs to the caller afterwards, and the caller can remove it.
 #[test]
@@ -31,7 +31,7 @@ fn files_belong_to_the_caller_afterwards() {
             .expect("tests run as root");
     }
     let program = sandbox.path("runner");
-    fs::copy(RUNNER, &program).expect("a copy that others may run");
+    crate::support::copy_runner(&program);
     let mut command = Command::new(&program);
     command
         .args(["run", "--image", &image, "--quiet"])

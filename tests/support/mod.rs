@@ -60,3 +60,18 @@ pub(crate) fn skipped(what: &str, why: &str) {
             .expect("a skip can be written down");
     }
 }
+
+/// Copies the program, by another process: a file that this one has open for writing while another test starts a program
+/// cannot be run.
+#[track_caller]
+pub(crate) fn copy_runner(to: &Path) {
+    use wait::Bounded as _;
+    let copied = std::process::Command::new("cp")
+        .arg(RUNNER)
+        .arg(to)
+        .bounded_output();
+    assert!(
+        copied.is_ok_and(|copied| copied.status.success()),
+        "a copy of the program"
+    );
+}
