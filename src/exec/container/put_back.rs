@@ -360,10 +360,12 @@ impl Putting<'_> {
         found: Option<&Metadata>,
     ) -> io::Result<()> {
         let Some(found) = found else {
-            return Err(io::Error::new(
-                io::ErrorKind::Interrupted,
-                "it was removed here while it came back",
+            // It is as it was sent, and gone here: whoever removed it meanwhile meant it. It is said all the same (CTR-62).
+            self.known.notes.push(format!(
+                "{} was removed here while it came back, and stays so",
+                arrived.path.display()
             ));
+            return Ok(());
         };
         if !self.is_as_sent(&arrived.path, Some(found)) {
             return Ok(());
