@@ -39,6 +39,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("fetch", 2),
     ("git_credential", 2),
     ("ownership", 2),
+    ("private", 2),
     ("process", 2),
     ("redact", 2),
     ("registry", 2),

@@ -287,7 +287,7 @@ fn the_image_is_the_binary_and_nothing_else() {
             &place,
         ]);
         let run = |arguments: &[&str]| {
-            let mount = format!("{place}/buildspec.yml:/work/buildspec.yml:ro");
+            let mount = format!("{place}/buildspec.yml:/checked/buildspec.yml:ro");
             docker(
                 &[
                     &["run", "--rm", "--network", "none", "--volume", &mount, &tag],
@@ -298,8 +298,8 @@ fn the_image_is_the_binary_and_nothing_else() {
         };
         let said = [
             run(&["--version"]),
-            run(&["plan", "-C", "/work"]),
-            run(&["validate", "/work/buildspec.yml"]),
+            run(&["plan", "-C", "/checked"]),
+            run(&["validate", "/checked/buildspec.yml"]),
         ];
         let healthy = docker(&["run", "--rm", "--network", "none", &tag]);
         let _ = Command::new("docker")

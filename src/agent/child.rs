@@ -20,8 +20,9 @@ use super::input;
 use super::job::{BuildspecFrom, Handover, Order};
 use super::pipeline::Pipeline;
 use super::serve::{Agent, Settings};
-use super::state::{JobDirectory, write_private};
+use super::state::JobDirectory;
 use crate::event::{Exit, stamp};
+use crate::private;
 use crate::process::{self, Start, Worker};
 use crate::store::Stop;
 use crate::units::write_duration;
@@ -116,9 +117,9 @@ fn private(path: &Path) -> io::Result<File> {
 
 /// Writes what the process is handed.
 fn prepare(directory: &JobDirectory, order: &Order, handover: &Handover) -> io::Result<()> {
-    write_private(&directory.handover(), &serde_json::to_vec(handover)?)?;
+    private::write_durably(&directory.handover(), &serde_json::to_vec(handover)?)?;
     if let BuildspecFrom::Inline(text) = &order.buildspec {
-        write_private(&inline(directory), text.as_bytes())?;
+        private::write_durably(&inline(directory), text.as_bytes())?;
     }
     // The process writes over it, and its permissions stay.
     private(&directory.log()).map(drop)

@@ -11,7 +11,7 @@
 //! power cut there is one or the other. Only this user can read any of it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::Answer;
 use super::pipeline::{Nonce, Origin};
 use crate::ownership::remove_tree;
+use crate::private;
 
 /// Version of the record's form.
 const FORMAT: u32 = 1;
@@ -161,7 +162,7 @@ impl StateDirectory {
         job.write(record).inspect_err(|_| {
             let _ = remove_tree(&job.path);
         })?;
-        sync_directory(&self.path.join("jobs"))?;
+        private::sync_directory(&self.path.join("jobs"))?;
         Ok(job)
     }
 
@@ -275,14 +276,7 @@ impl JobDirectory {
     /// Writes the record so that it is there after a power cut.
     pub fn write(&self, record: &Record) -> io::Result<()> {
         let text = serde_json::to_vec(record)?;
-        let new = self.path.join("job.json.new");
-        let written =
-            write_private(&new, &text).and_then(|()| fs::rename(&new, self.path.join(RECORD)));
-        if written.is_err() {
-            let _ = fs::remove_file(&new);
-        }
-        written?;
-        sync_directory(&self.path)
+        private::write_durably(&self.path.join(RECORD), &text)
     }
 
     fn read(&self) -> io::Result<Record> {
@@ -322,22 +316,6 @@ impl JobDirectory {
     }
 }
 
-/// Writes a file that only this user can read, in place of one that is there. It is on the disk afterwards.
-pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
-}
-
 fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }

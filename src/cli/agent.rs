@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser as _, Subcommand, ValueEnum, ValueHint};
-use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::agent_operation::{Operation, OperationArgs, handed_on};
 use super::args::{Args, ExecutorArg, duration, positive_duration, size};
 use super::complain::complain;
-use super::{agent_control as control, aws, machine, mistake, usage};
+use super::{agent_control as control, aws, machine, mistake, start, usage};
 use crate::agent;
 use crate::agent::board::{About, Board};
 use crate::agent::job::{Allowed, Defaults};
@@ -325,13 +324,9 @@ fn serve(args: &ServeArgs, arguments: &[OsString]) -> ExitCode {
     if let Err(mistake) = check_arguments(&args.arguments) {
         return usage(&mistake);
     }
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build();
-    let runtime = match runtime {
+    let runtime = match start::begin() {
         Ok(runtime) => runtime,
-        Err(error) => return fault(&format!("could not start: {error}")),
+        Err(code) => return code,
     };
     let code = runtime.block_on(Box::pin(run(args, provider, arguments)));
     runtime.shutdown_background();

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::args::{CacheArgs, CacheLsArgs, CachePlaceArgs, CachePruneArgs, CacheRmArgs};
-use super::{aws, cache, complain, mistake, print, shell, usage};
+use super::{aws, cache, complain, mistake, print, shell, start, usage};
 use crate::build::ExitCode;
 use crate::cache::{CacheStore, Entry, Trouble, over};
 use crate::event::stamp;
@@ -16,15 +16,9 @@ const FORMAT: u32 = 1;
 
 /// What a person looks at or removes.
 pub(super) fn run(args: &CacheArgs) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = match runtime {
+    let runtime = match start::begin() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("error: could not start: {error}\n"));
-            return ExitCode::Fault;
-        }
+        Err(code) => return code,
     };
     let done = runtime.block_on(async {
         match args {

@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, mpsc};
 
 use super::args::{ContainerArgs, ExecutorArg, MountArg, RequestArgs};
 use super::sources::Sources;
-use super::{aws, complain, engine, machine, mistake};
+use super::{aws, complain, engine, machine, mistake, start};
 use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
 use crate::cache;
@@ -393,14 +393,10 @@ pub(super) fn inside(arguments: &[OsString]) -> ExitCode {
         ));
         return ExitCode::Fault;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build();
     let is_session = arguments
         .get(1)
         .is_some_and(|argument| argument == "session");
-    let ended = runtime.and_then(|runtime| {
+    let ended = start::runtime().and_then(|runtime| {
         runtime.block_on(async {
             if is_session {
                 container::serve(machine::variables(), cache::work).await

@@ -6,7 +6,9 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
 
-use super::{aws, complain, machine, print};
+use std::path::Path;
+
+use super::{aws, complain, machine, print, start};
 use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
 use crate::exec::container::TOOL_VARIABLE;
@@ -102,21 +104,18 @@ fn get(credentials: &Credentials, server: &str) -> Result<Option<Credential>, Er
 
 /// In a container: whoever runs the build has the credentials (TOOL-1).
 fn from_outside(socket: &OsStr, server: &str) -> Result<Option<Credential>, Error> {
-    let failed = |why: String| Error {
+    let failed = |why| unreachable(server, why);
+    let question = async |stream| tool::credential(stream, server).await;
+    start::ask_runner(Path::new(socket), question).map_err(failed)
+}
+
+fn unreachable(server: &str, why: String) -> Error {
+    Error {
         kind: ErrorKind::Unreachable,
         doing: format!("log in to {server}"),
         why,
         help: None,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(|error| failed(error.to_string()))?;
-    runtime.block_on(async {
-        let stream = tokio::net::UnixStream::connect(socket).await;
-        let stream = stream.map_err(|error| failed(format!("runner does not answer: {error}")))?;
-        tool::credential(stream, server).await.map_err(failed)
-    })
+    }
 }
 
 /// Asks AWS for all of them at once.
@@ -126,12 +125,13 @@ fn from_aws(wanted: &[(String, Registry)]) -> Vec<Result<Option<Credential>, Err
         return wanted.iter().map(ask).collect();
     }
     let credentials = Credentials::new(aws::registry_settings(aws::settings(None, None)));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build();
-    let Ok(runtime) = runtime else {
-        return Vec::new();
+    let runtime = match start::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failed =
+                |(server, _): &(String, Registry)| Err(unreachable(server, error.to_string()));
+            return wanted.iter().map(failed).collect();
+        }
     };
     let asking = wanted
         .iter()

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixListener;
 
-use super::{complain, machine};
+use super::{complain, machine, start};
 use crate::exec;
 use crate::exec::container::DEBUG_VARIABLE;
 use crate::ownership::OwnedDirectory;
@@ -109,11 +109,7 @@ pub(super) fn command(command: SessionCommand) -> u8 {
     let Some(socket) = machine::variable(DEBUG_VARIABLE).map(PathBuf::from) else {
         return 0;
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build();
-    let done = match runtime {
+    let done = match start::runtime() {
         Ok(runtime) => runtime.block_on(async {
             match command {
                 SessionCommand::Breakpoint => tool::pause(&socket, here()?).await,

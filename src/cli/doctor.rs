@@ -14,7 +14,7 @@ use bollard::query_parameters::{ContainerArchiveInfoOptionsBuilder, CreateContai
 use serde_json::json;
 
 use super::args::DoctorArgs;
-use super::{aws, complain, container, engine, machine, mistake, print, terminal, transfer, usage};
+use super::{aws, container, engine, machine, mistake, print, start, terminal, transfer, usage};
 use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
 use crate::credentials::{Keeper, Role, RoleArn, Source};
@@ -94,15 +94,9 @@ impl Check {
 
 /// Looks at everything and says what was found.
 pub(super) fn doctor(args: &DoctorArgs) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = match runtime {
+    let runtime = match start::begin() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("error: could not start: {error}\n"));
-            return ExitCode::Fault;
-        }
+        Err(code) => return code,
     };
     let place = match place(args) {
         Ok(place) => place,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::args::EcrLoginArgs;
-use super::{aws, complain, mistake, print, usage};
+use super::{aws, complain, mistake, print, start, usage};
 use crate::build::ExitCode;
 use crate::process;
 use crate::registry::credentials::credential;
@@ -28,16 +28,9 @@ pub(super) fn login(args: &EcrLoginArgs) -> ExitCode {
     if args.helper && !registries.is_empty() {
         return register(&credentials, &registries);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build();
-    let answers = match runtime {
+    let answers = match start::begin() {
         Ok(runtime) => runtime.block_on(ask(&credentials, registries)),
-        Err(error) => {
-            complain(&format!("error: could not start: {error}\n"));
-            return ExitCode::Fault;
-        }
+        Err(code) => return code,
     };
     let (tokens, failed) = sort(answers);
     let code = match (args.print, args.helper) {

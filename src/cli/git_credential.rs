@@ -8,10 +8,10 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 
 use super::args::RequestArgs;
-use super::{complain, machine, mistake, print};
+use super::{complain, machine, mistake, print, start};
 use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
 use crate::env::{self, EnvironmentVariable, Origin as VariableOrigin};
@@ -254,18 +254,7 @@ fn answer() -> Result<String, String> {
     read.map_err(|error| format!("could not read what git asks: {error}"))?;
     let socket = machine::variable(VARIABLE)
         .ok_or("there is no build to ask: this is for commands of a build")?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(|error| error.to_string())?;
-    runtime.block_on(async {
-        let stream = UnixStream::connect(&socket).await.map_err(|error| {
-            format!(
-                "the runner of this build cannot be reached at {}: {error}",
-                socket.display()
-            )
-        })?;
+    start::ask_runner(Path::new(&socket), async |stream| {
         tool::ask_git(stream, &question).await
     })
 }

@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 
-use super::{complain, machine};
+use super::{complain, machine, start};
 use crate::build::ExitCode;
 use crate::exec::container::TOOL_VARIABLE;
 use crate::tool::{self, Masks};
@@ -67,20 +67,7 @@ fn read(value: &str) -> Result<String, String> {
 }
 
 fn ask(socket: &Path, value: &str) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(|error| error.to_string())?;
-    runtime.block_on(async {
-        let stream = UnixStream::connect(socket).await.map_err(|error| {
-            format!(
-                "the runner of this build cannot be reached at {}: {error}",
-                socket.display()
-            )
-        })?;
-        tool::mask(stream, value).await
-    })
+    start::ask_runner(socket, async |stream| tool::mask(stream, value).await)
 }
 
 /// Listens in a directory for what commands of a build on this machine want hidden, for as long as the build lives. Where

@@ -45,6 +45,7 @@ mod runtimes;
 mod shell;
 mod shellcheck;
 mod sources;
+mod start;
 mod sweep;
 mod terminal;
 mod tool;

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use tokio::runtime;
 use tokio::sync::mpsc;
 
 use super::args::{PlanArgs, RequestArgs};
@@ -10,7 +9,7 @@ use super::identity::Identity;
 use super::load::{self, Asked, Loaded, Refusal};
 use super::provision::Stops;
 use super::sources::{Sources, Wanted};
-use super::{complain, machine, plan_json, print, usage};
+use super::{complain, machine, plan_json, print, start, usage};
 use crate::build::ExitCode;
 use crate::env::Origin;
 use crate::event::StopReason;
@@ -23,16 +22,9 @@ use crate::units::write_duration;
 
 /// Shows the plan of a build.
 pub(super) fn plan(args: &PlanArgs) -> ExitCode {
-    let runtime = match runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-    {
+    let runtime = match start::begin() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("error: could not start: {error}\n"));
-            return ExitCode::Fault;
-        }
+        Err(code) => return code,
     };
     runtime.block_on(async {
         let asked = match Sources::of(&args.request) {

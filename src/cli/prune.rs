@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde_json::json;
 
 use super::args::PruneArgs;
-use super::{complain, engine, machine, mistake, print, shell, sweep, usage};
+use super::{complain, engine, machine, mistake, print, shell, start, sweep, usage};
 use crate::build::ExitCode;
 use crate::engine::{Engine, Error};
 use crate::event::stamp;
@@ -35,15 +35,9 @@ struct Row {
 
 /// Removes what is nobody's any more, or what was named.
 pub(super) fn prune(args: &PruneArgs) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    match runtime {
+    match start::begin() {
         Ok(runtime) => runtime.block_on(prune_all(args)),
-        Err(error) => {
-            complain(&format!("error: could not start: {error}\n"));
-            ExitCode::Fault
-        }
+        Err(code) => code,
     }
 }
 

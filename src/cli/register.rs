@@ -3,7 +3,7 @@
 use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::Value;
 
-use super::{aws, complain, print};
+use super::{aws, complain, print, start};
 use crate::agent::register::forms::{self, Scope};
 use crate::agent::register::service::{self, Error, Registered};
 use crate::agent::register::{self, ActionType, Category};
@@ -117,15 +117,9 @@ impl RegisterArgs {
 
 /// Makes the action type, or prints what would.
 pub(super) fn register(args: &RegisterArgs) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    match runtime {
+    match start::begin() {
         Ok(runtime) => runtime.block_on(register_or_print(args)),
-        Err(error) => {
-            complain(&format!("error: could not start: {error}\n"));
-            ExitCode::Fault
-        }
+        Err(code) => code,
     }
 }
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::runtime;
 use tokio::sync::{OnceCell, mpsc};
 
 use super::args::{KeepArg, MountArg, RunArgs};
@@ -23,7 +22,7 @@ use super::sources::{self, Arrived, Sources};
 use super::sweep::Sweep;
 use super::variables::{self, NotGiven};
 use super::{
-    aws, buildspec_file, cache, complain, container, handover, machine, mask, mistake, plan,
+    aws, buildspec_file, cache, complain, container, handover, machine, mask, mistake, plan, start,
     terminal, usage,
 };
 use crate::artifact::Workspace;
@@ -54,16 +53,9 @@ use crate::tool::{self, DebugSession, Masks};
 /// Runs a build.
 pub(super) fn run(args: RunArgs) -> ExitCode {
     let started_at = Instant::now();
-    let runtime = match runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-    {
+    let runtime = match start::begin() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("error: could not start: {error}\n"));
-            return ExitCode::Fault;
-        }
+        Err(code) => return code,
     };
     let _held = match handover::hold(args.request.job.as_deref()) {
         Ok(held) => held,

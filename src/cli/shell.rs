@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::args::ShellArgs;
-use super::{complain, debug_session, engine, mistake, print, terminal, usage};
+use super::{complain, debug_session, engine, mistake, print, start, terminal, usage};
 use crate::build::ExitCode;
 use crate::engine::{Engine, Error};
 use crate::event::{Exit, stamp};
@@ -20,12 +20,9 @@ const NO_TERMINAL: &str = "a shell needs a terminal: standard input and standard
 
 /// Enters a container, or lists those that can be entered.
 pub(super) fn shell(args: &ShellArgs) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = match runtime {
+    let runtime = match start::begin() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&error),
+        Err(code) => return code,
     };
     let code = runtime.block_on(async {
         let waiting = waiting().await;

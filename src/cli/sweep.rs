@@ -2,6 +2,8 @@
 //! what is in an engine (CTR-23, CTR-48, CTR-49).
 
 use std::path::PathBuf;
+
+use super::start;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
@@ -61,11 +63,9 @@ impl Sweep {
 
 /// Asks the engines that these directories name, at the same time and within the limit.
 fn ask(found: Vec<(AbandonedDirectory, Left)>) -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let Ok(runtime) = runtime else {
-        return Vec::new();
+    let runtime = match start::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return vec![format!("could not look for what builds left: {error}")],
     };
     let clearing = found
         .into_iter()

@@ -4,20 +4,14 @@ use std::ffi::OsString;
 use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 
-use tokio::runtime;
-
-use super::{aws, complain, engine, machine};
+use super::{aws, complain, engine, machine, start};
 use crate::engine::Endpoint;
 use crate::exec::container::TOOL_VARIABLE;
 use crate::tool::{self, Backend, Environment, FileCommand, Here, Logins, Surroundings, Tool};
 
 /// Runs a tool; `arguments` are those behind its name. Gives the exit code.
 pub(super) fn run(tool: Tool, arguments: &[OsString]) -> u8 {
-    let runtime = match runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-    {
+    let runtime = match start::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("{}: could not start: {error}\n", tool.name()));

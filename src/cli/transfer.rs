@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use tokio::runtime;
 use tokio::sync::mpsc;
 
 use super::args::{When, duration};
 use super::layers::Layers;
-use super::{aws, complain, engine, machine, mistake};
+use super::{aws, complain, engine, machine, mistake, start};
 use crate::build::ExitCode;
 use crate::engine::{Engine, Platform};
 use crate::event::StopReason;
@@ -129,16 +128,9 @@ pub(super) fn run(
     work: impl AsyncFnOnce(&mut Layers) -> Result<(), Failure>,
     args: &TransferArgs,
 ) -> ExitCode {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build();
-    let runtime = match runtime {
+    let runtime = match start::begin() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("error: could not start: {error}\n"));
-            return ExitCode::Fault;
-        }
+        Err(code) => return code,
     };
     let mut layers = Layers::new(args.color, args.quiet);
     let ended = runtime.block_on(async {

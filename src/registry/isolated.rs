@@ -20,9 +20,9 @@ use serde_json::{Map, Value, json};
 
 use super::docker_config::{DockerConfig, OUR_HELPER};
 use super::error::Error;
-use super::private;
 use crate::env::{EnvironmentVariable, Origin};
 use crate::ownership::OwnedDirectory;
+use crate::private;
 
 /// The variable that names Docker's configuration.
 pub const VARIABLE: &str = "DOCKER_CONFIG";

@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 use super::credentials::{Credential, Credentials};
 use super::docker_config::{DockerConfig, OUR_HELPER};
 use super::error::{Error, ErrorKind};
-use super::{helper, private};
+use super::helper;
+use crate::private;
 
 /// Longest wait for another login of ours that changes the same file.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);

@@ -16,7 +16,6 @@ pub mod helper;
 pub mod isolated;
 pub mod login;
 mod principal;
-mod private;
 mod progress;
 mod pull;
 mod push;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::credentials::{Credential, Secret};
 use super::ecr::{Registry, USER, now};
-use super::private;
+use crate::private;
 
 /// Longest wait for another process that changes the file.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::credentials::Secret;
 use super::ecr::{Registry, Token, now};
-use super::private::{self, Lock};
+use crate::private::{self, Lock};
 
 /// Form of the files; others are not read.
 const FORMAT: u64 = 1;

@@ -1,11 +1,11 @@
 //! How far something of a build was sent, on disk (AGENT-64).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
+
+use crate::private;
 
 /// How far it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,17 +56,9 @@ impl StateFile {
 
     /// Replaces it as a whole, and is back when that survives a power cut.
     pub fn write(&self, sent: &Sent) -> Result<(), String> {
-        let new = self.path.with_extension("new");
         let text = serde_json::to_vec(sent).unwrap_or_default();
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)
-            .and_then(|mut file| put(&mut file, &text))
-            .and_then(|()| fs::rename(&new, &self.path));
-        written.map_err(|error| format!("could not write {}: {error}", self.path.display()))
+        private::write_durably(&self.path, &text)
+            .map_err(|error| format!("could not write {}: {error}", self.path.display()))
     }
 
     /// Where it is.
@@ -74,11 +66,6 @@ impl StateFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
-}
-
-fn put(file: &mut File, text: &[u8]) -> io::Result<()> {
-    file.write_all(text)?;
-    file.sync_data()
 }
 
 #[cfg(test)]

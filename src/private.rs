@@ -12,7 +12,11 @@ use rustix::fs::FlockOperation;
 
 /// Makes a directory that nobody else can look into, with those above it. One that is there already has to be this user's
 /// own, and is closed to others.
-pub(super) fn directory(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+///
+/// When it cannot be made, or belongs to somebody else.
+pub fn directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -30,8 +34,40 @@ pub(super) fn directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Replaces a file by another one that only its owner can read: at once, so that every reader finds a whole one.
-pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Replaces a file by another one that only its owner can read: at once, so that every reader finds a whole one. After a
+/// power cut it may be the old one, or empty.
+///
+/// # Errors
+///
+/// When it cannot be written; the old one is there then.
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, |file| file.write_all(content))
+}
+
+/// Replaces a file as [`write`] does, and is back when the new one survives a power cut.
+///
+/// # Errors
+///
+/// When it cannot be written. It may have been replaced, but not for sure.
+pub fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, |file| {
+        file.write_all(content)?;
+        file.sync_all()
+    })?;
+    // A name is its directory's.
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Is back when what was made, renamed or removed in a directory stays so after a power cut.
+///
+/// # Errors
+///
+/// When the directory cannot be opened, or its disk fails.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn replace(path: &Path, put: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
     let written = OpenOptions::new()
@@ -39,7 +75,7 @@ pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(&new)
-        .and_then(|mut file| file.write_all(content))
+        .and_then(|mut file| put(&mut file))
         .and_then(|()| fs::rename(&new, path));
     if written.is_err() {
         let _ = fs::remove_file(&new);
@@ -49,12 +85,14 @@ pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// A lock that is held until it is dropped, or the process ends.
 #[derive(Debug)]
-pub(super) struct Lock(
-    #[expect(dead_code, reason = "the lock lives as long as the open file")] File,
-);
+pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
 /// Takes the lock of this name, for which others may have to be waited for; not longer than `limit`.
-pub(super) fn lock(path: &Path, limit: Duration) -> io::Result<Lock> {
+///
+/// # Errors
+///
+/// [`io::ErrorKind::TimedOut`] when others have it all this time; what the system says when the file cannot be made.
+pub fn lock(path: &Path, limit: Duration) -> io::Result<Lock> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -102,7 +140,14 @@ mod tests {
             (0o600, b"new".to_vec())
         );
         assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+        write_durably(&file, b"newer").unwrap();
+        assert_eq!(
+            (mode(&file), fs::read(&file).unwrap()),
+            (0o600, b"newer".to_vec())
+        );
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
         assert!(write(&path.join("nowhere/file"), b"").is_err());
+        assert!(write_durably(&path.join("nowhere/file"), b"").is_err());
     }
 
     #[test]
