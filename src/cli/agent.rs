@@ -20,6 +20,7 @@ use crate::agent::log::{Form, Log};
 use crate::agent::logs::ship::Pace;
 use crate::agent::logs::shipping::{self, Shipping};
 use crate::agent::pipeline::{ActionType, CodePipeline};
+use crate::agent::register::{Category, provider, version, word};
 use crate::agent::serve::{Agent, Command as AgentOrder, Ended, Settings};
 use crate::agent::state::StateDirectory;
 use crate::aws::Settings as AwsSettings;
@@ -238,17 +239,21 @@ pub(super) struct ServeArgs {
     pub(super) look_after: Duration,
 }
 
+/// Categories in the words of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum CategoryArg {
+    /// Build actions
     Build,
+    /// Test actions
     Test,
 }
 
 impl CategoryArg {
-    const fn name(self) -> &'static str {
+    /// The category that is meant.
+    pub(super) const fn category(self) -> Category {
         match self {
-            Self::Build => "Build",
-            Self::Test => "Test",
+            Self::Build => Category::Build,
+            Self::Test => Category::Test,
         }
     }
 }
@@ -259,28 +264,9 @@ pub(super) enum AgentLogFormat {
     Json,
 }
 
-fn word(text: &str, most: usize) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    (1..=most).contains(&text.len()) && text.bytes().all(allowed)
-}
-
-fn provider(text: &str) -> Result<String, String> {
-    let rule = "a provider is 1 to 35 letters, digits, `-` and `_`";
-    word(text, 35)
-        .then(|| text.to_owned())
-        .ok_or_else(|| rule.to_owned())
-}
-
-fn version(text: &str) -> Result<String, String> {
-    let rule = "a version is 1 to 9 letters, digits, `-` and `_`";
-    word(text, 9)
-        .then(|| text.to_owned())
-        .ok_or_else(|| rule.to_owned())
-}
-
 fn query(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() && name.len() <= 50 && word(value, 50) => {
+        Some((name, value)) if !name.is_empty() && name.len() <= 50 && word(value, 50).is_ok() => {
             Ok((name.to_owned(), value.to_owned()))
         }
         _ => Err("expected NAME=VALUE, the value 1 to 50 letters, digits, `-` and `_`".to_owned()),
@@ -393,7 +379,7 @@ async fn run(args: &ServeArgs, provider: &str, arguments: &[OsString]) -> ExitCo
         Err(error) => return fault(&error.to_string()),
     };
     let action = ActionType {
-        category: args.category.name().to_owned(),
+        category: args.category.category().name().to_owned(),
         provider: provider.to_owned(),
         version: args.version.clone(),
     };

@@ -3,10 +3,11 @@
 use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::Value;
 
+use super::agent::CategoryArg;
 use super::{aws, complain, print, start};
 use crate::agent::register::forms::{self, Scope};
 use crate::agent::register::service::{self, Error, Registered};
-use crate::agent::register::{self, ActionType, Category};
+use crate::agent::register::{self, ActionType};
 use crate::build::ExitCode;
 
 /// Exit codes as `--help` shows them.
@@ -34,7 +35,7 @@ pub(super) struct RegisterArgs {
 
     /// What the action is for
     #[arg(long, value_name = "CATEGORY", default_value = "build")]
-    category: Kind,
+    category: CategoryArg,
 
     /// Have agents take jobs of all projects, rather than name those that they are for
     #[arg(long)]
@@ -82,22 +83,10 @@ enum Form {
     Stage,
 }
 
-/// Categories in the words of the command line.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
-    /// Build actions
-    Build,
-    /// Test actions
-    Test,
-}
-
 impl RegisterArgs {
     fn action(&self) -> ActionType {
         ActionType {
-            category: match self.category {
-                Kind::Build => Category::Build,
-                Kind::Test => Category::Test,
-            },
+            category: self.category.category(),
             provider: self.provider.clone(),
             version: self.version.clone(),
             is_asked_by_project: !self.all_projects,

@@ -138,16 +138,29 @@ impl ActionType {
 }
 
 /// What a provider may be called.
+///
+/// # Errors
+///
+/// What was expected, for one who typed something else.
 pub fn provider(text: &str) -> Result<String, String> {
     word(text, LONGEST_PROVIDER)
 }
 
 /// What a version may be called.
+///
+/// # Errors
+///
+/// As of [`provider`].
 pub fn version(text: &str) -> Result<String, String> {
     word(text, LONGEST_VERSION)
 }
 
-fn word(text: &str, longest: usize) -> Result<String, String> {
+/// A word of at most so many bytes, as CodePipeline takes them in names and in values that jobs are asked for by.
+///
+/// # Errors
+///
+/// As of [`provider`].
+pub fn word(text: &str, longest: usize) -> Result<String, String> {
     let fits = text.len() <= longest && !text.is_empty();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if fits && text.bytes().all(is_plain) {
