@@ -431,8 +431,11 @@ fn build_on(folder: &Path, image: Option<&str>) -> Outcome {
     let ran = sandbox.finish(&output);
     let text = fs::read_to_string(&event_file)
         .map_err(|error| format!("no events: {error}\n{}", ran.stderr))?;
-    if log_of_events(&text)? != String::from_utf8_lossy(&raw_log) {
-        return Err("the log that its events make is not the log of the build".to_owned());
+    let (made, log) = (log_of_events(&text)?, String::from_utf8_lossy(&raw_log));
+    if made != log {
+        return Err(format!(
+            "the log that its events make is not the log of the build\n--- of events\n{made}\n--- of the build\n{log}"
+        ));
     }
     // Nothing else may be told apart.
     let text = text.replace(r#""executor":"docker""#, r#""executor":"host""#);

@@ -187,9 +187,11 @@ fn nothing_is_left_after_kill_9_at_every_point() {
         left += containers(project, &["-a"]).len() + unfinished(&sandbox).len();
         let content = |name: &str| fs::read_to_string(sandbox.source().join(name));
         let changed = content("changed").expect("it is there");
+        // In what is mounted it is the build's own shell that empties a file before it writes to it.
+        let is_between = changed.is_empty() && mount == "bind";
         assert!(
-            ["old\n", "new\n"].contains(&&*changed),
-            "at {point}: {changed}"
+            is_between || ["old\n", "new\n"].contains(&&*changed),
+            "at {point}: {changed:?}"
         );
         assert_eq!(content("theirs").expect("it is there"), "theirs");
     }

@@ -423,9 +423,12 @@ impl Driver {
             tokio::select! {
                 opened = executor.open(environment) => opened,
                 // What was made for it goes with it.
-                () = forced => Err(exec::Error::InContainer {
-                    message: "the build was ended before the place for its commands was ready".to_owned(),
-                }),
+                () = forced => {
+                    executor.abandon().await;
+                    Err(exec::Error::InContainer {
+                        message: "the build was ended before the place for its commands was ready".to_owned(),
+                    })
+                }
             }
         };
         self.attend(opening).await

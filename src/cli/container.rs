@@ -16,7 +16,7 @@ use crate::build::ExitCode;
 use crate::cache;
 use crate::credentials::Service;
 use crate::engine::{Endpoint, Engine};
-use crate::exec::container::{Offers, Outside, Purpose, TunnelStream};
+use crate::exec::container::{Making, Offers, Outside, Purpose, TunnelStream};
 use crate::exec::{ContainerExecutor, container};
 use crate::git_credential;
 use crate::ownership::Owner;
@@ -264,6 +264,7 @@ pub(super) fn executor(
             rustix::process::getgid().as_raw(),
         ),
         labels: labels(build_id),
+        making: Making::default(),
     })
 }
 

@@ -40,6 +40,12 @@ const CHUNK: usize = 64 * 1024;
 /// Longest that processes have to end by themselves when the build they were left behind by is over (CMD-16).
 const LEFT_BEHIND: Duration = Duration::from_secs(2);
 
+/// How long a command is not given up on where no more files can be opened.
+const PATIENCE_WITHOUT_FILES: Duration = Duration::from_secs(10);
+
+/// Time between two attempts to start it.
+const BETWEEN_STARTS: Duration = Duration::from_millis(50);
+
 /// How long a killed process may take to be gone; one that hangs in the kernel longer is left behind.
 const AFTER_KILL: Duration = Duration::from_secs(5);
 
@@ -569,8 +575,7 @@ impl HostSession {
         output: &Output,
         cancel: &mut Cancel,
     ) -> Result<(Exit, bool), Error> {
-        self.write(&self.script, script)?;
-        let (mut process, reader) = self.start(directory)?;
+        let (mut process, reader) = self.begin(script, directory, cancel).await?;
         let mut running = Running {
             reader: Some(reader),
             buffer: Vec::new(),
@@ -588,6 +593,33 @@ impl HostSession {
             })?,
             leaked,
         ))
+    }
+
+    /// Starts a script, also where no more files can be opened just now: what the command before it had open of this
+    /// process may still be about to be closed (TOOL-52).
+    async fn begin(
+        &self,
+        script: &[u8],
+        directory: &Path,
+        cancel: &Cancel,
+    ) -> Result<(Process, pipe::Receiver), Error> {
+        let mut patience = PATIENCE_WITHOUT_FILES;
+        loop {
+            let started = self
+                .write(&self.script, script)
+                .and_then(|()| self.start(directory));
+            match started {
+                Err(error)
+                    if !patience.is_zero()
+                        && is_out_of_files(&error)
+                        && *cancel.borrow() == Escalation::None =>
+                {
+                    tokio::time::sleep(BETWEEN_STARTS).await;
+                    patience = patience.saturating_sub(BETWEEN_STARTS);
+                }
+                started => return started,
+            }
+        }
     }
 
     fn start(&self, directory: &Path) -> Result<(Process, pipe::Receiver), Error> {
@@ -727,6 +759,19 @@ impl HostSession {
         }
         Ok(answers)
     }
+}
+
+/// Whether this process, or the system, has as many files open as it may have.
+fn is_out_of_files(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let number = error.downcast_ref().and_then(Errno::from_io_error);
+        if matches!(number, Some(Errno::MFILE | Errno::NFILE)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn environment_too_large(variables: &[(OsString, OsString)]) -> Error {

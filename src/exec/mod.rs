@@ -137,6 +137,11 @@ pub trait Executor {
 
     /// Makes everything ready for the first command.
     fn open(&self, environment: Environment) -> impl Future<Output = Result<Self::Session, Error>>;
+
+    /// Waits until what was begun for a session is gone that nobody waited for to the end; not for long.
+    fn abandon(&self) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
 }
 
 /// An opened place, for one build.

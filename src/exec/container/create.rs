@@ -19,6 +19,7 @@ use futures_util::StreamExt as _;
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
+use super::making::Unopened;
 use super::marker::Marker;
 use super::put_back::Known;
 use super::session::{Container, ContainerSession, LastWords, SourcePlace};
@@ -105,25 +106,16 @@ async fn attempt(
     environment: Environment,
     bound: bool,
 ) -> Result<Option<ContainerSession>, Error> {
-    let (container, bound) = create(executor, engine, &environment, bound).await?;
-    let mut unopened = Unopened(Some(container.clone()));
-    let opened = start(executor, &container, environment, bound).await;
-    unopened.0 = None;
-    if !matches!(opened, Ok(Some(_))) {
+    let (made, bound) = create(executor, engine, &environment, bound).await?;
+    let Some(container) = made.get() else {
+        return Ok(None);
+    };
+    let opened = start(executor, container, environment, bound).await;
+    let container = made.take();
+    if let (Some(container), Err(_) | Ok(None)) = (container, &opened) {
         let _ = container.remove().await;
     }
     opened
-}
-
-/// A container that has no session yet. It goes where nobody waits for one any more (CTR-68).
-struct Unopened(Option<Container>);
-
-impl Drop for Unopened {
-    fn drop(&mut self) {
-        if let Some(container) = self.0.take() {
-            container.remove_at_once();
-        }
-    }
 }
 
 /// Makes the container. Gives whether the source is mounted in it.
@@ -132,7 +124,7 @@ async fn create(
     engine: &Engine,
     environment: &Environment,
     bound: bool,
-) -> Result<(Container, bool), Error> {
+) -> Result<(Unopened, bool), Error> {
     volumes::check(&executor.volumes, engine)?;
     let volumes = Volumes::of(&executor.volumes);
     let body = body(executor, environment, volumes, bound);
@@ -146,31 +138,22 @@ async fn create(
     if let Some(platform) = &executor.platform {
         options = options.platform(platform);
     }
-    let made = engine
-        .api()
-        .create_container(Some(options.build()), body)
+    let as_asked = Container {
+        engine: engine.clone(),
+        id: String::new(),
+        image: executor.image.clone(),
+        build: executor.build().to_owned(),
+        limits_memory: executor.memory.is_some(),
+        silent: Arc::default(),
+        marker: marker.map(Arc::new),
+    };
+    let making = executor
+        .making
+        .container(options.build(), body, as_asked)
         .await;
-    match made {
-        Ok(made) => {
-            let container = Container {
-                engine: engine.clone(),
-                id: made.id,
-                image: executor.image.clone(),
-                build: executor.build().to_owned(),
-                limits_memory: executor.memory.is_some(),
-                silent: Arc::default(),
-                marker: marker.map(Arc::new),
-            };
-            Ok((container, bound))
-        }
-        Err(error) => {
-            // What the engine refuses is not there; of what it did not answer nobody knows.
-            if let (ApiError::DockerResponseServerError { .. }, Some(marker)) = (&error, &marker) {
-                marker.settle();
-            }
-            drop(marker);
-            not_made(executor, engine, environment, bound, error).await
-        }
+    match making {
+        Ok(made) => Ok((made, bound)),
+        Err(error) => not_made(executor, engine, environment, bound, error).await,
     }
 }
 
@@ -181,7 +164,7 @@ async fn not_made(
     environment: &Environment,
     bound: bool,
     error: ApiError,
-) -> Result<(Container, bool), Error> {
+) -> Result<(Unopened, bool), Error> {
     if let ApiError::DockerResponseServerError { message, .. } = &error
         && let Some(missing) = volumes::refused(&executor.volumes, message)
     {

@@ -19,6 +19,7 @@ mod create;
 mod enter;
 mod facts;
 pub mod leftovers;
+mod making;
 mod marker;
 mod owners;
 mod put_back;
@@ -32,6 +33,7 @@ mod wire;
 
 pub use create::{SourceMount, Ulimit, Unavailable};
 pub use enter::enter;
+pub use making::Making;
 pub use marker::Left;
 pub use serve::{hold, look, serve};
 pub use session::ContainerSession;
@@ -186,6 +188,8 @@ pub struct ContainerExecutor {
     pub outside: Option<Outside>,
     /// Labels of everything that is made.
     pub labels: Vec<(String, String)>,
+    /// What the engine was asked for and has not answered yet.
+    pub making: Making,
 }
 
 impl ContainerExecutor {
@@ -216,5 +220,9 @@ impl Executor for ContainerExecutor {
         // Beside the build: what it costs is what the engine takes to list a few containers.
         tokio::spawn(leftovers::sweep(engine.clone(), crate::event::stamp()));
         create::open(self, engine, environment).await
+    }
+
+    async fn abandon(&self) {
+        self.making.abandon().await;
     }
 }

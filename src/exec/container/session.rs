@@ -33,7 +33,7 @@ const AFTER_KILL: Duration = Duration::from_secs(8);
 const ENGINE_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long an engine may take to remove a container where nobody believes that it will.
-const LAST_RESORT: Duration = Duration::from_secs(5);
+pub(super) const LAST_RESORT: Duration = Duration::from_secs(5);
 
 /// Longest silence of an engine that is to pass something on, and of a session that has something else to do than to run
 /// what a build wants: that says every few seconds that it is still at it ([`PULSE`]). As long as that of services over the
@@ -155,7 +155,7 @@ impl Container {
     }
 
     /// No sweep has to look for it any more.
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         if let Some(marker) = &self.marker {
             marker.settle();
         }
