@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::console::count;
+use super::json::seconds;
 use crate::event::{CacheEvent, CacheKept, CacheStep, Warning};
 use crate::units::{render_duration, render_size};
 
@@ -29,7 +30,7 @@ pub(super) fn log_lines(event: &CacheEvent) -> Vec<String> {
                 restored.bytes,
                 restored.archive_bytes
             ),
-            restored.duration.as_secs_f64()
+            seconds(restored.duration)
         ),
         CacheEvent::Kept { reason, .. } => format!("Cache not saved: {}", reason.text()),
         CacheEvent::Saved(saved) => format!(
@@ -40,7 +41,7 @@ pub(super) fn log_lines(event: &CacheEvent) -> Vec<String> {
                 saved.bytes,
                 saved.archive_bytes
             ),
-            saved.duration.as_secs_f64()
+            seconds(saved.duration)
         ),
         CacheEvent::Failed { step, message, .. } => {
             let unable = match step {
@@ -169,7 +170,7 @@ pub(super) fn event_json(event: &CacheEvent) -> (&'static str, Value) {
                 "files": restored.files,
                 "bytes": restored.bytes,
                 "archiveBytes": restored.archive_bytes,
-                "durationSeconds": super::json::seconds(restored.duration),
+                "durationSeconds": seconds(restored.duration),
             }),
         ),
         CacheEvent::Kept { key, reason } => {
@@ -189,7 +190,7 @@ pub(super) fn event_json(event: &CacheEvent) -> (&'static str, Value) {
                 "bytes": saved.bytes,
                 "archiveBytes": saved.archive_bytes,
                 "removed": saved.removed,
-                "durationSeconds": super::json::seconds(saved.duration),
+                "durationSeconds": seconds(saved.duration),
             }),
         ),
         CacheEvent::Failed {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::Sink;
+use super::json::seconds;
 use crate::event::{
     ArtifactSelected, BuildspecRead, CommandStarted, DirectorySelection, Event, EventKind, Exit,
     RuntimesNamed, SourceReady,
@@ -427,7 +428,7 @@ impl<W: Write + Send> Sink for CodebuildLog<W> {
                 files,
                 duration,
             } => {
-                self.reports_discovered(time, pattern, *files, duration.as_secs_f64())?;
+                self.reports_discovered(time, pattern, *files, seconds(*duration))?;
             }
             EventKind::ArtifactProgress(_)
             | EventKind::ArtifactFileStored { .. }
@@ -530,6 +531,23 @@ mod tests {
             log(vec![command("a")]),
             "[Container] 2025/05/06 09:10:11.102030 Running command a\n"
         );
+    }
+
+    // What is read from the events makes the same log, also of times that lie in the middle of two microseconds.
+    #[test]
+    fn a_duration_is_the_same_as_in_the_events() {
+        let took = |duration: Duration| {
+            log(vec![EventKind::ReportsDiscovered {
+                pattern: "*".to_owned(),
+                files: 0,
+                duration,
+            }])
+        };
+        for microseconds in 0..1000 {
+            let duration = Duration::from_nanos(microseconds * 1000 + 500);
+            let read = Duration::from_secs_f64(seconds(duration));
+            assert_eq!(took(duration), took(read), "{duration:?}");
+        }
     }
 
     #[test]

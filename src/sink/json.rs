@@ -410,8 +410,9 @@ fn rfc3339(time: SystemTime) -> String {
     format!("{timestamp:.6}")
 }
 
+/// Seconds of a duration, to the microsecond: as much as anyone can use, and short texts. Whatever shows them takes them
+/// from here: of what is halfway between two, each way of rounding makes another one.
 pub(super) fn seconds(duration: Duration) -> f64 {
-    // Microseconds are as much as anyone can use, and make short texts.
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }
 
