@@ -349,13 +349,12 @@ fn everything_about_files_comes_back() {
     let sandbox = project(
         &["./make.sh", "test ! -e fresh || ls fresh"],
         "  paths: ['deps', 'tools/*/bin/*', '~/.tool/**/*', '$EXTRA/**/*', '../beside/*.txt']\n",
-    )
-    .file(
-        "make.sh",
-        "#!/bin/sh\nset -e\ntest ! -e deps || exit 0\nmkdir -p deps/empty deps/d tools/a/bin tools/a/lib \"$HOME/.tool\" \"$EXTRA\" ../beside\necho run > deps/run; chmod 755 deps/run; ln deps/run deps/again\necho secret > deps/d/s; ln -s ./$(printf '%0150d' 0)//x deps/d/long; ln -s a/../b/ deps/d/odd; chmod 600 deps/d/s; ln -s ../run deps/d/link; ln -s nowhere deps/d/dangling; ln -s / deps/d/root\nmkfifo deps/fifo\nprintf 'n' > 'deps/a name\nwith lines'\necho b > tools/a/bin/b; echo l > tools/a/lib/l\necho t > \"$HOME/.tool/t\"; echo e > \"$EXTRA/e\"; echo x > ../beside/x.txt; echo y > ../beside/y\ntouch -d '2020-02-02 02:02:02.123456789' deps/run deps/d; chmod 750 deps/d\n",
     );
     let make = sandbox.source().join("make.sh");
-    fs::set_permissions(&make, fs::Permissions::from_mode(0o755)).expect("a mode can be set");
+    support::write_script(
+        &make,
+        "#!/bin/sh\nset -e\ntest ! -e deps || exit 0\nmkdir -p deps/empty deps/d tools/a/bin tools/a/lib \"$HOME/.tool\" \"$EXTRA\" ../beside\necho run > deps/run; chmod 755 deps/run; ln deps/run deps/again\necho secret > deps/d/s; ln -s ./$(printf '%0150d' 0)//x deps/d/long; ln -s a/../b/ deps/d/odd; chmod 600 deps/d/s; ln -s ../run deps/d/link; ln -s nowhere deps/d/dangling; ln -s / deps/d/root\nmkfifo deps/fifo\nprintf 'n' > 'deps/a name\nwith lines'\necho b > tools/a/bin/b; echo l > tools/a/lib/l\necho t > \"$HOME/.tool/t\"; echo e > \"$EXTRA/e\"; echo x > ../beside/x.txt; echo y > ../beside/y\ntouch -d '2020-02-02 02:02:02.123456789' deps/run deps/d; chmod 750 deps/d\n",
+    );
     let extra = sandbox.path("extra").display().to_string();
     let variable = format!("EXTRA={extra}");
     run(&sandbox, &["-e", &variable])

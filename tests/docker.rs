@@ -545,14 +545,11 @@ fn a_failed_login_ends_the_build_before_anything_is_built() {
     let Some(endpoint) = services("a failed login") else {
         return;
     };
-    let sandbox = copy_project(None).file("../tools/aws", "#!/bin/sh\necho wrong-password\n");
+    let sandbox = copy_project(None);
     commit(&sandbox);
     let tools = sandbox.path("tools");
-    fs::set_permissions(
-        tools.join("aws"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .expect("permissions can be set");
+    fs::create_dir(&tools).expect("it is new");
+    support::write_script(&tools.join("aws"), "#!/bin/sh\necho wrong-password\n");
     let path = std::env::var("PATH").expect("PATH is text");
     let path = format!("PATH={}:{path}", tools.display());
     run(

@@ -11,7 +11,6 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -295,8 +294,7 @@ fn hooks_of_templates_stay_away() {
     let templates = tempfile::tempdir().expect("a temporary directory can be made");
     let hook = templates.path().join("hooks/post-checkout");
     fs::create_dir(templates.path().join("hooks")).expect("it is new");
-    fs::write(&hook, "#!/bin/sh\ntouch hooked\n").expect("it can be written");
-    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("it can be set");
+    support::write_script(&hook, "#!/bin/sh\ntouch hooked\n");
     let mut settings = settings();
     let directory = templates.path().as_os_str().to_owned();
     settings
@@ -356,8 +354,7 @@ fn what_gives_access_is_given_to_the_server_only() {
         log.display(),
         real.display()
     );
-    fs::write(bin.join("git"), script).expect("it can be written");
-    fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).expect("it can be set");
+    support::write_script(&bin.join("git"), &script);
     let form = server.form(&format!("user:{encoded}@"), "app");
     let events = sandbox.path("events.jsonl");
     let mut command = sandbox.command([

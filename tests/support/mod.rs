@@ -75,3 +75,20 @@ pub(crate) fn copy_runner(to: &Path) {
         "a copy of the program"
     );
 }
+
+/// Writes a script that can be run, by another process for the same reason.
+#[track_caller]
+pub(crate) fn write_script(path: &Path, text: &str) {
+    use std::io::Write as _;
+    let mut writer = std::process::Command::new("sh")
+        .args(["-c", "cat > \"$1\" && chmod 755 \"$1\"", "sh"])
+        .arg(path)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("there is a shell");
+    let input = writer.stdin.take().expect("it is a pipe");
+    { input }
+        .write_all(text.as_bytes())
+        .expect("it is read to its end");
+    assert!(wait::end(writer).success(), "{}", path.display());
+}
