@@ -544,6 +544,83 @@ fn what_is_shown_is_a_file_that_says_the_same() {
         .stderr_has("--timeout");
 }
 
+// CONF-14
+#[test]
+fn one_file_serves_builds_in_containers_and_on_the_host() {
+    let of_containers = "pull = 'always'\nimage-map = ['a=b']\nmemory = '1g'\ncpus = 1\nno-entrypoint = true\n\
+        shm-size = '1m'\npids-limit = 9\nulimit = ['core=0']\nadd-host = ['a:127.0.0.1']\nplatform = 'linux/arm64'\nkeep = 'always'\n";
+    let machine = "mount-source = 'copy'\nnetwork = 'none'\nvolume = ['/a:/b']\nprivileged = true\nengine-socket = true\n";
+    let built = |ran: Ran| ran.expect(0).stdout_has("built");
+    let found = sandbox(&format!("[run]\n{of_containers}"));
+    for command in [&[][..], &["run"]] {
+        built(run(&found, &[], command));
+    }
+    run(&found, &[], &["plan"]).expect(0);
+    let named = found.file("named.toml", &format!("[run]\n{of_containers}{machine}"));
+    built(run(&named, &[], &["run", "--config", "named.toml"]));
+    let variables = [
+        ("RUNNER_PULL", "never"),
+        ("RUNNER_MOUNT_SOURCE", "bind"),
+        ("RUNNER_MEMORY", "1g"),
+        ("RUNNER_PRIVILEGED", "true"),
+        ("RUNNER_KEEP", "on-failure"),
+    ];
+    built(run(&named, &variables, &["run", "--no-config"]));
+    // They are there for the builds that have one.
+    for (flag, value) in [("pull", "always"), ("memory", "1g"), ("keep", "always")] {
+        let found = shown(&named, &[], flag, &["run"]);
+        assert_eq!(found["value"], json!(value), "{flag}");
+        assert_eq!(found["origin"], "file", "{flag}");
+    }
+    // Whoever writes a flag by hand wants a container.
+    run(&named, &variables, &["run", "--pids-limit", "5"])
+        .expect(2)
+        .stderr_has("`--pids-limit` is for builds in containers: add `--image IMAGE`");
+    run(&named, &[], &["run", "--keep", "always"])
+        .expect(2)
+        .stderr_has("`--keep` keeps containers");
+}
+
+// CONF-14 CONF-1
+#[test]
+fn where_builds_run_is_what_the_strongest_says() {
+    let sandbox = sandbox("[run]\nimage = 'a/b:1'\npull = 'never'\n");
+    let nowhere = ("DOCKER_HOST", "unix:///nonexistent/docker.sock");
+    let on_host = |variables: &[(&str, &str)], arguments: &[&str]| {
+        run(&sandbox, variables, arguments)
+            .expect(0)
+            .stdout_has("built");
+    };
+    let in_container = |variables: &[(&str, &str)], arguments: &[&str]| {
+        run(&sandbox, variables, arguments)
+            .expect(4)
+            .stderr_has("/nonexistent/docker.sock");
+    };
+    in_container(&[nowhere], &["run"]);
+    on_host(&[nowhere], &["run", "--executor", "host"]);
+    let host = ("RUNNER_EXECUTOR", "host");
+    on_host(&[nowhere, host], &["run"]);
+    in_container(&[nowhere, host], &["run", "--image", "c"]);
+    in_container(&[nowhere, host], &["run", "--executor", "docker"]);
+    run(
+        &sandbox,
+        &[],
+        &["run", "--executor", "host", "--image", "c"],
+    )
+    .expect(2)
+    .stderr_has("on the host there is no image");
+}
+
+// CONF-12
+#[test]
+fn defaults_of_containers_are_shown() {
+    let sandbox = sandbox("");
+    for (flag, value) in [("pull", "missing"), ("mount-source", "auto")] {
+        let found = short(&shown(&sandbox, &[], flag, &["run"]));
+        assert_eq!(found, (json!(value), "default".to_owned()), "{flag}");
+    }
+}
+
 // CONF-13
 #[test]
 fn values_of_variables_are_not_shown() {

@@ -409,76 +409,89 @@ pub(super) struct ConfigurationArgs {
     no_config: bool,
 }
 
+/// What flags of containers are below in `--help`.
+pub(super) const CONTAINER: &str = "Container";
+
 /// Where commands run, if not on this machine.
 #[derive(Debug, ClapArgs)]
 pub(super) struct ContainerArgs {
     /// Where commands run [default: docker if there is `--image`, else host]
-    #[arg(long, value_name = "EXECUTOR", help_heading = "Container")]
+    #[arg(long, value_name = "EXECUTOR", help_heading = CONTAINER)]
     pub(super) executor: Option<ExecutorArg>,
 
     /// Build image: run the commands in a container of it
-    #[arg(long, value_name = "IMAGE", value_parser = super::container::image_name, help_heading = "Container")]
+    #[arg(long, value_name = "IMAGE", value_parser = super::container::image_name, help_heading = CONTAINER)]
     pub(super) image: Option<String>,
 
     /// Use another image wherever this one is asked for
-    #[arg(long, value_name = "NAME=IMAGE", value_parser = image_pair, help_heading = "Container")]
+    #[arg(long, value_name = "NAME=IMAGE", value_parser = image_pair, help_heading = CONTAINER)]
     pub(super) image_map: Vec<(String, String)>,
 
-    /// When to pull the image [default: missing]
-    #[arg(long, value_name = "WHEN", help_heading = "Container")]
-    pub(super) pull: Option<PullArg>,
+    /// When to pull the image
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "missing",
+        help_heading = CONTAINER
+    )]
+    pub(super) pull: PullArg,
 
     /// Platform of the image, such as linux/arm64
-    #[arg(long, value_name = "PLATFORM", value_parser = super::transfer::platform, help_heading = "Container")]
+    #[arg(long, value_name = "PLATFORM", value_parser = super::transfer::platform, help_heading = CONTAINER)]
     pub(super) platform: Option<Platform>,
 
     /// Do not run the image's entry point
-    #[arg(long, help_heading = "Container")]
+    #[arg(long, help_heading = CONTAINER)]
     pub(super) no_entrypoint: bool,
 
     /// Give the container the machine's devices and rights, as CodeBuild's privileged mode does
-    #[arg(long, help_heading = "Container")]
+    #[arg(long, help_heading = CONTAINER)]
     pub(super) privileged: bool,
 
     /// Mount the engine's socket: commands can then do with this machine whatever they want
-    #[arg(long, help_heading = "Container")]
+    #[arg(long, help_heading = CONTAINER)]
     pub(super) engine_socket: bool,
 
     /// Network of the container: a name, `host` or `none`
-    #[arg(long, value_name = "NETWORK", help_heading = "Container")]
+    #[arg(long, value_name = "NETWORK", help_heading = CONTAINER)]
     pub(super) network: Option<String>,
 
     /// A host name that the container knows
-    #[arg(long, value_name = "NAME:ADDRESS", value_parser = host_pair, help_heading = "Container")]
+    #[arg(long, value_name = "NAME:ADDRESS", value_parser = host_pair, help_heading = CONTAINER)]
     pub(super) add_host: Vec<String>,
 
     /// A directory or a volume in the container
-    #[arg(long, value_name = "SOURCE:TARGET[:OPTIONS]", value_parser = super::container::volume, help_heading = "Container")]
+    #[arg(long, value_name = "SOURCE:TARGET[:OPTIONS]", value_parser = super::container::volume, help_heading = CONTAINER)]
     pub(super) volume: Vec<String>,
 
     /// Most memory, such as 4g
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Container")]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = CONTAINER)]
     pub(super) memory: Option<u64>,
 
     /// Most processors, such as 1.5
-    #[arg(long, value_name = "NUMBER", value_parser = processors, help_heading = "Container")]
+    #[arg(long, value_name = "NUMBER", value_parser = processors, help_heading = CONTAINER)]
     pub(super) cpus: Option<u64>,
 
     /// Size of /dev/shm
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Container")]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = CONTAINER)]
     pub(super) shm_size: Option<u64>,
 
     /// Most processes and threads
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Container")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..), help_heading = CONTAINER)]
     pub(super) pids_limit: Option<u64>,
 
     /// A limit of each process, such as nofile=1024:2048
-    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = ulimit, help_heading = "Container")]
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = ulimit, help_heading = CONTAINER)]
     pub(super) ulimit: Vec<Ulimit>,
 
-    /// How the source gets into the container: `auto` mounts it if the engine is on this machine, else copies it [default: auto]
-    #[arg(long, value_name = "HOW", help_heading = "Container")]
-    pub(super) mount_source: Option<MountArg>,
+    /// How the source gets into the container: `auto` mounts it if the engine is on this machine, else copies it
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "auto",
+        help_heading = CONTAINER
+    )]
+    pub(super) mount_source: MountArg,
 }
 
 /// Types of variables, as CodeBuild and CodePipeline call them.
@@ -558,7 +571,7 @@ pub(super) struct RunArgs {
         long,
         value_name = "WHEN",
         default_value = "never",
-        help_heading = "Container"
+        help_heading = CONTAINER
     )]
     pub(super) keep: KeepArg,
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{OnceCell, mpsc};
 
-use super::args::{ContainerArgs, ExecutorArg, MountArg, RequestArgs};
+use super::args::{ContainerArgs, ExecutorArg, RequestArgs};
 use super::sources::Sources;
 use super::{aws, complain, engine, machine, mistake, start};
 use crate::aws::Settings as AwsSettings;
@@ -55,12 +55,7 @@ pub(super) fn image(args: &ContainerArgs) -> Result<Option<String>, clap::Error>
             "`--executor docker` needs `--image IMAGE`: the image that the project builds in",
         )),
         (_, Some(image)) => mapped(&args.image_map, image).map(Some),
-        (_, None) => match without_container(args) {
-            Some(flag) => Err(mistake(format!(
-                "`{flag}` is for builds in containers: add `--image IMAGE`"
-            ))),
-            None => Ok(None),
-        },
+        (_, None) => Ok(None),
     }
 }
 
@@ -108,31 +103,6 @@ fn plain(path: &str) -> PathBuf {
         }
     }
     plain
-}
-
-/// A flag that means something in containers only, if there is one.
-fn without_container(args: &ContainerArgs) -> Option<&'static str> {
-    let given = [
-        ("--image-map", !args.image_map.is_empty()),
-        ("--pull", args.pull.is_some()),
-        ("--mount-source", args.mount_source.is_some()),
-        ("--platform", args.platform.is_some()),
-        ("--no-entrypoint", args.no_entrypoint),
-        ("--privileged", args.privileged),
-        ("--engine-socket", args.engine_socket),
-        ("--network", args.network.is_some()),
-        ("--add-host", !args.add_host.is_empty()),
-        ("--volume", !args.volume.is_empty()),
-        ("--memory", args.memory.is_some()),
-        ("--cpus", args.cpus.is_some()),
-        ("--shm-size", args.shm_size.is_some()),
-        ("--pids-limit", args.pids_limit.is_some()),
-        ("--ulimit", !args.ulimit.is_empty()),
-    ];
-    given
-        .iter()
-        .find(|(_, is_given)| *is_given)
-        .map(|(flag, _)| *flag)
 }
 
 /// The image that stands for a name.
@@ -250,7 +220,7 @@ pub(super) fn executor(
         shm_size: container.shm_size,
         ulimits: container.ulimit.clone(),
         pids_limit: container.pids_limit,
-        source_mount: container.mount_source.unwrap_or(MountArg::Auto).into(),
+        source_mount: container.mount_source.into(),
         source_directory: sources.primary.directory.clone(),
         secondary_directories: sources
             .secondary

@@ -69,7 +69,7 @@ async fn ensure(
     let Ok(engine) = connected else {
         return Ok(());
     };
-    let policy = args.request.container.pull.unwrap_or(PullArg::Missing);
+    let policy = args.request.container.pull;
     if policy == PullArg::Always {
         return pull(args, &executor.image, aws, &engine, layers).await;
     }

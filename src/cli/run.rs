@@ -493,7 +493,7 @@ fn check_keep(args: &RunArgs) -> Result<(), clap::Error> {
         ));
     }
     let elsewhere = Sources::of(&args.request)?.has_to_fetch(sources::Wanted::All);
-    if elsewhere && container.mount_source == Some(MountArg::Bind) {
+    if elsewhere && container.mount_source == MountArg::Bind {
         return Err(mistake(
             "`--keep` keeps no source that was fetched and is mounted: leave `--mount-source bind` out, and it is copied",
         ));

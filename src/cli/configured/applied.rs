@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Command};
 use super::table::{MACHINE_FILE, Place, Table, key, why_not_for_anyone};
 use super::value::{Origin, Setting};
 use super::variable::Variables;
-use super::{command_at, file, innermost};
+use super::{command_at, file, innermost, is_given};
 use crate::build::ExitCode;
 use crate::cli::args::When;
 use crate::cli::complain::complain;
@@ -89,6 +89,13 @@ impl Applied {
     /// What says something of a flag.
     pub(super) fn of_flag(&self, key: &str) -> Option<&Setting> {
         self.settings.iter().find(|setting| setting.key == key)
+    }
+
+    /// Takes settings out. Gives whether there were any.
+    pub(super) fn drop_where(&mut self, is_idle: impl Fn(&Setting) -> bool) -> bool {
+        let before = self.settings.len();
+        self.settings.retain(|setting| !is_idle(setting));
+        self.settings.len() < before
     }
 
     fn add<'c>(
@@ -225,10 +232,6 @@ fn same<'c>(command: &'c Command, arg: &Arg) -> Option<&'c Arg> {
     command
         .get_arguments()
         .find(|own| key(own).is_some() && key(own) == key(arg))
-}
-
-fn is_given(matches: &ArgMatches, arg: &Arg) -> bool {
-    matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
 }
 
 /// The file that counts: the one that is named, else the one that is found.

@@ -1,10 +1,11 @@
-//! What flags are when the command line does not say: variables, then `runner.toml`, then their defaults (CONF-1 to CONF-10).
+//! What flags are when the command line does not say: variables, then `runner.toml`, then their defaults (CONF-1 to CONF-10, CONF-14).
 //!
 //! Nothing here knows a flag. What a flag is called and takes is read off the command line's own definition, and what a
 //! variable or a file says of it is given to the parser as the flag would be: so both mean what the flag means, and a new
 //! flag has its counterparts by itself. What does not may be set is in [`table`].
 
 mod applied;
+mod container;
 mod file;
 mod show;
 mod table;
@@ -14,12 +15,13 @@ mod variable;
 use std::ffi::OsString;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
 use self::applied::Applied;
 use self::table::Table;
 use super::args::Args;
-use super::usage;
+use super::{mistake, usage};
 use crate::build::ExitCode;
 
 pub(super) use self::file::problems;
@@ -64,33 +66,56 @@ fn resolve(
         Err(error) => return Err(usage(&error)),
     };
     let path = path_of(&given);
-    let applied = match Table::of(&path) {
+    let mut applied = match Table::of(&path) {
         Some(table) => Applied::of(command, table, &path, &given)?,
         None => Applied::default(),
     };
-    if applied.is_empty() {
-        return match wrong {
-            Some(error) if missing == Missing::IsAnError => Err(usage(&error)),
-            _ => Ok(unconfigured(given)),
-        };
+    if let Some(error) = wrong.filter(|_| applied.is_empty() && missing == Missing::IsAnError) {
+        return Err(usage(&error));
     }
-    let all = applied.among(arguments, path.len());
-    let matches = match command.try_get_matches_from_mut(&all) {
-        Ok(matches) => matches,
+    container::leave_host(&mut applied, innermost(&given));
+    let mut matches = with(&applied, command, arguments, &given, missing)?;
+    if missing == Missing::IsAnError {
+        let called = command_at(command, &path).cloned().unwrap_or_default();
+        if container::leave_out(&mut applied, &called, &matches) {
+            matches = with(&applied, command, arguments, &given, missing)?;
+        }
+        if let Some(flag) = container::without_container(&called, &given, &matches) {
+            return Err(usage(&mistake(format!(
+                "`--{flag}` is for builds in containers: add `--image IMAGE`"
+            ))));
+        }
+    }
+    Ok(Resolved { matches, applied })
+}
+
+/// What the command line and all that is configured come to together.
+fn with(
+    applied: &Applied,
+    command: &mut Command,
+    arguments: &[OsString],
+    given: &ArgMatches,
+    missing: Missing,
+) -> Result<ArgMatches, ExitCode> {
+    if applied.is_empty() {
+        return Ok(given.clone());
+    }
+    let all = applied.among(arguments, path_of(given).len());
+    match command.try_get_matches_from_mut(&all) {
+        Ok(matches) => Ok(matches),
         Err(error)
             if missing == Missing::IsShown
                 && error.kind() == ErrorKind::MissingRequiredArgument =>
         {
-            leniently(&all).ok_or_else(|| usage(&error))?
+            leniently(&all).ok_or_else(|| usage(&error))
         }
-        Err(error) => return Err(applied.explain(&error)),
-    };
-    Ok(Resolved { matches, applied })
+        Err(error) => Err(applied.explain(&error)),
+    }
 }
 
-fn unconfigured(matches: ArgMatches) -> Resolved {
-    let applied = Applied::default();
-    Resolved { matches, applied }
+/// Whether a flag was written on the command line.
+fn is_given(matches: &ArgMatches, arg: &Arg) -> bool {
+    matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
 }
 
 /// What is there, whatever is missing.
