@@ -47,6 +47,21 @@ impl Link {
 /// path, and who goes there finds it.
 #[must_use]
 pub fn settle(path: &Path, changeable: &[PathBuf]) -> PathBuf {
+    settle_by(path, changeable, &|_| true)
+}
+
+/// The same where links that do not belong to the right users stay in the path as well.
+#[must_use]
+pub fn settle_by(
+    path: &Path,
+    changeable: &[PathBuf],
+    may_follow: &dyn Fn(&fs::Metadata) -> bool,
+) -> PathBuf {
+    let target_of = |link: &Path| {
+        let target = fs::read_link(link).ok()?;
+        let metadata = fs::symlink_metadata(link).ok()?;
+        may_follow(&metadata).then_some(target)
+    };
     let mut pending = parts(path);
     let mut here = PathBuf::from("/");
     let mut links = 0;
@@ -59,7 +74,7 @@ pub fn settle(path: &Path, changeable: &[PathBuf]) -> PathBuf {
             here.pop();
         } else {
             let next = here.join(&part);
-            let target = fs::read_link(&next).ok().filter(|_| links < MAX_LINKS);
+            let target = target_of(&next).filter(|_| links < MAX_LINKS);
             let within = changeable.iter().find(|above| here.starts_with(above));
             match (target, within) {
                 (None, _) => here = next,
@@ -352,6 +367,10 @@ mod tests {
             let settled = settle(&root.join(path), std::slice::from_ref(&source));
             assert_eq!(settled, root.join(expected), "{path}");
         }
+        // Nobody's own.
+        let path = root.join("mine/a");
+        let settled = settle_by(&path, &[], &|link| !link.is_symlink());
+        assert_eq!(settled, path);
         // It ends, and what is there is a link.
         let settled = settle(&root.join("to-itself"), &[]);
         let error = Directory::open(&settled).unwrap_err();

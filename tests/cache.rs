@@ -1535,3 +1535,131 @@ fn a_container_has_the_same_cache() {
     run(&sandbox, &[]).expect(0).stdout_has("\n1\n2\n");
     assert!(sandbox.path("home/.tool/t").is_file());
 }
+
+// CTR-72
+#[test]
+fn what_another_build_stages_is_not_cached() {
+    let sandbox = project(
+        &["mkdir -p deps && echo 1 > deps/one"],
+        "  paths: ['**/*']\n",
+    );
+    let staged = format!(".runner-{}/two", "0123456789abcdef".repeat(2));
+    let sandbox = sandbox
+        .file(&staged, "2")
+        .file("deps/.runner-other/three", "3");
+    run(&sandbox, &[])
+        .expect(0)
+        .stdout_has("Cache saved: 3 files");
+}
+
+const KEYED: &str = "  key: k\n  paths: ['deps/sub/**/*', '~/.tool/x/**/*']\n";
+
+/// A build that saves something below the source and below its home, and tells what is there.
+fn linked() -> Sandbox {
+    project(
+        &[
+            "mkdir -p deps/sub ~/.tool/x; test -e deps/sub/one || echo 1 > deps/sub/one; test -e ~/.tool/x/t || echo 2 > ~/.tool/x/t",
+        ],
+        KEYED,
+    )
+}
+
+/// Replaces a directory by a link.
+fn lead(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(from);
+    symlink(to, from).expect("a link can be made");
+}
+
+// CACHE-35
+#[test]
+fn what_is_restored_goes_nowhere_that_a_build_can_choose() {
+    let sandbox = linked();
+    run(&sandbox, &[])
+        .expect(0)
+        .stdout_has("Cache saved: key k, 2 files");
+    let elsewhere = sandbox.path("elsewhere");
+    fs::create_dir_all(elsewhere.join("sub")).expect("a directory can be made");
+    let (deps, tool) = (sandbox.source().join("deps"), sandbox.path("home/.tool"));
+    // The caller's own, and one that stays in the source.
+    fs::create_dir(sandbox.source().join("other")).expect("a directory can be made");
+    lead(&deps, Path::new("other"));
+    lead(&tool, &elsewhere);
+    run(&sandbox, &[])
+        .expect(0)
+        .stdout_has("Cache restored: key k, 2 files");
+    assert!(sandbox.source().join("other/sub/one").is_file());
+    assert!(elsewhere.join("x/t").is_file());
+    fs::remove_dir_all(elsewhere.join("x")).expect("it is a directory");
+    // One that leads out of it.
+    for link in [&tool, &deps] {
+        fs::remove_file(link).expect("it is a link");
+    }
+    lead(&deps, &elsewhere);
+    let ran = run(&sandbox, &["-v"]).expect(0);
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    for text in [
+        "/deps is a link",
+        "a build could have made that link",
+        "Unable to download cache",
+    ] {
+        assert!(said.contains(text), "no {text:?} in\n{said}");
+    }
+}
+
+// CACHE-35
+#[test]
+fn nothing_is_restored_through_a_link_of_a_build() {
+    let sandbox = linked();
+    run(&sandbox, &[]).expect(0);
+    let elsewhere = sandbox.path("elsewhere");
+    fs::create_dir_all(&elsewhere).expect("a directory can be made");
+    let nothing = |ran: &Ran| {
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(said.contains(" is a link"), "{said}");
+        let left = tree::files(&elsewhere);
+        assert_eq!(left, Vec::<String>::new(), "{said}");
+    };
+    let only_looks = |sandbox: Sandbox| {
+        let text = format!(
+            "version: 0.2\nphases:\n  build:\n    commands: ['true']\ncache:\n  action: restore\n{KEYED}"
+        );
+        sandbox.file("buildspec.yml", text)
+    };
+    let sandbox = only_looks(sandbox);
+    lead(&sandbox.source().join("deps"), &elsewhere);
+    nothing(&run(&sandbox, &[]).expect(0));
+    fs::remove_file(sandbox.source().join("deps")).expect("it is a link");
+    if !rustix::process::geteuid().is_root() {
+        return support::skipped("a link of another user", "only root gives files away");
+    }
+    let tool = sandbox.path("home/.tool");
+    lead(&tool, &elsewhere);
+    std::os::unix::fs::lchown(&tool, Some(12345), Some(12345)).expect("root may");
+    nothing(&run(&sandbox, &[]).expect(0));
+}
+
+// CACHE-35, CACHE-21
+#[test]
+fn in_a_container_nothing_is_restored_through_a_link_either() {
+    let Some(image) = support::container::busybox("a cache behind a link") else {
+        return;
+    };
+    let build = |command: &str| {
+        format!(
+            "version: 0.2\nphases:\n  build:\n    commands: ['{command}']\ncache:\n  key: k\n  paths: ['deps/**/*']\n"
+        )
+    };
+    let mut sandbox = Sandbox::new();
+    for (command, said) in [
+        ("mkdir deps && echo 1 > deps/one", "Cache saved"),
+        ("rm -r deps && ln -s /etc deps", "Cache restored"),
+        ("test ! -e /etc/one", "deps is a link"),
+    ] {
+        sandbox = sandbox.file("buildspec.yml", build(command));
+        let place = place(&sandbox);
+        let flags = ["--log-format", "codebuild", "--cache", &place];
+        let ran = support::container::run(&sandbox, &image, &flags).expect(0);
+        let all = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(all.contains(said), "no {said:?} in\n{all}");
+    }
+}

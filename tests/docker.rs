@@ -905,3 +905,44 @@ fn the_doctor_asks_the_registry_for_an_image() {
         .expect(4)
         .stdout_has("and cannot pull it: ");
 }
+
+// REG-2, REG-3, REG-9: the public registry has a token of its own, and AWS's build images come from there.
+#[test]
+fn images_of_the_public_registry_come_with_its_token() {
+    let Some(image) = PrivateImage::new("the public registry", "public") else {
+        return;
+    };
+    let answer = r#"{"authorizationData":{"authorizationToken":"QVdTOjEyMzQ1Njc4OTAxMi1hdXRoLXRva2Vu","expiresAt":32000000000}}"#;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
+        answer.len()
+    );
+    let aws = GoBetween::new("http://127.0.0.1:1", move |_| {
+        Verdict::Answer(answer.clone())
+    });
+    // Refused without a token: by the registry of these tests, which AWS's own is not.
+    let image = PrivateImage {
+        name: "public.ecr.aws/codebuild/amazonlinux-x86_64-standard:1".to_owned(),
+        base: image.base.clone(),
+        endpoint: aws.endpoint.clone(),
+    };
+    image.publish(1);
+    image.remove();
+    let sandbox = Sandbox::new();
+    run(&sandbox, &aws.endpoint, &["pull", "--quiet", &image.name])
+        .expect(0)
+        .stdout_has("sha256:");
+    image.remove();
+    // Docker itself, in a build.
+    let sandbox = Sandbox::with_commands(&[&format!("docker pull {}", image.name)]);
+    run(&sandbox, &aws.endpoint, &["run"])
+        .expect(0)
+        .stdout_has("Status: Downloaded newer image");
+    image.remove();
+    let sandbox = Sandbox::with_commands(&["echo version $VERSION"]);
+    let name = "aws/codebuild/amazonlinux-x86_64-standard:1";
+    run(&sandbox, &aws.endpoint, &["run", "--image", name])
+        .expect(0)
+        .stdout_has("version 1");
+    assert!(aws.count("POST") > 0);
+}

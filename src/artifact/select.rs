@@ -1262,6 +1262,31 @@ mod tests {
         }
     }
 
+    /// CTR-72
+    #[test]
+    fn what_another_build_stages_is_never_selected() {
+        let staged = format!(".runner-{}", "0123456789abcdef".repeat(2));
+        let tree = tree(&[
+            "a",
+            ".runner-short/b",
+            &format!("{staged}/c"),
+            &format!("d/{staged}/e"),
+        ]);
+        for (patterns, expected) in [
+            (&["**/*"][..], &[".runner-short/b", "a"][..]),
+            (&[".runner-*/*"], &[".runner-short/b"]),
+        ] {
+            let workspace = Workspace {
+                source_directory: tree.path().to_owned(),
+                hidden: Vec::new(),
+                mounts: Vec::new(),
+            };
+            let selected = select(&selection("", patterns), &workspace, &|| false);
+            assert_eq!(stored(&selected), expected, "{patterns:?}");
+            assert!(selected.warnings.is_empty(), "{patterns:?}");
+        }
+    }
+
     #[test]
     fn a_stop_ends_the_selection_wherever_it_is() {
         let tree = tree(&["a/1", "b/2", "c/3"]);

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::glob::{Pattern, State};
+use crate::ownership;
 use crate::view::{self, Mount};
 
 /// What an entry of a directory is.
@@ -266,6 +267,10 @@ impl Walker<'_, '_> {
     }
 
     fn subdirectory(&mut self, states: &States, name: &[u8]) -> Result<(), WalkError> {
+        // What another build stages is there for a moment only, and not its source's (CTR-72).
+        if ownership::is_hidden_name(OsStr::from_bytes(name)) {
+            return Ok(());
+        }
         let Some(below) = self.below(states, name) else {
             return Ok(());
         };

@@ -1,4 +1,5 @@
-//! From a compressed TAR to files, safely: nothing is made but what the paths take, and no link is followed below a root.
+//! From a compressed TAR to files, safely: nothing is made but what the paths take, no link is followed below a root, and on the
+//! way to one none that a build could have made (CACHE-7, CACHE-35).
 //!
 //! Directories are opened one below the other without following links, and everything is made relative to them. Small files
 //! are written by several threads. After a failure, what was made goes again.
@@ -7,6 +8,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -21,6 +23,7 @@ use rustix::io::Errno;
 use super::Trouble;
 use super::path::{CachePath, Matcher, as_path};
 use super::place::Place;
+use crate::directory::{self, Directory, LINK_HELP, Link};
 
 /// Most threads that write files.
 const MAX_WRITERS: usize = 8;
@@ -56,6 +59,7 @@ pub(super) fn unpack(
     let mut unpacker = Unpacker {
         paths,
         matchers: paths.iter().map(CachePath::matcher).collect(),
+        roots: paths.iter().map(|path| settled(path, place)).collect(),
         place,
         open: Vec::new(),
         open_root: None,
@@ -80,6 +84,9 @@ pub(super) fn unpack(
 struct Unpacker<'u> {
     paths: &'u [CachePath],
     matchers: Vec<Matcher>,
+    /// Where the paths begin, links followed as far as they may be. Known before anything is made: what an archive has in it
+    /// leads nowhere.
+    roots: Vec<PathBuf>,
     place: &'u Place<'u>,
     /// Directories that are open, one in the other: names and descriptors.
     open: Vec<(Vec<u8>, Arc<OwnedFd>)>,
@@ -106,6 +113,17 @@ pub const UNNAMED: &str = "what was saved";
 
 fn refused(why: impl std::fmt::Display) -> Trouble {
     Trouble::broken(UNNAMED, why)
+}
+
+/// Where a path begins: links on the way are followed unless they lead out of the source they are in, and on this machine only
+/// those of root's and of whoever runs this. All others are met on the way there.
+fn settled(path: &CachePath, place: &Place<'_>) -> PathBuf {
+    let own = rustix::process::geteuid().as_raw();
+    // In a container all that is there is the image's or the build's.
+    let in_container = place.owner.is_some();
+    let may_follow = |link: &fs::Metadata| in_container || link.uid() == 0 || link.uid() == own;
+    let source = place.source_directory.to_owned();
+    directory::settle_by(path.root(), &[source], &may_follow)
 }
 
 impl Unpacker<'_> {
@@ -188,9 +206,9 @@ impl Unpacker<'_> {
     }
 
     fn full(&self, index: usize, relative: &[u8]) -> PathBuf {
-        let root = self.paths[index].root();
+        let root = &self.roots[index];
         if relative.is_empty() {
-            root.to_owned()
+            root.clone()
         } else {
             root.join(as_path(relative))
         }
@@ -261,31 +279,27 @@ impl Unpacker<'_> {
         Ok((directory, name))
     }
 
-    /// The root of a path. It is what the user names, so links on the way to it are followed.
+    /// The root of a path, reached through no link.
     fn root(&mut self, index: usize) -> Result<Arc<OwnedFd>, Trouble> {
         if let Some((open, root)) = &self.open_root
             && *open == index
         {
             return Ok(Arc::clone(root));
         }
-        let path = self.paths[index].root();
-        let missing: Vec<PathBuf> = path
-            .ancestors()
-            .take_while(|above| !above.exists())
-            .map(Path::to_owned)
-            .collect();
-        let failed = |error: io::Error| Trouble::with_file("make the directory", path, &error);
-        fs::create_dir_all(path).map_err(failed)?;
-        self.made.extend(missing.last().cloned());
-        for directory in missing.iter().rev() {
+        let path = &self.roots[index];
+        let mut made = Vec::new();
+        let there = Directory::make(path, 0o777, &mut made);
+        self.made.extend(made.first().cloned());
+        let failed = |error: io::Error| no_way(path, &error);
+        there.map_err(failed)?;
+        for directory in &made {
             let own = (super::pack::OWN, super::pack::OWN);
             if let Some((uid, gid)) = self.place.owner_here(directory, own) {
                 let _ = std::os::unix::fs::lchown(directory, Some(uid), Some(gid));
             }
         }
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(path, flags, Mode::empty());
-        let opened = Arc::new(opened.map_err(|error| failed(error.into()))?);
+        let opened = directory::descend(path, OFlags::RDONLY | OFlags::DIRECTORY);
+        let opened = Arc::new(opened.map_err(failed)?);
         self.open.clear();
         self.open_root = Some((index, Arc::clone(&opened)));
         Ok(opened)
@@ -433,10 +447,10 @@ impl Unpacker<'_> {
         }
         self.open.clear();
         for (path, attributes) in std::mem::take(&mut self.directories).into_iter().rev() {
-            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let failed = |error: Errno| Trouble::with_file("set the mode of", &path, &error.into());
-            let directory = rustix::fs::open(&path, flags, Mode::empty()).map_err(failed)?;
-            finish(&directory, attributes).map_err(failed)?;
+            let failed = |error: io::Error| Trouble::with_file("set the mode of", &path, &error);
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            let directory = directory::descend(&path, flags).map_err(failed)?;
+            finish(&directory, attributes).map_err(|error| failed(error.into()))?;
         }
         Ok(())
     }
@@ -452,6 +466,15 @@ impl Unpacker<'_> {
                 Err(_) => {}
             }
         }
+    }
+}
+
+/// A directory that cannot be made or reached.
+fn no_way(path: &Path, error: &io::Error) -> Trouble {
+    let trouble = Trouble::with_file("make the directory", path, error);
+    match Link::of(error) {
+        Some(_) => trouble.with_help(LINK_HELP),
+        None => trouble,
     }
 }
 

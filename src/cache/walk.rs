@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Trouble;
 use super::path::{CachePath, Matcher, Standing, as_path, is_in};
+use crate::ownership;
 use crate::units::hex;
 
 /// What an item is.
@@ -143,6 +144,10 @@ impl Walker<'_, '_, '_> {
             return Ok(());
         }
         let source = self.here(relative);
+        // What another build stages is there for a moment only, and not its source's (CTR-72).
+        if kind.is_dir() && ownership::is_hidden_name(as_path(name).as_os_str()) {
+            return Ok(());
+        }
         if is_in(&source, self.hidden) || self.is_taken_before(&source, kind.is_dir()) {
             return Ok(());
         }
