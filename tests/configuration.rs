@@ -556,7 +556,7 @@ fn one_file_serves_builds_in_containers_and_on_the_host() {
         built(run(&found, &[], command));
     }
     run(&found, &[], &["plan"]).expect(0);
-    let named = found.file("named.toml", &format!("[run]\n{of_containers}{machine}"));
+    let named = found.file("named.toml", format!("[run]\n{of_containers}{machine}"));
     built(run(&named, &[], &["run", "--config", "named.toml"]));
     let variables = [
         ("RUNNER_PULL", "never"),
