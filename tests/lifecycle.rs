@@ -555,6 +555,22 @@ fn the_doctor_says_what_is_missing_and_what_to_do() {
         .stdout_has("✘ AWS region")
         .stdout_has("✘ bucket")
         .stdout_has("→ start Docker or Podman");
+    // An AWS that does not answer is nothing that other credentials help against.
+    let mut command = sandbox.command(["doctor", "--region", "us-east-1"]);
+    command
+        .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
+        .envs([
+            ("AWS_ACCESS_KEY_ID", "AKIA"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+        ])
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    let output = command.bounded_output();
+    let ran = sandbox
+        .finish(&output.expect("the program can be started"))
+        .expect(4)
+        .stdout_has("✘ AWS identity")
+        .stdout_has("→ check the network, the region and AWS_ENDPOINT_URL");
+    assert!(!ran.stdout.contains("expired"), "{}", ran.stdout);
     doctor(&["--artifacts", "in-the-way/artifacts"])
         .expect(4)
         .stdout_has("✘ artifacts");

@@ -172,7 +172,7 @@ impl Drop for Podman {
 /// Without a network: the machine's is left as it is.
 const BUILD: [&str; 6] = ["run", "-q", "--network", "none", "--image", IMAGE];
 
-// CTR-52, CTR-3, CTR-4: mounted and copied, with state between commands, artifacts and the caller's files.
+// CTR-52, CTR-73, CTR-3, CTR-4: mounted and copied, with state between commands, artifacts and the caller's files.
 #[test]
 fn a_build_runs_with_podman() {
     let Some(podman) = Podman::start() else {
@@ -189,6 +189,16 @@ fn a_build_runs_with_podman() {
         }
         assert_eq!(sandbox.leftovers(), [""; 0]);
     }
+    // It would run what it has.
+    let sandbox = Sandbox::with_commands(&["touch ran"]);
+    podman
+        .run(
+            &sandbox,
+            &[&BUILD[..], &["--platform", "linux/s390x"]].concat(),
+        )
+        .expect(4)
+        .stderr_has(", and not for linux/s390x");
+    assert!(!sandbox.source().join("ran").exists());
     let sandbox = Sandbox::with_commands(&["exit 7"]);
     podman
         .run(&sandbox, &BUILD)
@@ -274,4 +284,21 @@ fn a_volume_that_is_not_there_is_not_made_by_podman() {
     assert!(!typo.exists());
     let ran = run(&volume(&sandbox.source().join("given"))).expect(0);
     assert_eq!(ran.stdout, "mounted\n");
+}
+
+// CTR-52, CTR-9: what has ended is told from an engine that is gone.
+#[test]
+fn a_container_that_is_killed_in_podman_is_found_dead() {
+    let Some(podman) = Podman::start() else {
+        return;
+    };
+    let sandbox = Sandbox::with_commands(&["echo ready; sleep 600"]);
+    let build = podman.begin(&sandbox);
+    let containers = podman.succeed(&["ps", "-q"]);
+    podman.succeed(&["kill", containers.trim()]);
+    let ran = build.finish(&sandbox).expect(4);
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(said.contains("Build container found dead"), "{said}");
+    assert!(!said.contains("cannot be reached"), "{said}");
+    assert_eq!(podman.containers(), "");
 }

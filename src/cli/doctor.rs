@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::args::DoctorArgs;
 use super::{aws, container, engine, machine, mistake, print, start, terminal, transfer, usage};
-use crate::aws::Settings as AwsSettings;
+use crate::aws::{Settings as AwsSettings, unanswered};
 use crate::build::ExitCode;
 use crate::credentials::{Keeper, Role, RoleArn, Source};
 use crate::engine::chain;
@@ -434,12 +434,25 @@ async fn identity_check(config: &SdkConfig) -> Check {
         .send();
     match asked.await {
         Ok(who) => Check::good(NAME, who.arn().unwrap_or("AWS does not say which")),
-        Err(error) => Check::bad(
-            NAME,
-            chain(&error),
-            "the credentials may be wrong or expired: get new ones",
-        ),
+        Err(error) => {
+            let expired = "the credentials may be wrong or expired: get new ones";
+            let (found, remedy) = told(&error, error.as_service_error().is_some(), expired);
+            Check::bad(NAME, found, remedy)
+        }
     }
+}
+
+/// Why AWS is of no use, and what to do: that `remedy` if it answered.
+fn told(
+    error: &(dyn std::error::Error + 'static),
+    answered: bool,
+    remedy: &str,
+) -> (String, String) {
+    if answered {
+        return (chain(error), remedy.to_owned());
+    }
+    let unanswered = unanswered(error, None);
+    (unanswered.why, unanswered.help)
 }
 
 async fn ecr_check(config: &SdkConfig) -> Check {
@@ -456,11 +469,11 @@ async fn ecr_check(config: &SdkConfig) -> Check {
             let registry = registry.trim_start_matches("https://");
             Check::good(NAME, format!("lets us in to {registry}"))
         }
-        Err(error) => Check::absent(
-            NAME,
-            chain(&error),
-            "builds that use images of ECR need `ecr:GetAuthorizationToken`",
-        ),
+        Err(error) => {
+            let needed = "builds that use images of ECR need `ecr:GetAuthorizationToken`";
+            let (found, remedy) = told(&error, error.as_service_error().is_some(), needed);
+            Check::absent(NAME, found, remedy)
+        }
     }
 }
 

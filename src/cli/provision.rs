@@ -13,7 +13,7 @@ use super::layers::Layers;
 use super::{aws, engine, transfer};
 use crate::aws::Settings as AwsSettings;
 use crate::build::StopSignals;
-use crate::engine::Engine;
+use crate::engine::{Engine, Platform};
 use crate::event::StopReason;
 use crate::exec::ContainerExecutor;
 use crate::exec::container::Unavailable;
@@ -78,11 +78,27 @@ async fn ensure(
         found.map_err(|error| unavailable(error.to_string()))?,
         policy,
     ) {
-        (Some(_), _) => Ok(()),
+        (Some(found), _) => check_platform(args, &found.platform),
         (None, PullArg::Never) => Err(unavailable(
             "the engine does not have it, and `--pull never` forbids to pull it",
         )),
         (None, _) => pull(args, &executor.image, aws, &engine, layers).await,
+    }
+}
+
+/// Refuses an image for another platform than the one that was asked for. Not every engine does, and what runs then is not what
+/// was asked for.
+fn check_platform(args: &RunArgs, found: &Platform) -> Result<(), Unavailable> {
+    let wanted = args.request.container.platform.as_ref();
+    match wanted.filter(|wanted| !found.architecture.is_empty() && !found.is(wanted)) {
+        None => Ok(()),
+        Some(wanted) => Err(Unavailable {
+            reason: format!("the engine has it for {found}, and not for {wanted}"),
+            help: Some(
+                "`--pull always` asks its registry for the other one, which takes its place"
+                    .to_owned(),
+            ),
+        }),
     }
 }
 

@@ -41,7 +41,17 @@ impl Platform {
     pub fn is(&self, wanted: &Self) -> bool {
         let same_variant =
             wanted.variant.is_empty() || self.variant.is_empty() || self.variant == wanted.variant;
-        self.os == wanted.os && self.architecture == wanted.architecture && same_variant
+        let same_architecture = usual(&self.architecture) == usual(&wanted.architecture);
+        self.os == wanted.os && same_architecture && same_variant
+    }
+}
+
+/// The name of an architecture that images have; engines know these others too.
+fn usual(architecture: &str) -> &str {
+    match architecture {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }
 
@@ -141,6 +151,8 @@ mod tests {
         assert!(is("linux/amd64", "linux/amd64"));
         assert!(is("linux/arm64/v8", "linux/arm64"));
         assert!(is("linux/arm64", "linux/arm64/v8"));
+        assert!(is("linux/amd64", "linux/x86_64"));
+        assert!(is("linux/arm64/v8", "linux/aarch64"));
         assert!(!is("linux/arm/v6", "linux/arm/v7"));
         assert!(!is("linux/amd64", "linux/arm64"));
         assert!(!is("windows/amd64", "linux/amd64"));

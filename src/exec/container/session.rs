@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, ContainerState};
+use bollard::models::ContainerState;
 use bollard::query_parameters::{KillContainerOptions, RenameContainerOptionsBuilder};
 use tokio::io::WriteHalf;
 use tokio::sync::{Notify, mpsc};
@@ -215,25 +215,32 @@ impl Container {
 
     /// Its state, after its processes have begun to end: the engine notices the last of them a moment later.
     pub(super) async fn settled(&self) -> Result<ContainerState, crate::engine::Error> {
-        let mut state = self.inspect().await?.state.unwrap_or_default();
+        let mut state = self.look().await?;
         for _ in 0..LOOKS {
-            if state.running != Some(true) {
+            if state
+                .as_ref()
+                .is_some_and(|state| state.running != Some(true))
+            {
                 break;
             }
             sleep(BETWEEN_LOOKS).await;
-            state = self.inspect().await?.state.unwrap_or_default();
+            state = self.look().await?;
         }
-        Ok(state)
+        Ok(state.unwrap_or_default())
     }
 
-    async fn inspect(&self) -> Result<ContainerInspectResponse, crate::engine::Error> {
+    /// Its state; `None` where the engine says one that is not of Docker's API: Podman does, of a container that has ended and
+    /// was not cleared up yet.
+    async fn look(&self) -> Result<Option<ContainerState>, crate::engine::Error> {
         let doing = "look at the build's container";
         let inspected = self.engine.api().inspect_container(
             &self.id,
             None::<bollard::query_parameters::InspectContainerOptions>,
         );
         match timeout(ENGINE_LIMIT, inspected).await {
-            Ok(answer) => answer.map_err(|error| crate::engine::Error::api(doing, error)),
+            Ok(Ok(found)) => Ok(Some(found.state.unwrap_or_default())),
+            Ok(Err(bollard::errors::Error::JsonDataError { .. })) => Ok(None),
+            Ok(Err(error)) => Err(crate::engine::Error::api(doing, error)),
             Err(_) => Err(no_answer(doing)),
         }
     }
@@ -548,7 +555,6 @@ pub(super) async fn found_dead(container: &Container, last_words: &LastWords) ->
         }
     };
     let said = last_words.text();
-    let exit = state.exit_code.unwrap_or_default();
     if state.oom_killed == Some(true) {
         let (whose, help) = memory_of(container.limits_memory);
         return dead(&format!("{whose} ran out of memory"), Some(help.to_owned()));
@@ -564,9 +570,10 @@ pub(super) async fn found_dead(container: &Container, last_words: &LastWords) ->
         let help = format!("unless somebody ended it, {whose} may have run out of memory: {help}");
         return dead(&why, said.is_empty().then_some(help));
     }
-    let why = match exit {
-        137 => "it was killed".to_owned(),
-        _ => format!("it ended with status {exit}"),
+    let why = match state.exit_code {
+        Some(137) => "it was killed".to_owned(),
+        Some(exit) => format!("it ended with status {exit}"),
+        None => "it ended".to_owned(),
     };
     dead(&why, None)
 }
