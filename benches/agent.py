@@ -28,9 +28,9 @@ from measure import BENCH, MIB, ROOT, Failure, Figure, Side, cpu, duration, end,
 PLACE = BENCH / "agent"
 GROUP = "/runner/bench"
 
-# The same commands with and without the agent: as many times as this, each a second or so on one core.
+# The same commands with and without the agent: as many times as this, each two seconds or so on one core.
 BUILDS = 16
-WORK = "awk 'BEGIN { while (i < 20000000) i++ }'"
+WORK = "awk 'BEGIN { while (i < 100000000) i++ }'"
 
 # What the long log has, and how many of its bytes are sent.
 LOG_BYTES = 1_000_000_000
@@ -307,9 +307,9 @@ def parallel(runner: Path, rounds: int) -> list[Figure]:
     try:
         with pipeline() as server:
             endpoints = {"AWS_ENDPOINT_URL": server.endpoint}
-            with agent(runner, ("--jobs", str(BUILDS), "--poll-interval", "200ms"), endpoints):
+            with agent(runner, ("--jobs", str(BUILDS), "--poll-interval", "50ms"), endpoints):
                 mine = Jobs(server)
-                each = f"seq {BUILDS} | xargs -P {BUILDS} -I N sh -c \"{WORK}\""
+                each = f"seq {BUILDS} | xargs -P {BUILDS} -I {{}} sh -c \"{WORK}\""
                 peer = Side("xargs", ["sh", "-c", each])
                 measure([mine, peer], rounds)
     finally:

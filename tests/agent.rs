@@ -1,5 +1,10 @@
 //! The agent against a server that hands out jobs, and buckets: from a job to its answer.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start the program and look at the environment"
+)]
+
 mod support;
 
 use std::fs;
@@ -7,6 +12,7 @@ use std::fs;
 use buildspec_runner::agent::control;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use support::container::{busybox, containers};
 use support::sandbox::Sandbox;
 use support::stage::{BUILDSPEC, Stage, count, signal, stderr, unzip};
 use support::wait;
@@ -418,6 +424,100 @@ fn the_second_signal_stops_builds_and_answers_for_them() {
         message.is_some_and(|text| text.contains("the agent was stopped")),
         "{answer}"
     );
+}
+
+// AGENT-34, AGENT-28: the build does not even end when it is asked to.
+#[test]
+fn the_third_signal_leaves_at_once_and_the_next_agent_answers() {
+    let Some(stage) = Stage::new("third") else {
+        return;
+    };
+    let buildspec = "version: 0.2\nphases:\n  build:\n    commands:\n      - trap '' TERM INT; echo $$ > \"$MARK.new\"; mv \"$MARK.new\" \"$MARK\"; while :; do sleep 600; done\n";
+    let source = stage.source("A/x", &[("buildspec.yml", buildspec)]);
+    let mark = stage.sandbox.path("mark");
+    let job = stage.job(&json!({ "ProjectName": "web" }), &[source], &[]);
+    // With a grace that no test would wait for.
+    let agent = Sandbox::spawn(stage.agent(&["--grace", "1h"]).env("MARK", &mark));
+    wait::until("the build", {
+        let mark = mark.clone();
+        move || mark.exists()
+    });
+    for number in [Signal::TERM, Signal::INT, Signal::TERM] {
+        let heard = stage.sandbox.path("state/runner/agent");
+        signal(&agent, number);
+        // Two of one kind that come together are one.
+        if number == Signal::INT {
+            wait::until("the second signal to be heard", move || {
+                let status = control::ask(&heard, "status").ok().flatten();
+                status.is_some_and(|status| status["state"] == "stopping")
+            });
+        }
+    }
+    let ran = wait::output(agent);
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&ran.status)
+            .or(ran.status.code().map(|code| code - 128)),
+        Some(15),
+        "{}",
+        stderr(&ran)
+    );
+    assert!(
+        stderr(&ran).contains("leaves at once; open jobs are answered at the next start"),
+        "{}",
+        stderr(&ran)
+    );
+    assert_eq!(stage.server.told(&job)["answers"], json!([]));
+    let next = stage.run(&["--max-idle", "300ms"]);
+    assert!(next.status.success(), "{}", stderr(&next));
+    let answer = stage.answer(&job);
+    assert_eq!(
+        answer["request"]["failureDetails"]["type"],
+        "SystemUnavailable"
+    );
+    let shell = fs::read_to_string(&mark).expect("it is there");
+    let stat = format!("/proc/{}/stat", shell.trim());
+    // It was ended by force; whoever it was left to takes note of that in their own time.
+    wait::until("the end of the build's shell", move || {
+        fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
+    });
+}
+
+// AGENT-34: nothing of a build in a container is left when the agent stops it.
+#[test]
+fn the_second_signal_stops_a_build_in_a_container() {
+    let Some(image) = busybox("agent: container") else {
+        return;
+    };
+    let Some(stage) = Stage::new("container") else {
+        return;
+    };
+    let buildspec =
+        "version: 0.2\nphases:\n  build:\n    commands:\n      - touch begun; sleep 600\n";
+    let source = stage.source("A/x", &[("buildspec.yml", buildspec)]);
+    let configuration = json!({ "ProjectName": stage.sandbox.project(), "Image": image });
+    let job = stage.job(&configuration, &[source], &[]);
+    let mut command = stage.agent(&["--grace", "1s"]);
+    if let Some(host) = std::env::var_os("DOCKER_HOST") {
+        command.env("DOCKER_HOST", host);
+    }
+    let agent = Sandbox::spawn(&mut command);
+    wait::until("the build", {
+        let jobs = stage.sandbox.path("state/runner/agent/jobs");
+        let begun = jobs.join(&job).join("work/src/begun");
+        move || begun.exists()
+    });
+    assert_eq!(containers(&stage.sandbox).len(), 1);
+    signal(&agent, Signal::TERM);
+    signal(&agent, Signal::INT);
+    let ran = wait::output(agent);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let answer = stage.answer(&job);
+    let message = answer["request"]["failureDetails"]["message"].as_str();
+    assert!(
+        message.is_some_and(|text| text.contains("the agent was stopped")),
+        "{answer}"
+    );
+    assert_eq!(containers(&stage.sandbox), Vec::<String>::new());
 }
 
 // AGENT-17, AGENT-28, AGENT-34

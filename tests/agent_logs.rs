@@ -19,6 +19,7 @@ use buildspec_runner::agent::logs::shipping::{
 use serde_json::{Value, json};
 use support::aws::{command, endpoint};
 use support::cloudwatch::{CloudWatch, GROUP, Job, settings, shared};
+use support::python::judge;
 use support::sandbox::Sandbox;
 use support::stage::{Stage, stderr};
 use support::wait::{Bounded as _, LIMIT, output, within};
@@ -758,6 +759,77 @@ fn the_log_of_a_build_is_in_cloudwatch_when_its_job_is_answered() {
             .any(|line| line.ends_with("Running command echo into-the-cloud\n")),
         "{found:?}"
     );
+}
+
+/// A bus whose rule has what it takes written to a log group, which is how it can be looked at.
+async fn watched_bus(config: &aws_config::SdkConfig, bus: &str, group: &str) {
+    let logs = aws_sdk_cloudwatchlogs::Client::new(config);
+    let made = logs.create_log_group().log_group_name(group).send().await;
+    made.expect("a group can be made");
+    let events = aws_sdk_eventbridge::Client::new(config);
+    let made = events.create_event_bus().name(bus).send().await;
+    made.expect("a bus can be made");
+    // What is said of rules to those who come from CodeBuild: its pattern, with our source.
+    let pattern =
+        json!({ "source": ["runner.codebuild"], "detail-type": ["CodeBuild Build State Change"] });
+    let rule = events.put_rule().name("builds").event_bus_name(bus);
+    let rule = rule.event_pattern(pattern.to_string()).send().await;
+    rule.expect("a rule can be made");
+    let arn = format!("arn:aws:logs:us-east-1:123456789012:log-group:{group}");
+    let target = aws_sdk_eventbridge::types::Target::builder()
+        .id("logs")
+        .arn(arn);
+    let target = target.build().expect("it has all that it needs");
+    let put = events.put_targets().rule("builds").event_bus_name(bus);
+    let put = put.targets(target).send().await;
+    put.expect("a rule can have a target");
+}
+
+/// Finds both changes of state of each build in the group that the rule writes to. With Python: that server's times are no
+/// numbers of the service's, and only boto3 bears them.
+const SEEN: &str = r#"
+import json, sys, boto3
+asked = json.load(sys.stdin)
+at = dict(endpoint_url=asked["endpoint"], region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
+found = boto3.client("logs", **at).filter_log_events(logGroupName=asked["group"])["events"]
+events = [json.loads(one["message"]) for one in found]
+assert {one["source"] for one in events} == {"runner.codebuild"}, events
+assert {one["detail-type"] for one in events} == {"CodeBuild Build State Change"}, events
+for build, end in asked["builds"].items():
+    states = [one["detail"]["build-status"] for one in events if one["detail"]["build-id"].endswith(f"build/{build}")]
+    assert sorted(states) == sorted(["IN_PROGRESS", end]), (build, states)
+assert len(events) == 2 * len(asked["builds"]), events
+"#;
+
+// AGENT-70, AGENT-71: from the agent's flag to a rule's target.
+#[test]
+fn a_rule_of_the_bus_sees_the_builds_of_an_agent() {
+    let Some(stage) = Stage::new("bus") else {
+        return;
+    };
+    let endpoint = stage.endpoint.clone();
+    agent(async move || {
+        watched_bus(&shared(&endpoint).await, "agent-ci", "/agent/changes").await;
+    });
+    let source = |code: u8| {
+        let text = format!("version: 0.2\nphases:\n  build:\n    commands: [exit {code}]\n");
+        stage.source(&format!("App/{code}"), &[("buildspec.yml", &text)])
+    };
+    let configuration = json!({ "ProjectName": "web" });
+    let jobs = [0, 7].map(|code| stage.job(&configuration, &[source(code)], &[]));
+    let ran = stage.run(&["--max-idle", "1s", "--event-bus", "agent-ci"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let mut builds = serde_json::Map::new();
+    for (job, end) in jobs.iter().zip(["SUCCEEDED", "FAILED"]) {
+        let answer = stage.answer(job);
+        let given = &answer["request"];
+        let id = ["executionDetails", "failureDetails"]
+            .into_iter()
+            .find_map(|details| given[details]["externalExecutionId"].as_str());
+        builds.insert(id.expect("a build has an id").to_owned(), json!(end));
+    }
+    let asked = json!({ "endpoint": stage.endpoint, "group": "/agent/changes", "builds": builds });
+    judge(&["boto3"], SEEN, asked.to_string().as_bytes());
 }
 
 /// Says to a process of the same program that it is the one whose memory is measured: how many MiB it sends.

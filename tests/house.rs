@@ -141,7 +141,7 @@ fn statements() -> BTreeMap<String, String> {
 /// Folders of cases, with their kind and name.
 fn cases() -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
-    for kind in ["check", "validate", "plan", "build"] {
+    for kind in ["check", "validate", "plan", "build", "agent"] {
         let entries = fs::read_dir(root().join("testdata").join(kind)).expect("cases are there");
         for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
             let name = entry.file_name().to_string_lossy().into_owned();

@@ -10,7 +10,9 @@ mod support;
 use std::fs;
 use std::process::Command;
 
+use serde_json::json;
 use support::container::{busybox, docker};
+use support::stage::{Stage, unzip};
 use support::wait::Bounded as _;
 use support::{RUNNER, root, skipped};
 
@@ -253,6 +255,61 @@ fn the_package_is_installed_used_and_purged() {
     ]);
     let (succeeded, said) = ran(&mut command);
     assert!(succeeded, "{said}");
+}
+
+/// The agent as its unit starts it, in a Debian of its own that has the network of this machine: one job, and it is purged.
+const ONE_JOB: &str = r#"
+set -eu
+dpkg --install /package.deb
+printf '[agent]\nprovider = "Runner"\nregion = "us-east-1"\npoll-interval = "50ms"\nmin-free-space = "1m"\n' > /etc/runner/runner.toml
+start=$(sed -n 's/^ExecStart=//p' /usr/lib/systemd/system/runner-agent.service)
+# What systemd does for User=, StateDirectory=, WorkingDirectory= and UMask=.
+install -d -o runner -g runner -m 700 /var/lib/runner
+cd /var/lib/runner
+umask 077
+setpriv --reuid runner --regid runner --init-groups env HOME=/var/lib/runner $start --once
+test -n "$(ls /var/lib/runner/jobs)"
+cd /
+dpkg --purge buildspec-runner
+test ! -e /var/lib/runner
+test ! -e /etc/runner
+"#;
+
+// AGENT-94 AGENT-95 AGENT-96
+#[test]
+fn the_installed_agent_does_a_job_as_its_unit_starts_it() {
+    let Ok(image) = std::env::var("RUNNER_TEST_IMAGE") else {
+        skipped(
+            "the_installed_agent_does_a_job_as_its_unit_starts_it",
+            "no engine with an image; tests/run starts it",
+        );
+        return;
+    };
+    let Some(stage) = Stage::new("package") else {
+        return;
+    };
+    let buildspec = "version: 0.2\nphases:\n  build:\n    commands: ['id -un > who; pwd | cut -d/ -f1-4 >> who']\nartifacts: { files: who }\n";
+    let source = stage.source("App/x", &[("buildspec.yml", buildspec)]);
+    let job = stage.job(&json!({ "ProjectName": "web" }), &[source], &["Out"]);
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let mount = format!("{}:/package.deb:ro", package(&directory));
+    let mut command = Command::new("docker");
+    command.args(["run", "--rm", "--network", "host", "--volume", &mount]);
+    for (name, value) in [
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "not-a-real-secret-key"),
+        ("AWS_ENDPOINT_URL", &stage.endpoint),
+        ("AWS_ENDPOINT_URL_CODEPIPELINE", &stage.server.endpoint),
+    ] {
+        command.arg("--env").arg(format!("{name}={value}"));
+    }
+    command.args([&image, "sh", "-xc", ONE_JOB]);
+    let (succeeded, said) = ran(&mut command);
+    assert!(succeeded, "{said}");
+    assert_eq!(stage.answer(&job)["status"], "Succeeded", "{said}");
+    let files = unzip(stage.bucket.get("out/Out").content);
+    let who = ("who".to_owned(), "runner\n/var/lib/runner\n".to_owned());
+    assert_eq!(files, [who]);
 }
 
 // AGENT-97

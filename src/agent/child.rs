@@ -20,7 +20,7 @@ use super::input;
 use super::job::{BuildspecFrom, Handover, Order};
 use super::pipeline::Pipeline;
 use super::serve::{Agent, Settings};
-use super::state::JobDirectory;
+use super::state::{JobDirectory, make_directory};
 use crate::event::{Exit, stamp};
 use crate::private;
 use crate::process::{self, Start, Worker};
@@ -121,7 +121,10 @@ fn prepare(directory: &JobDirectory, order: &Order, handover: &Handover) -> io::
     if let BuildspecFrom::Inline(text) = &order.buildspec {
         private::write_durably(&inline(directory), text.as_bytes())?;
     }
-    // The process writes over it, and its permissions stay.
+    // The process writes into these, and their permissions stay.
+    for place in [directory.artifacts(), directory.reports()] {
+        make_directory(&place, 0o700)?;
+    }
     private(&directory.log()).map(drop)
 }
 
@@ -183,7 +186,7 @@ fn arguments(settings: &Settings, directory: &JobDirectory, order: &Order) -> Ve
     add("--artifacts", directory.artifacts().as_os_str());
     add("--packaging", "zip".as_ref());
     add("--artifact-name", "primary".as_ref());
-    add("--reports", directory.path().join("reports").as_os_str());
+    add("--reports", directory.reports().as_os_str());
     add("--log-format", "json".as_ref());
     add("--log-file", directory.log().as_os_str());
     add("--color", "never".as_ref());

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use super::answer::FailureKind;
 use super::job::Order;
 use super::pipeline::{Artifact, Error, Pipeline};
+use super::state::make_directory;
 use crate::aws::{self, Keys, Provider};
 use crate::event::stamp;
 use crate::fetch::archive::Limits;
@@ -161,7 +162,7 @@ pub async fn fetch<P: Pipeline>(
     s3: &AsJob,
 ) -> Result<u64, NotFetched> {
     let primary = directory(work, None);
-    std::fs::create_dir_all(work).map_err(|error| no_room(work, &error))?;
+    make_directory(work, 0o700).map_err(|error| no_room(work, &error))?;
     let mut bytes = 0;
     match &order.primary {
         Some(artifact) => bytes += fetch_one(artifact, &primary, credentials, s3).await?,

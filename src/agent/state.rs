@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A record is written in full beside the old one and takes its place when it is on the disk, and so is its name: after a
-//! power cut there is one or the other. Only this user can read any of it.
+//! power cut there is one or the other. Only this user can read any of it. With root's others can go through to where the
+//! sources of a build are, which lets in whom `run-as` names (AGENT-98).
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _};
@@ -224,6 +225,14 @@ pub type Found = (Vec<(JobDirectory, Record)>, Vec<(PathBuf, io::Error)>);
 
 const RECORD: &str = "job.json";
 
+const WORK: &str = "work";
+
+/// Where the input artifacts of a job are that was handed over by this file.
+#[must_use]
+pub fn work_of(handover: &Path) -> Option<PathBuf> {
+    handover.parent().map(|job| job.join(WORK))
+}
+
 /// The directory of one job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobDirectory {
@@ -240,13 +249,19 @@ impl JobDirectory {
     /// Where input artifacts are.
     #[must_use]
     pub fn work(&self) -> PathBuf {
-        self.path.join("work")
+        self.path.join(WORK)
     }
 
     /// Where the build stores its artifacts.
     #[must_use]
     pub fn artifacts(&self) -> PathBuf {
         self.path.join("artifacts")
+    }
+
+    /// Where the build keeps what it makes of reports.
+    #[must_use]
+    pub fn reports(&self) -> PathBuf {
+        self.path.join("reports")
     }
 
     /// The build's events, one a line.
@@ -316,6 +331,12 @@ impl JobDirectory {
     }
 }
 
+/// What is in it is read by nobody else. Only root has commands run that are others', who have to come through.
 fn make_private(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    let is_root = rustix::process::geteuid().is_root();
+    make_directory(path, if is_root { 0o711 } else { 0o700 })
+}
+
+pub(super) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)
 }

@@ -25,6 +25,7 @@ use super::{
     aws, buildspec_file, cache, complain, container, handover, machine, mask, mistake, plan, start,
     terminal, usage,
 };
+use crate::agent::state::work_of;
 use crate::artifact::Workspace;
 use crate::aws::Settings as AwsSettings;
 use crate::build::{
@@ -296,7 +297,7 @@ async fn build(
         secrets,
     } = match image {
         None => {
-            let host = host(&loaded, &given);
+            let host = host(&args, &loaded, &given);
             Box::pin(surroundings.drive(host, loaded, sources, started_at, wanted)).await
         }
         Some(image) => {
@@ -559,7 +560,7 @@ fn place_for(has_users: bool) -> PathBuf {
     }
 }
 
-fn host(loaded: &Loaded, given: &Given) -> HostExecutor {
+fn host(args: &RunArgs, loaded: &Loaded, given: &Given) -> HostExecutor {
     let docker_config = given.offered.as_ref();
     let docker_config = docker_config.and_then(|offered| offered.docker_config.as_ref());
     let docker_config = docker_config.map(Isolated::config);
@@ -569,6 +570,7 @@ fn host(loaded: &Loaded, given: &Given) -> HostExecutor {
             .into_iter()
             .chain(given.here.as_ref().map(Here::profiles))
             .collect(),
+        entrance: args.request.job.as_deref().and_then(work_of),
         path: machine::variable("PATH"),
         this_program: process::this_program(),
         has_terminal: process::has_terminal(),

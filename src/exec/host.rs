@@ -66,6 +66,9 @@ pub struct HostExecutor {
     pub has_terminal: bool,
     /// Directories of the build's own, outside of its state, that belong to the user of the command that runs (CMD-17).
     pub users_directories: Vec<PathBuf>,
+    /// The directory of the build's own that its sources are in, if it has one that is closed to others: the user of the
+    /// command that runs may go through it (AGENT-98).
+    pub entrance: Option<PathBuf>,
 }
 
 /// One build on this machine.
@@ -76,6 +79,7 @@ pub struct HostSession {
     this_program: Option<PathBuf>,
     has_terminal: bool,
     users_directories: Vec<PathBuf>,
+    entrance: Option<PathBuf>,
     state: OwnedDirectory,
     /// Whom the last command ran as, if not as this process: what is in the state is that user's.
     user: Option<User>,
@@ -114,6 +118,7 @@ impl Executor for HostExecutor {
             this_program: self.this_program.clone(),
             has_terminal: self.has_terminal,
             users_directories: self.users_directories.clone(),
+            entrance: self.entrance.clone(),
             user: None,
             script: file(shell::script_name(&environment.shell)),
             env: file("env.sh"),
@@ -207,6 +212,21 @@ pub fn find_user(name: &str) -> Result<Option<User>, Error> {
         rustix::process::getegid().as_raw(),
     );
     Ok(Some(found).filter(|user| (user.uid, user.gid) != own))
+}
+
+/// Whether a user cannot go through a directory, as its rights say.
+fn is_closed(directory: &Path, user: &User) -> bool {
+    let Ok(found) = fs::metadata(directory) else {
+        return false;
+    };
+    let needed = if found.uid() == user.uid {
+        0o100
+    } else if user.groups.contains(&found.gid()) {
+        0o010
+    } else {
+        0o001
+    };
+    user.uid != 0 && found.mode() & needed == 0
 }
 
 fn write_file(path: &Path, content: &[u8]) -> Result<(), Error> {
@@ -472,6 +492,7 @@ impl HostSession {
         self.next_dir = place.join("dir.txt.next");
         self.expanded = place.join("expanded");
         self.hand_over_directories()?;
+        self.open_entrance()?;
         self.lay_out()
     }
 
@@ -495,6 +516,31 @@ impl HostSession {
             }
         }
         Ok(())
+    }
+
+    /// Lets the user whose command is next through to the sources, by their group: nobody else gets there who knows the way,
+    /// and the directory stays whose it is.
+    fn open_entrance(&self) -> Result<(), Error> {
+        let (Some(path), Some(user)) = (&self.entrance, &self.user) else {
+            return Ok(());
+        };
+        chown(path, None, Some(user.gid))
+            .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o710)))
+            .map_err(|source| Error::WriteState {
+                path: path.clone(),
+                source,
+            })?;
+        let Some(closed) = path.ancestors().find(|place| is_closed(place, user)) else {
+            return Ok(());
+        };
+        let why = format!(
+            "{} is closed to the user of `run-as`: name another place with the agent's --state",
+            closed.display()
+        );
+        Err(Error::SourceDirectory {
+            path: self.environment.source_directory.clone(),
+            source: io::Error::new(io::ErrorKind::PermissionDenied, why),
+        })
     }
 
     fn clear(&self, removed: io::Result<()>) -> Result<(), Error> {

@@ -13,7 +13,8 @@ use super::sandbox::Sandbox;
 use super::wait;
 
 /// Keys that actions of these tests may have.
-pub(crate) const KEYS: [&str; 9] = [
+pub(crate) const KEYS: [&str; 10] = [
+    "BatchEnabled",
     "ProjectName",
     "Buildspec",
     "Image",

@@ -222,13 +222,13 @@ fn over(board: &Snapshot, now: SystemTime, html: &mut String) {
         html.push_str("<div class=\"card empty\">Nothing was built yet.</div>\n");
         return;
     }
-    html.push_str("<div class=\"card\"><table><thead><tr><th>Build</th><th>Status</th><th>Pipeline</th><th class=\"ph\">Phases</th><th class=\"n\">Time</th><th class=\"n\">Ended</th></tr></thead><tbody>\n");
+    html.push_str("<div class=\"card\"><table><thead><tr><th>Build</th><th>Status</th><th>Pipeline</th><th class=\"ph\">Phases</th><th class=\"n ph\">Time</th><th class=\"n\">Ended</th></tr></thead><tbody>\n");
     for build in &board.finished {
         let ended = build
             .ended
             .map_or_else(String::new, |ended| ago(ended, now));
         html.push_str(&format!(
-            "<tr>{}<td>{}</td>{}<td class=\"ph\">{}</td><td class=\"n\">{}</td><td class=\"n\">{ended}</td></tr>\n",
+            "<tr>{}<td>{}</td>{}<td class=\"ph\">{}</td><td class=\"n ph\">{}</td><td class=\"n\">{ended}</td></tr>\n",
             named(build),
             badge(build),
             origin(build),

@@ -23,6 +23,7 @@ use super::lines::LogLines;
 use super::ship::{Common, Ended, Orders, Pace, Shipper, Tally};
 use super::state::StateFile;
 use crate::aws::CONNECT;
+use crate::private;
 
 /// The file of a job's directory that the build's events are in.
 pub const EVENTS: &str = "events.jsonl";
@@ -167,7 +168,7 @@ impl Shipping {
     pub fn begin(&self, directory: &Path, about: &About) -> Result<(), String> {
         let text = serde_json::to_vec(about).unwrap_or_default();
         let file = directory.join(ABOUT);
-        fs::write(&file, text)
+        private::write(&file, &text)
             .map_err(|error| format!("could not write {}: {error}", file.display()))?;
         let orders = watch::Sender::new(Orders::Follow);
         let tasks = self.inner.ship(directory, about, &orders);

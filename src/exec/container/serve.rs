@@ -292,6 +292,7 @@ impl Server {
             path: path.map(|(_, value)| value.clone()),
             this_program: crate::process::this_program(),
             users_directories: Vec::new(),
+            entrance: None,
             has_terminal: false,
         };
         self.session = Some(executor.open(environment).await?);

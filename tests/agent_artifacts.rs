@@ -1,0 +1,212 @@
+//! What is hard about an agent's sources and artifacts: large ones, credentials that end in the middle, other users.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start the program and look at the environment"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use serde_json::json;
+use support::aws::{GoBetween, Verdict, s3_error};
+use support::sandbox::Sandbox;
+use support::stage::{Stage, count, stderr, unzip};
+use support::wait::Bounded as _;
+use support::{skipped, wait};
+
+/// An artifact of four parts that nothing makes smaller.
+const LARGE: &str = "\
+version: 0.2
+phases:
+  build:
+    commands:
+      - head -c 30000000 /dev/urandom > large.bin
+      - sha256sum < large.bin > \"$SUM\"
+artifacts:
+  files: large.bin
+";
+
+/// Runs the build of a large artifact with this between the agent and its buckets. The job's id.
+fn build_large(stage: &Stage, between: &GoBetween) -> String {
+    let source = stage.source("A/x", &[("buildspec.yml", LARGE)]);
+    let configuration = json!({ "ProjectName": "web" });
+    let job = stage.job(&configuration, &[source], &["Out"]);
+    let sum = stage.sandbox.path("sum");
+    let mut command = stage.agent(&["--once"]);
+    command
+        .env("AWS_ENDPOINT_URL", &between.endpoint)
+        .env("SUM", &sum);
+    let ran = wait::output(Sandbox::spawn(&mut command));
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    assert_eq!(
+        stage.answer(&job)["status"],
+        "Succeeded",
+        "{}",
+        stderr(&ran)
+    );
+    stage.keeps_secrets(&[&job], &ran.stderr);
+    let archive = stage.bucket.get("out/Out").content;
+    assert!(archive.len() > 30_000_000);
+    let sandbox = Sandbox::new();
+    let place = sandbox.path("out.zip");
+    fs::write(&place, archive).expect("it can be written");
+    let file = fs::File::open(&place).expect("it is there");
+    let mut archive = zip::ZipArchive::new(file).expect("it is a ZIP");
+    let mut entry = archive.by_index(0).expect("it has an entry");
+    let out = sandbox.path("large.bin");
+    let mut into = fs::File::create(&out).expect("it can be made");
+    std::io::copy(&mut entry, &mut into).expect("it can be unpacked");
+    let summed = std::process::Command::new("sha256sum")
+        .arg(&out)
+        .bounded_output();
+    let summed = summed.expect("it can be started").stdout;
+    assert_eq!(
+        summed[..64],
+        fs::read(sum).expect("it was made")[..64],
+        "what is stored is what was built"
+    );
+    job
+}
+
+// AGENT-19
+#[test]
+fn an_upload_in_parts_bears_what_goes_wrong() {
+    let Some(stage) = Stage::new("parts") else {
+        return;
+    };
+    // Each way of failing once for each kind of request.
+    let (parts, ends) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let between = GoBetween::new(&stage.endpoint, move |line| {
+        let counter = if line.contains("partNumber=") {
+            &parts
+        } else if line.starts_with("POST") {
+            &ends
+        } else {
+            return Verdict::Pass;
+        };
+        match counter.fetch_add(1, Ordering::Relaxed) {
+            0 => s3_error("503 Slow Down", "SlowDown", "slow down"),
+            2 => Verdict::Drop,
+            3 => s3_error("500 Internal Server Error", "InternalError", "oh"),
+            _ => Verdict::Pass,
+        }
+    });
+    build_large(&stage, &between);
+    assert!(
+        between.counts("PUT", "partNumber=") >= 7,
+        "4 parts, 3 faults"
+    );
+    assert_eq!(stage.bucket.unfinished(), 0);
+}
+
+// AGENT-10, AGENT-19
+#[test]
+fn credentials_that_end_in_the_middle_of_an_upload_are_renewed() {
+    let Some(stage) = Stage::new("middle") else {
+        return;
+    };
+    let control = stage.server.endpoint.clone();
+    let is_over = AtomicBool::new(false);
+    let between = GoBetween::judging_keys(&stage.endpoint, move |line, key| {
+        let server = support::codepipeline::Control(&control);
+        // With the third part in its hand S3 finds that they are over.
+        if line.contains("partNumber=3") && !is_over.swap(true, Ordering::Relaxed) {
+            for job in server
+                .ask("GET", "/jobs", None)
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
+                let id = job["id"].as_str().unwrap_or_default();
+                server.ask("POST", &format!("/jobs/{id}/expire-credentials"), None);
+            }
+        }
+        let Some(key) = key.filter(|key| key.starts_with("ASIA")) else {
+            return Verdict::Pass;
+        };
+        let known = server.ask("GET", &format!("/credentials/{key}"), None);
+        let refused = s3_error(
+            "400 Bad Request",
+            "ExpiredToken",
+            "The provided token has expired.",
+        );
+        Verdict::when(known["state"] != "good", refused)
+    });
+    let job = build_large(&stage, &between);
+    let calls = stage.server.calls(&job);
+    assert!(count(&calls, "GetJobDetails") >= 1, "{calls:?}");
+    assert_eq!(count(&calls, "PutJobSuccessResult"), 1, "{calls:?}");
+}
+
+// AGENT-98
+#[test]
+fn a_build_of_another_user_reads_its_sources_and_nobody_else_does() {
+    if !rustix::process::geteuid().is_root() {
+        skipped("an agent whose builds are others'", "it takes root");
+        return;
+    }
+    let Some(stage) = Stage::new("users") else {
+        return;
+    };
+    // Nobody is in the group of `run-as`, and daemon is not: who knows the way comes no further.
+    let buildspec = "\
+version: 0.2
+phases:
+  pre_build:
+    run-as: nobody
+    commands:
+      - id -un > /dev/null && cat name.txt \"$CODEBUILD_SRC_DIR_Lib/lib.txt\"
+      - FROM=$(id -un)
+      - for place in ../.. ../../.. ../../../..; do ls $place 2>/dev/null && exit 3; done; true
+      - cat ../../job.json ../../handover.json 2>/dev/null && exit 4; true
+      - touch ../made 2>/dev/null && exit 5; true
+  build:
+    commands:
+      - echo \"$FROM $(id -un) $(cat name.txt)\" > who.txt
+      - setpriv --reuid daemon --regid daemon --clear-groups ls \"$PWD\" 2>/dev/null && exit 6; true
+artifacts:
+  files: who.txt
+";
+    let primary = stage.source(
+        "App/x",
+        &[("buildspec.yml", buildspec), ("name.txt", "blue")],
+    );
+    let other = stage.source("Lib/x", &[("lib.txt", "lib")]);
+    let configuration = json!({ "ProjectName": "web", "PrimarySource": "App" });
+    let inputs = [other, primary];
+    let closed = stage.job(&configuration, &inputs, &["Out"]);
+    let above = |mode| {
+        for place in ["", "state"] {
+            let place = stage.sandbox.path(place);
+            fs::set_permissions(place, fs::Permissions::from_mode(mode)).expect("it is ours");
+        }
+    };
+    above(0o700);
+    let ran = stage.run(&["--once"]);
+    let answer = stage.answer(&closed);
+    let message = answer["request"]["failureDetails"]["message"].as_str();
+    // What is above the agent's directory is not the agent's.
+    assert!(
+        message.is_some_and(|text| text.contains("is closed to the user of `run-as`")),
+        "{} {answer}",
+        stderr(&ran)
+    );
+    let job = stage.job(&configuration, &inputs, &["Out"]);
+    above(0o711);
+    let ran = stage.run(&["--once"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    assert_eq!(
+        stage.answer(&job)["status"],
+        "Succeeded",
+        "{} {}",
+        stderr(&ran),
+        stage.answer(&job)
+    );
+    let files = unzip(stage.bucket.get("out/Out").content);
+    let who = ("who.txt".to_owned(), "nobody root blue\n".to_owned());
+    assert_eq!(files, [who]);
+}
