@@ -197,7 +197,7 @@ fn a_build_runs_with_podman() {
             &[&BUILD[..], &["--platform", "linux/s390x"]].concat(),
         )
         .expect(4)
-        .stderr_has(", and not for linux/s390x");
+        .stdout_has(", and not for linux/s390x");
     assert!(!sandbox.source().join("ran").exists());
     let sandbox = Sandbox::with_commands(&["exit 7"]);
     podman
