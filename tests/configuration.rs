@@ -186,6 +186,7 @@ fn every_flag_has_its_counterparts() {
     let sandbox = sandbox("");
     let fixed = [
         "config",
+        "debug-session",
         "diff",
         "directory",
         "dry-run",

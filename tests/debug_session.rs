@@ -225,6 +225,23 @@ fn the_shell_is_the_commands_user() {
     assert!(sandbox.leftovers().is_empty());
 }
 
+// TOOL-54
+#[test]
+fn nothing_but_the_command_line_makes_a_build_wait() {
+    let sandbox = Sandbox::with_commands(&["codebuild-breakpoint", "echo went on"])
+        .file("named.toml", "[run]\ndebug-session = true\n");
+    let mut command = sandbox.command(["run", "--timeout", "10s"]);
+    command.env("RUNNER_DEBUG_SESSION", "true");
+    let output = command.bounded_output();
+    let ran = sandbox.finish(&output.expect("the program can be started"));
+    let ran = ran.expect(0).stdout_has("went on");
+    assert!(!ran.stdout.contains("breakpoint:"), "{}", ran.stdout);
+    sandbox
+        .run(["run", "--config", "named.toml"])
+        .expect(2)
+        .stderr_has("`debug-session` cannot be configured: it is for a person who is there");
+}
+
 // TOOL-31, TOOL-39: a build inside of a build with a session has none of its own, and a session that is gone is an error.
 #[test]
 fn what_is_asked_of_a_session_that_is_not_there() {

@@ -71,6 +71,11 @@ const FIXED: &[(&str, &str)] = &[
     ("dry-run", "it is for one call"),
     ("job", "it is what an agent hands one build"),
     (
+        // Or a build that nobody watches would wait at a breakpoint until its time is over (TOOL-54).
+        "debug-session",
+        "it is for a person who is there, for one call",
+    ),
+    (
         "shell-on-failure",
         "it is for a person at a terminal, for one call",
     ),
