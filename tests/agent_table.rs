@@ -1,15 +1,23 @@
 //! The agent's decisions, by tables: what jobs may ask for, what is on disk, when it asks again.
 
 use std::fs;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use buildspec_runner::agent::answer::{Answer, FailureKind};
+use aws_credential_types::provider::ProvideCredentials as _;
+use buildspec_runner::agent::answer::{Answer, Failure, FailureKind, Success};
+use buildspec_runner::agent::input::JobCredentials;
 use buildspec_runner::agent::job::{
     Allowed, BuildspecFrom, Defaults, Handover, Order, matches, order,
 };
-use buildspec_runner::agent::pipeline::{Artifact, Details, Nonce, Origin};
+use buildspec_runner::agent::pipeline::{
+    self, Artifact, Details, ErrorKind, Job, Nonce, Origin, Pipeline,
+};
 use buildspec_runner::agent::poll::{Backoff, spread};
 use buildspec_runner::agent::state::{OpenError, Record, Stage, StateDirectory};
+use buildspec_runner::aws::Keys;
+use buildspec_runner::event::stamp;
 use buildspec_runner::plan::RequestedValue;
 
 const RECORD: &str = "job.json";
@@ -377,4 +385,87 @@ fn times_are_spread() {
             .iter()
             .all(|time| (8.0..=12.0).contains(&time.as_secs_f64()))
     );
+}
+
+// ── credentials
+
+/// A pipeline that gives new keys each time it is asked, unless it fails.
+#[derive(Default)]
+struct Renewing {
+    asked: AtomicU32,
+    fails: bool,
+}
+
+impl Pipeline for Renewing {
+    async fn poll(&self, _: usize) -> Result<Vec<Job>, pipeline::Error> {
+        Ok(Vec::new())
+    }
+
+    async fn acknowledge(&self, _: &str, _: &Nonce) -> Result<bool, pipeline::Error> {
+        Ok(true)
+    }
+
+    async fn details(&self, _: &str) -> Result<Details, pipeline::Error> {
+        let asked = 1 + self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.fails {
+            return Err(pipeline::Error::new(ErrorKind::Passing, "not now"));
+        }
+        Ok(Details {
+            credentials: Some(keys(&format!("renewed-{asked}"))),
+            ..Details::default()
+        })
+    }
+
+    async fn succeed(&self, _: &str, _: &Success) -> Result<(), pipeline::Error> {
+        Ok(())
+    }
+
+    async fn fail(&self, _: &str, _: &Failure) -> Result<(), pipeline::Error> {
+        Ok(())
+    }
+}
+
+fn keys(id: &str) -> Keys {
+    Keys {
+        id: id.to_owned(),
+        secret: "a secret of tests".to_owned(),
+        session: None,
+    }
+}
+
+// AGENT-10: C37
+#[tokio::test]
+async fn credentials_of_a_job_are_renewed_before_a_quarter_of_an_hour() {
+    let minute = Duration::from_mins(1);
+    // How old they are, whether new ones can be had, whose are used, and how often it was asked.
+    for (age, fails, expected, asked) in [
+        (0, false, Some("first"), 0),
+        (9, false, Some("first"), 0),
+        (10, false, Some("renewed-1"), 1),
+        (12, false, Some("renewed-1"), 1),
+        // Old ones are used as long as they can be good.
+        (13, true, Some("first"), 1),
+        (15, true, None, 1),
+    ] {
+        let pipeline = Arc::new(Renewing {
+            fails,
+            ..Renewing::default()
+        });
+        let Some(since) = Instant::now().checked_sub(age * minute) else {
+            continue; // This machine is not up for as long.
+        };
+        let held = JobCredentials::new(Arc::clone(&pipeline), "job", Some(keys("first")), since);
+        let given = held.provide_credentials().await.ok();
+        let id = given.as_ref().map(|given| given.access_key_id().to_owned());
+        assert_eq!(id.as_deref(), expected, "{age} minutes");
+        assert_eq!(
+            pipeline.asked.load(Ordering::Relaxed),
+            asked,
+            "{age} minutes"
+        );
+        if let Some(end) = given.and_then(|given| given.expiry()) {
+            let left = end.duration_since(stamp()).unwrap_or_default();
+            assert!(left <= 14 * minute, "{age} minutes: {left:?}");
+        }
+    }
 }

@@ -5,6 +5,8 @@
     reason = "tests start the program and look at the environment"
 )]
 
+#[path = "cases/archives.rs"]
+mod archives;
 mod support;
 
 use std::fs;
@@ -19,7 +21,7 @@ use buildspec_runner::source::SourceText;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Deserialize;
 use support::normalise::normalise;
-use support::sandbox::Sandbox;
+use support::sandbox::{Ran, Sandbox};
 use support::wait::Bounded as _;
 use support::{events, root, tree, updating};
 
@@ -36,8 +38,10 @@ struct Case {
     /// Variables of the caller.
     #[serde(default)]
     env: std::collections::BTreeMap<String, String>,
-    /// A script that makes what files cannot say, in the source directory: links, permissions, repositories.
+    /// A script that makes what files cannot say, in the source directory, before each build: links, permissions, repositories.
     prepare: Option<String>,
+    /// How many builds run, one after the other; what is expected is what came of the last.
+    builds: Option<u8>,
     /// Whether there is no `buildspec.yml`.
     #[serde(default)]
     without_buildspec: bool,
@@ -266,6 +270,11 @@ fn check(folder: &Path) -> Outcome {
 fn sandbox(folder: &Path, case: &Case) -> Result<Sandbox, String> {
     let sandbox = Sandbox::new();
     tree::copy(folder, &sandbox.source(), OURS);
+    prepare(case, &sandbox)?;
+    Ok(sandbox)
+}
+
+fn prepare(case: &Case, sandbox: &Sandbox) -> Outcome {
     if let Some(script) = &case.prepare {
         let done = Command::new("sh")
             .arg("-ec")
@@ -280,7 +289,7 @@ fn sandbox(folder: &Path, case: &Case) -> Result<Sandbox, String> {
             ));
         }
     }
-    Ok(sandbox)
+    Ok(())
 }
 
 /// `validate/`: what `runner validate` finds. No `findings.txt` means nothing, and exit code 0.
@@ -396,17 +405,17 @@ fn made_of_reports(sandbox: &Sandbox, name: &str) -> String {
     )
 }
 
-fn build_on(folder: &Path, image: Option<&str>) -> Outcome {
-    let case = read_case(folder)?;
-    if is_missing(folder, &case) || (image.is_some() && case.host_only.is_some()) {
-        return Ok(());
-    }
-    if image.is_none() && case.needs_root && !rustix::process::geteuid().is_root() {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        support::skipped(&name, "this is not root");
-        return Ok(());
-    }
-    let sandbox = sandbox(folder, &case)?;
+/// What came of one build.
+struct Built {
+    /// Its output, normalised.
+    ran: Ran,
+    /// Its events, as they were written.
+    events: String,
+    /// Its log, as it was written.
+    log: Vec<u8>,
+}
+
+fn build_once(case: &Case, sandbox: &Sandbox, image: Option<&str>) -> Result<Built, String> {
     let event_file = sandbox.path("events.jsonl");
     let log_file = sandbox.path("build.log");
     let mut arguments: Vec<String> = ["run", "--log-format", "codebuild", "--events"]
@@ -424,21 +433,42 @@ fn build_on(folder: &Path, image: Option<&str>) -> Outcome {
         .envs(&case.env)
         .bounded_output()
         .map_err(|error| error.to_string())?;
-    let raw_log = fs::read(&log_file).unwrap_or_default();
-    if raw_log != output.stdout {
+    let log = fs::read(&log_file).unwrap_or_default();
+    if log != output.stdout {
         return Err("the log file is not what standard output shows".to_owned());
     }
     let ran = sandbox.finish(&output);
-    let text = fs::read_to_string(&event_file)
+    let events = fs::read_to_string(&event_file)
         .map_err(|error| format!("no events: {error}\n{}", ran.stderr))?;
-    let (made, log) = (log_of_events(&text)?, String::from_utf8_lossy(&raw_log));
+    Ok(Built { ran, events, log })
+}
+
+fn build_on(folder: &Path, image: Option<&str>) -> Outcome {
+    let case = read_case(folder)?;
+    if is_missing(folder, &case) || (image.is_some() && case.host_only.is_some()) {
+        return Ok(());
+    }
+    if image.is_none() && case.needs_root && !rustix::process::geteuid().is_root() {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        support::skipped(&name, "this is not root");
+        return Ok(());
+    }
+    let sandbox = sandbox(folder, &case)?;
+    let mut built = build_once(&case, &sandbox, image)?;
+    for _ in 1..case.builds.unwrap_or(1) {
+        prepare(&case, &sandbox)?;
+        built = build_once(&case, &sandbox, image)?;
+    }
+    let Built { ran, events, log } = built;
+    let (made, log) = (log_of_events(&events)?, String::from_utf8_lossy(&log));
     if made != log {
         return Err(format!(
             "the log that its events make is not the log of the build\n--- of events\n{made}\n--- of the build\n{log}"
         ));
     }
+    let archives = archives::listed(&events)?;
     // Nothing else may be told apart.
-    let text = text.replace(r#""executor":"docker""#, r#""executor":"host""#);
+    let text = events.replace(r#""executor":"docker""#, r#""executor":"host""#);
     let stream = events::parse(&normalise(&text, &sandbox.source()));
     events::check_grammar(&stream);
     let mut expected = Expected::new(folder);
@@ -449,6 +479,11 @@ fn build_on(folder: &Path, image: Option<&str>) -> Outcome {
         "outcome.txt",
         &events::outcome(&stream, ran.code),
         ran.code != 0,
+    );
+    expected.text(
+        "archives.txt",
+        &normalise(&archives, &sandbox.source()),
+        false,
     );
     expected.text(
         "summary.json",
