@@ -264,6 +264,28 @@ fn a_job_that_is_somebody_elses_gets_no_result() {
     assert_eq!(stderr(&ran).matches("left the job to others").count(), 2);
 }
 
+// PHASE-17: what was fetched for a job is its build's own.
+#[test]
+fn a_retried_build_of_a_job_finds_its_input_as_it_came() {
+    let Some(stage) = Stage::new("retry") else {
+        return;
+    };
+    let buildspec = "version: 0.2
+phases:
+  build:
+    on-failure: RETRY-1
+    commands:
+      - '! test -e spoilt'
+      - touch spoilt; echo x >> ../attempts; test $(wc -l < ../attempts) -eq 2
+";
+    let source = stage.source("A/x", &[("buildspec.yml", buildspec)]);
+    let job = stage.job(&json!({ "ProjectName": "web" }), &[source], &[]);
+    let ran = stage.run(&["--once"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let answer = stage.answer(&job);
+    assert_eq!(answer["status"], "Succeeded", "{answer}");
+}
+
 // AGENT-24, AGENT-25
 #[test]
 fn an_answer_is_given_until_it_is_final() {

@@ -17,6 +17,8 @@ mod files;
 mod images;
 #[path = "container/opening.rs"]
 mod opening;
+#[path = "container/retry.rs"]
+mod retry;
 #[path = "container/sources.rs"]
 mod sources;
 mod support;

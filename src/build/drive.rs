@@ -26,6 +26,7 @@ use crate::event::{
     StopReason, Warning,
 };
 use crate::exec::{self, Environment, Escalation, Executor, Keep, Session, Terminal};
+use crate::fetch::Originals;
 use crate::phase::{
     CLIENT_ERROR, COMMAND_EXECUTION_ERROR, CommandPhase, Phase, PhaseContext, Status,
     UNABLE_TO_PULL_IMAGE,
@@ -56,6 +57,9 @@ pub struct Prepared {
     pub started: BuildStarted,
     /// Sources that are there, the primary one first; none of those that could not be fetched.
     pub sources: Vec<SourceReady>,
+    /// Those of them that nobody but this build has, by identifier, with their directories: what was fetched for it. A retry
+    /// may make them new (PHASE-17).
+    pub own_sources: Vec<(Option<String>, PathBuf)>,
     /// Whether sources were fetched: then somebody may have asked for the end already, or its time may have come.
     pub was_fetching: bool,
     /// Where the buildspec was found, if it was.
@@ -154,7 +158,9 @@ pub async fn drive<E: Executor>(
 
 /// Where the sources and the buildspec are.
 pub(super) struct Found {
-    sources: Vec<SourceReady>,
+    pub(super) sources: Vec<SourceReady>,
+    /// Those that nobody but this build has.
+    pub(super) own: Vec<(Option<String>, PathBuf)>,
     buildspec_location: Option<String>,
 }
 
@@ -205,6 +211,8 @@ pub(super) struct Driver {
     pub(super) scan_artifacts: bool,
     /// Whether the exported variables were read.
     pub(super) exported: bool,
+    /// What a retry makes the build's own sources of.
+    pub(super) originals: Option<Originals>,
     /// Keys of the artifacts that are stored, with their identifiers.
     pub(super) places: Vec<(String, Option<ArtifactIdentifier>)>,
 }
@@ -252,6 +260,7 @@ impl Driver {
             breakpoints: prepared.debugging.take().map(Breakpoints::new),
             scan_artifacts: prepared.scan_artifacts,
             exported: false,
+            originals: None,
             places: Vec::new(),
         }
     }
@@ -265,6 +274,7 @@ impl Driver {
         let Prepared {
             started,
             sources,
+            own_sources,
             was_fetching,
             buildspec_location,
             plan,
@@ -274,6 +284,7 @@ impl Driver {
         } = prepared;
         let found = Found {
             sources,
+            own: own_sources,
             buildspec_location,
         };
         self.record(EventKind::BuildStarted(started));
@@ -302,6 +313,7 @@ impl Driver {
                 let made = match ending {
                     Some(input) => input,
                     None => {
+                        self.keep_originals(&plan, &found).await?;
                         let opened = self.open(executor, &plan).await?;
                         self.opened(&plan, opened, session)
                     }

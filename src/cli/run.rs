@@ -272,7 +272,9 @@ async fn build(
     };
     let sources = Ready {
         was_fetching: loaded.sources.has_to_fetch(sources::Wanted::All),
-        ready: arrived.ready(&loaded.request),
+        // What an agent has fetched for a job is that job's build's.
+        own: loaded.sources.own(args.request.job.is_some()),
+        arrived: arrived.ready(&loaded.request),
     };
     let recorder = recorder(sinks, &loaded, &identity);
     let mut surroundings = Surroundings {
@@ -479,7 +481,8 @@ struct Wanted {
 /// What of the sources a build is told.
 struct Ready {
     was_fetching: bool,
-    ready: Vec<SourceReady>,
+    own: Vec<(Option<String>, PathBuf)>,
+    arrived: Vec<SourceReady>,
 }
 
 /// Refuses to keep what there is not (CTR-30), or what would lose its source (SRC-4).
@@ -884,7 +887,8 @@ fn prepare(
             executor,
             runner_version: env!("CARGO_PKG_VERSION"),
         },
-        sources: ready.ready,
+        sources: ready.arrived,
+        own_sources: ready.own,
         was_fetching: ready.was_fetching,
         buildspec_location: location,
         plan: plan.map_err(|refusal| refusal.context),

@@ -216,6 +216,17 @@ impl Sources {
             .collect()
     }
 
+    /// Those that nobody but this build has, by identifier: what is fetched for it, or all where `all_are`.
+    pub(super) fn own(&self, all_are: bool) -> Vec<(Option<String>, PathBuf)> {
+        let others = self.secondary.iter();
+        let others = others.map(|(name, place)| (Some(name.clone()), place));
+        std::iter::once((None, &self.primary))
+            .chain(others)
+            .filter(|(_, place)| all_are || place.location.is_elsewhere())
+            .map(|(identifier, place)| (identifier, place.directory.clone()))
+            .collect()
+    }
+
     /// Whether anything has to be fetched.
     pub(super) fn has_to_fetch(&self, wanted: Wanted) -> bool {
         let others = self.secondary.iter().map(|(_, place)| place);

@@ -201,6 +201,12 @@ pub trait Session {
     /// Asks `close` to keep the place for a person to look at, where it can be kept.
     fn keep(&mut self) {}
 
+    /// Asks `close` to leave what became of the sources where it is, because the build begins anew. Gives whether that is
+    /// possible: whether this place has copies, and the sources are what they were.
+    fn discard(&mut self) -> bool {
+        false
+    }
+
     /// Whether the place was kept: after `close`.
     fn is_kept(&self) -> bool {
         false

@@ -9,11 +9,13 @@ pub mod archive;
 mod error;
 mod git;
 mod location;
+mod originals;
 mod s3;
 
 pub use error::Error;
 pub use git::GitSettings;
 pub use location::{Credentials, GitLocation, Location, Revision, RevisionKind, S3Location};
+pub use originals::Originals;
 pub use s3::S3Settings;
 
 use std::path::Path;

@@ -74,6 +74,16 @@ impl Plan {
     pub fn is_secret(&self, name: &str) -> bool {
         self.secrets.iter().any(|secret| secret.name == name)
     }
+
+    /// Whether a failure can make the whole build run again (PHASE-14).
+    #[must_use]
+    pub fn may_begin_again(&self) -> bool {
+        let mut phases = self.phases.iter();
+        self.retry_scope == RetryScope::Build
+            && phases.any(|phase| {
+                matches!(&phase.on_failure, Some(OnFailure::Retry(retry)) if retry.count > 0)
+            })
+    }
 }
 
 /// A variable whose value lies with AWS, or with whoever starts the build.

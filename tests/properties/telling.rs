@@ -193,6 +193,7 @@ fn run(build: &Build, reason: StopReason, timeout: Duration) -> Told {
             runner_version: "0",
         },
         sources: Vec::new(),
+        own_sources: Vec::new(),
         was_fetching: false,
         buildspec_location: None,
         plan: Ok(Box::new(plan)),

@@ -65,6 +65,8 @@ pub struct ContainerSession {
     pub(super) is_back: bool,
     /// What a person should know, and was not told yet.
     pub(super) notes: Vec<String>,
+    /// Whether nothing of the sources is wanted any more.
+    discarded: bool,
     keep: bool,
     kept: bool,
     closed: bool,
@@ -283,6 +285,7 @@ impl ContainerSession {
             grace: environment.grace,
             source,
             is_back: false,
+            discarded: false,
             notes: Vec::new(),
             keep: false,
             kept: false,
@@ -737,6 +740,11 @@ impl Session for ContainerSession {
         self.keep = true;
     }
 
+    fn discard(&mut self) -> bool {
+        self.discarded = !self.source.bound;
+        self.discarded
+    }
+
     fn is_kept(&self) -> bool {
         self.kept
     }
@@ -752,7 +760,8 @@ impl Session for ContainerSession {
         self.cancel = cancel.clone();
         let limit = self.grace.saturating_add(AFTER_KILL).min(ENGINE_LIMIT);
         // A container whose source does not come back is entered where it can be, so its session stays as well.
-        let may_stay = self.keep || !self.source.bound;
+        let comes_back = !self.source.bound && !self.discarded;
+        let may_stay = self.keep || comes_back;
         let request = Request::Close { keep: may_stay };
         let answer = timeout(limit, self.exchange(&request, &[], output, cancel, None));
         let (ended, is_sound) = match answer.await {
@@ -762,7 +771,7 @@ impl Session for ContainerSession {
         // What was ended may have written until then.
         self.is_back &= ended == 0;
         // Also after a failure or a stop. Mounted files were given back by the session inside.
-        let lost = if self.source.bound || self.is_back {
+        let lost = if !comes_back || self.is_back {
             None
         } else if self.container.is_silent() {
             Some("the engine does not answer any more".to_owned())
