@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -29,6 +30,9 @@ pub(super) const ALIGN: usize = 4096;
 
 /// Longest first part.
 const MAX_HEAD: usize = 1024 * 1024;
+
+/// Bytes after which what is written begins to go to the disk: at the end only the rest has to be waited for.
+const SYNC_EVERY: u64 = 32 * 1024 * 1024;
 
 /// Bytes that are hashed at once.
 const BUFFER: usize = 256 * 1024;
@@ -112,6 +116,10 @@ pub struct Unfinished {
     facts: Facts,
     head: usize,
     hash: Sha256,
+    /// Bytes that are not on their way to the disk yet.
+    waiting: u64,
+    /// Brings what was written to the disk, meanwhile.
+    syncing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Unfinished {
@@ -148,6 +156,8 @@ impl Unfinished {
             facts,
             head,
             hash: Sha256::new(),
+            waiting: 0,
+            syncing: None,
         })
     }
 
@@ -155,19 +165,46 @@ impl Unfinished {
     pub fn write(&mut self, chunk: &[u8]) -> Result<(), Trouble> {
         self.hash.update(chunk);
         self.facts.archive_bytes += chunk.len() as u64;
-        self.file
-            .write_all(chunk)
-            .map_err(|error| Trouble::with_file("write", &self.path, &error))
+        self.waiting += chunk.len() as u64;
+        let written = self.file.write_all(chunk).and_then(|()| self.sync_so_far());
+        written.map_err(|error| Trouble::with_file("write", &self.path, &error))
+    }
+
+    /// Has a disk work while files are read and compressed.
+    fn sync_so_far(&mut self) -> io::Result<()> {
+        let is_busy = self
+            .syncing
+            .as_ref()
+            .is_some_and(|syncing| !syncing.is_finished());
+        if self.waiting < SYNC_EVERY || is_busy {
+            return Ok(());
+        }
+        self.synced()?;
+        self.waiting = 0;
+        let file = self.file.try_clone()?;
+        // Where there is no thread for it, the end takes longer.
+        self.syncing = thread::Builder::new().spawn(move || file.sync_data()).ok();
+        Ok(())
+    }
+
+    /// Waits for what is on its way to the disk. The kernel tells of a failure once: who does not listen takes the file for whole.
+    fn synced(&mut self) -> io::Result<()> {
+        self.syncing.take().map_or(Ok(()), |syncing| {
+            syncing
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the disk's thread broke off")))
+        })
     }
 
     /// The end: all of it is on the disk afterwards.
     pub fn finish(
-        self,
+        mut self,
         saved: u64,
         files: u64,
         content_bytes: u64,
         content_sha256: String,
     ) -> Result<Archive, Trouble> {
+        let synced = self.synced();
         let facts = Facts {
             saved,
             files,
@@ -177,8 +214,8 @@ impl Unfinished {
             ..self.facts
         };
         let (file, path) = (self.file, self.path);
-        let written = facts.head(self.head).and_then(|head| {
-            file.write_all_at(&head, 0)?;
+        let written = synced.and_then(|()| {
+            file.write_all_at(&facts.head(self.head)?, 0)?;
             file.sync_all()
         });
         written.map_err(|error| Trouble::with_file("write", &path, &error))?;
@@ -299,6 +336,38 @@ mod tests {
         let mut content = Vec::new();
         file.read_to_end(&mut content).unwrap();
         assert_eq!(content, b"abc");
+    }
+
+    #[test]
+    fn a_disk_that_works_meanwhile_loses_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("one.tar.zst");
+        let file = File::create_new(&path).unwrap();
+        let mut archive = Unfinished::begin((file, path.clone()), None, Vec::new()).unwrap();
+        archive.write(b"first").unwrap();
+        assert!(archive.syncing.is_none());
+        archive.waiting = SYNC_EVERY;
+        archive.write(b"second").unwrap();
+        assert!(archive.syncing.is_some());
+        archive.write(b"third").unwrap();
+        archive.finish(1, 2, 3, "content".to_owned()).unwrap();
+        let (archive, mut file) = Archive::open(&path).unwrap();
+        archive.verify(&mut file, &|| false).unwrap();
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).unwrap();
+        assert_eq!(content, b"firstsecondthird");
+    }
+
+    #[test]
+    fn what_a_disk_refused_meanwhile_fails_the_archive() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("one.tar.zst");
+        let file = File::create_new(&path).unwrap();
+        let mut archive = Unfinished::begin((file, path), None, Vec::new()).unwrap();
+        let refusal = || io::Error::from(io::ErrorKind::StorageFull);
+        archive.syncing = Some(thread::spawn(move || Err(refusal())));
+        let error = archive.finish(1, 2, 3, "content".to_owned()).unwrap_err();
+        assert!(error.message.starts_with("could not write "), "{error}");
     }
 
     #[test]

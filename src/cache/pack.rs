@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ use crate::units::hex;
 /// zstd's own default: three quarters of what it can save for a tenth of the time.
 const LEVEL: i32 = 3;
 
-/// Bytes of a file that are read at once.
+/// Bytes of a file that are read at once, and bytes that are compressed at once: a TAR is written in far smaller pieces, and each of
+/// them would take the compressor's locks.
 const BUFFER: usize = 256 * 1024;
 
 /// What an archive says of the owner of files that are the build's own: whoever unpacks them.
@@ -46,7 +47,7 @@ pub(super) fn pack(
 
 struct Packer<'p, 'o> {
     place: &'p Place<'p>,
-    archive: tar::Builder<zstd::Encoder<'static, &'o mut dyn Write>>,
+    archive: tar::Builder<BufWriter<zstd::Encoder<'static, &'o mut dyn Write>>>,
     hash: Sha256,
     counted: Counted,
     /// Where files with more than one name are in the archive.
@@ -69,7 +70,7 @@ impl<'p, 'o> Packer<'p, 'o> {
             Ok(encoder)
         });
         let encoder = made.map_err(|error| not_written(&error))?;
-        let mut archive = tar::Builder::new(encoder);
+        let mut archive = tar::Builder::new(BufWriter::with_capacity(BUFFER, encoder));
         archive.follow_symlinks(false);
         Ok(Self {
             place,
@@ -227,6 +228,7 @@ impl<'p, 'o> Packer<'p, 'o> {
         let ended = self
             .archive
             .into_inner()
+            .and_then(|pieces| pieces.into_inner().map_err(io::IntoInnerError::into_error))
             .and_then(zstd::Encoder::finish)
             .and_then(Write::flush);
         ended.map_err(|error| not_written(&error))?;
