@@ -453,11 +453,21 @@ impl Checkout<'_> {
             ),
             Meaning::Never | Meaning::Perhaps => Error::new(
                 format!("Git clone failed: {}", in_codebuilds_words(said)),
-                format!("{url}: check the network, and that `git ls-remote {url}` answers"),
+                if said.contains(NO_ROOM) {
+                    format!(
+                        "make room where {} is, or name another place in TMPDIR",
+                        self.into.display()
+                    )
+                } else {
+                    format!("{url}: check the network, and that `git ls-remote {url}` answers")
+                },
             ),
         }
     }
 }
+
+/// What git says of a disk that is full: it speaks English here.
+const NO_ROOM: &str = "No space left on device";
 
 /// Keeps the end of what is said.
 fn keep(said: &mut Vec<u8>, more: &[u8]) {
