@@ -22,6 +22,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::tls;
 
+use crate::proxy;
+
 /// How long a connection may take to come about.
 pub const CONNECT: Duration = Duration::from_secs(5);
 
@@ -315,7 +317,11 @@ pub fn unanswered(error: &(dyn std::error::Error + 'static), missing: Option<&st
             UnansweredKind::Network,
             (
                 causes(error).join(": "),
-                "check the network, the region and AWS_ENDPOINT_URL".to_owned(),
+                if proxy::is_to_blame(error) {
+                    "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and whether the proxy is there: artifacts go through it by `proxy.upload-artifacts`".to_owned()
+                } else {
+                    "check the network, the region and AWS_ENDPOINT_URL".to_owned()
+                },
             ),
         ),
     };

@@ -26,7 +26,7 @@
 //! | --- | --- | --- |
 //! | 0 text | [`source`], [`diagnostic`], [`units`] | a file's text and places in it; findings and how they are shown; durations and sizes |
 //! | 1 meaning | [`phase`], [`mod@env`], [`runtime`], [`buildspec`], [`plan`], [`user`] | pure: phases and what follows what, variables, runtimes and their versions, the file, the plan, users |
-//! | 2 world | [`event`], [`redact`], [`aws`], [`credentials`], [`directory`], [`engine`], [`process`], [`exec`], [`fetch`], [`git_credential`], [`ownership`], [`private`], [`registry`], [`secret`], [`sink`], [`store`], [`view`] | the stream and its ways out: AWS, credentials for commands, directories that are written to through no link, the container engine, processes, places where commands run, sources from elsewhere, credentials for git, whose things are, files that only their owner reads, image registries, values that lie with AWS, console and files, places for artifacts, a container's files as they are here. `exec`, `fetch`, `registry`, `secret`, `sink` and `store` do not know one another |
+//! | 2 world | [`event`], [`redact`], [`aws`], [`credentials`], [`directory`], [`engine`], [`process`], [`proxy`], [`exec`], [`fetch`], [`git_credential`], [`ownership`], [`private`], [`registry`], [`secret`], [`sink`], [`store`], [`view`] | the stream and its ways out: AWS, credentials for commands, directories that are written to through no link, the container engine, processes, a proxy on the way to AWS, places where commands run, sources from elsewhere, credentials for git, whose things are, files that only their owner reads, image registries, values that lie with AWS, console and files, places for artifacts, a container's files as they are here. `exec`, `fetch`, `registry`, `secret`, `sink` and `store` do not know one another |
 //! | 3 building | [`artifact`], [`cache`], [`report`], [`build`], [`tool`] | selecting and storing; what builds restore and save; the machine, the loop, the outcome; our own `aws`, `docker` and `codebuild-…` commands |
 //! | 4 doors | [`agent`], [`cli`] | jobs of CodePipeline become builds; arguments become requests, results become text and exit codes. `agent` does not know `cli` |
 //!
@@ -80,6 +80,7 @@ pub mod git_credential;
 pub mod ownership;
 pub mod private;
 pub mod process;
+pub mod proxy;
 pub mod redact;
 pub mod registry;
 pub mod secret;

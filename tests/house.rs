@@ -41,6 +41,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("ownership", 2),
     ("private", 2),
     ("process", 2),
+    ("proxy", 2),
     ("redact", 2),
     ("registry", 2),
     ("secret", 2),

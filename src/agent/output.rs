@@ -77,6 +77,7 @@ pub async fn store(
         always_kms: true,
         aws: s3.aws.clone(),
         custom_endpoint: s3.custom_endpoint,
+        proxy: None,
     });
     let upload = Upload {
         key: output.key.clone(),

@@ -126,8 +126,10 @@ pub struct Buildspec {
     pub exported_variables: Vec<Spanned<String>>,
     /// `env.git-credential-helper`, where it is on.
     pub git_credential_helper: Option<Span>,
-    /// `proxy`, where one of its flags is on.
-    pub proxy: Option<Span>,
+    /// `proxy.upload-artifacts`, where it is on.
+    pub proxy_uploads: Option<Span>,
+    /// `proxy.logs`, where it is on.
+    pub proxy_logs: Option<Span>,
     /// The phases that are in the file, in the order in which they run.
     pub phases: Vec<Phase>,
     /// `reports`.
@@ -207,12 +209,10 @@ impl Buildspec {
             .map(Phase::from_ast)
             .collect();
         phases.sort_by_key(|phase| phase.name.value);
-        let proxy = ast.proxy.filter(|proxy| {
-            [&proxy.upload_artifacts, &proxy.logs]
-                .into_iter()
-                .flatten()
-                .any(|flag| flag.value)
-        });
+        let is_on = |flag: &Spanned<bool>| flag.value.then_some(flag.span);
+        let proxy = ast.proxy.as_ref();
+        let proxy_uploads = proxy.and_then(|proxy| proxy.upload_artifacts.as_ref());
+        let proxy_logs = proxy.and_then(|proxy| proxy.logs.as_ref());
         let buildspec = Self {
             version: ast
                 .version
@@ -232,7 +232,8 @@ impl Buildspec {
                 .git_credential_helper
                 .filter(|flag| flag.value)
                 .map(|flag| flag.span),
-            proxy: proxy.map(|proxy| proxy.span),
+            proxy_uploads: proxy_uploads.and_then(is_on),
+            proxy_logs: proxy_logs.and_then(is_on),
             phases,
             reports: ast.reports,
             artifacts: ast.artifacts.map(Artifacts::from_ast),

@@ -118,6 +118,7 @@ pub(super) fn store(
                 always_kms: false,
                 aws,
                 custom_endpoint: aws::has_custom_endpoint(),
+                proxy: None,
             });
             let bucket = CacheBucket::new(store, path).mark_uses(marks_uses);
             CacheStore::S3(Box::new(bucket))

@@ -484,6 +484,7 @@ async fn bucket_check(settings: &AwsSettings, bucket: &str, prefix: &str) -> Che
         always_kms: false,
         aws: settings.clone(),
         custom_endpoint: aws::has_custom_endpoint(),
+        proxy: None,
     });
     let name = format!(".runner-doctor-{}", uuid::Uuid::new_v4().simple());
     let key = if prefix.is_empty() {

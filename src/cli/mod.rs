@@ -35,6 +35,7 @@ mod plan;
 mod plan_json;
 mod prompt;
 mod provision;
+mod proxy;
 mod prune;
 mod pull;
 mod push;

@@ -22,8 +22,8 @@ use super::sources::{self, Arrived, Sources};
 use super::sweep::Sweep;
 use super::variables::{self, NotGiven};
 use super::{
-    aws, buildspec_file, cache, complain, container, handover, machine, mask, mistake, plan, start,
-    terminal, usage,
+    aws, buildspec_file, cache, complain, container, handover, machine, mask, mistake, plan, proxy,
+    start, terminal, usage,
 };
 use crate::agent::state::work_of;
 use crate::artifact::Workspace;
@@ -247,7 +247,8 @@ async fn build(
         Err(mistake) => return usage(&mistake),
     };
     // It goes away when this function returns: after the build, whatever came of it.
-    let mut given = match give(&args, &mut loaded, &identity, image.is_some()).await {
+    let given = give(&args, &mut loaded, &identity, image.is_some()).await;
+    let (mut given, store) = match given.and_then(|given| Ok((given, store(&identity, &loaded)?))) {
         Ok(given) => given,
         Err(why) => {
             complain(&format!("error: {why}\n"));
@@ -286,7 +287,7 @@ async fn build(
             given: secrets,
             aws: identity.aws.clone(),
         },
-        store: Arc::new(store(&identity, &loaded)),
+        store: Arc::new(store),
         cache: cache::of_build(&identity.aws, &loaded.request),
         workspace: workspace(&args, &loaded),
         recorder,
@@ -925,8 +926,8 @@ async fn finish(code: ExitCode, failures: &[SinkFailure]) -> ExitCode {
     }
 }
 
-fn store(identity: &Identity, loaded: &Loaded) -> Store {
-    match &loaded.request.artifacts.location {
+fn store(identity: &Identity, loaded: &Loaded) -> Result<Store, String> {
+    Ok(match &loaded.request.artifacts.location {
         ArtifactLocation::Directory(root) => Store::Directory(DirectoryStore::new(root.clone())),
         ArtifactLocation::S3 { bucket, .. } => Store::S3(Box::new(S3Store::new(S3Settings {
             bucket: bucket.clone(),
@@ -934,8 +935,9 @@ fn store(identity: &Identity, loaded: &Loaded) -> Store {
             always_kms: false,
             aws: identity.aws.clone(),
             custom_endpoint: aws::has_custom_endpoint(),
+            proxy: proxy::of_uploads(loaded)?,
         }))),
-    }
+    })
 }
 
 /// Where artifacts come from; what this program itself writes there is none of them.

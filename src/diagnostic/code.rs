@@ -300,7 +300,7 @@ codes! {
     CodebuildOnlyCommand "BS909" "codebuild-only-command" Warning
         "The program is part of CodeBuild's images; elsewhere the shell does not find it and the command fails.";
     ProxySectionIgnored "BS910" "proxy-section-ignored" Warning
-        "The section is about CodeBuild's own traffic; the runner uses the network settings of its machine.";
+        "The section is about CodeBuild's own traffic: of the runner's only the upload of artifacts goes through a proxy, and none of an agent's.";
 }
 
 impl Code {

@@ -30,6 +30,8 @@ pub struct Plan {
     pub version: Version,
     /// What runs the commands.
     pub shell: Shell,
+    /// Whether artifacts are uploaded through the proxy that variables of the project name (ENV-56).
+    pub uploads_through_proxy: bool,
     /// Whether git in commands is given credentials (CRED-20).
     pub git_credentials: bool,
     /// Every variable of the first command whose value is known, sorted by name.

@@ -7,6 +7,9 @@ use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::phase::CommandPhase;
 use crate::source::Span;
 
+/// How the name of who has started a build begins, if that is a pipeline.
+const OF_PIPELINE: &str = "codepipeline/";
+
 /// What a request changes about that.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Given<'r> {
@@ -172,12 +175,28 @@ impl Report<'_> {
                 "say where a token is, such as `--git-credential env:CODEBUILD_GIT_TOKEN`; without it git has what the machine has",
             );
         }
-        if let Some(span) = buildspec.proxy {
+        self.proxy(buildspec, given);
+    }
+
+    /// Artifacts of a pipeline are stored by the agent, and so are logs: it goes through no proxy (ENV-57).
+    fn proxy(&mut self, buildspec: &Buildspec, given: Given<'_>) {
+        let is_in_pipeline = given
+            .request
+            .is_some_and(|request| request.initiator.starts_with(OF_PIPELINE));
+        if let (Some(span), true) = (buildspec.proxy_uploads, is_in_pipeline) {
             self.warn_of(
                 Code::ProxySectionIgnored,
                 span,
-                "`proxy` has no effect: what the runner itself sends to AWS goes through no proxy",
-                "make S3 reachable without one, or keep artifacts in a directory",
+                "`proxy.upload-artifacts` has no effect in a pipeline: the agent stores its artifacts through no proxy",
+                "make S3 reachable for the agent without one",
+            );
+        }
+        if let Some(span) = buildspec.proxy_logs {
+            self.warn_of(
+                Code::ProxySectionIgnored,
+                span,
+                "`proxy.logs` has no effect: what is sent of a log goes through no proxy",
+                "make CloudWatch Logs reachable without one where an agent sends logs, or remove it",
             );
         }
     }

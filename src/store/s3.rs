@@ -31,6 +31,7 @@ use super::{
     Error, ErrorKind, ObjectMetadata, Progress, ProgressSender, Stop, Stored, Upload, hex,
 };
 use crate::aws::{self, CONNECT, Unanswered, UnansweredKind};
+use crate::proxy::Proxy;
 
 /// Size of a part, and of the largest file that is put at once.
 const PART: u64 = 8 * 1024 * 1024;
@@ -70,6 +71,8 @@ pub struct S3Settings {
     pub aws: aws::Settings,
     /// Whether an endpoint other than AWS's own is set: those want the bucket in the path.
     pub custom_endpoint: bool,
+    /// What requests to the bucket go through, where that is asked for; nothing else does, such as the search for credentials.
+    pub proxy: Option<Proxy>,
 }
 
 impl S3Settings {
@@ -208,10 +211,12 @@ fn no_region(settings: &S3Settings) -> Error {
 async fn make_client(settings: &S3Settings) -> Client {
     let shared = settings.aws.loader().load().await;
     let custom = settings.custom_endpoint || shared.endpoint_url().is_some();
-    let config = aws_sdk_s3::config::Builder::from(&shared)
-        .force_path_style(custom)
-        .build();
-    Client::from_conf(config)
+    let config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(custom);
+    let config = match &settings.proxy {
+        Some(proxy) => config.http_client(proxy.client()),
+        None => config,
+    };
+    Client::from_conf(config.build())
 }
 
 /// Limits of a request that carries this much. The time until the answer begins counts from the start of the request, so
