@@ -44,7 +44,7 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     replace(path, |file| file.write_all(content))
 }
 
-/// Replaces a file as [`write`] does, and is back when the new one survives a power cut.
+/// Replaces a file as [`write()`] does, and is back when the new one survives a power cut.
 ///
 /// # Errors
 ///
