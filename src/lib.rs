@@ -35,7 +35,7 @@
 //! - a key of the buildspec: `buildspec/ast.rs` (as written), `parse.rs` (reading), `model.rs` (as meant), `rules/`
 //!   (what is wrong with it), then `plan/` if it changes a build;
 //! - what happens after a failure, a signal or the time limit: [`phase`] for the table, [`build::Machine`] for the policy;
-//! - how a command runs: [`exec::shell`] has the wrapper, `process.rs` the processes;
+//! - how a command runs: [`exec::shell`] has the wrapper, `process` the processes;
 //! - a line of the log: `sink/codebuild.rs`; what people see at a terminal: `sink/pretty.rs`; for programs: `sink/json.rs`.
 //!
 //! # Invariants
@@ -48,7 +48,7 @@
 //!   [`redact`] before they become events.
 //! - **No fake green.** What cannot be done as CodeBuild would do it is refused or said ([`plan`]), never skipped in
 //!   silence. A build is a success only if every command was, and its artifacts are stored.
-//! - **Every process is in a group, every wait ends.** Only `process.rs` starts processes. A command's end is awaited
+//! - **Every process is in a group, every wait ends.** Only [`process`] starts processes. A command's end is awaited
 //!   with a grace period, then forced; nothing that a build started outlives it.
 //! - **A failing build is data.** Findings about the file are [`diagnostic::Diagnostic`]s, a failed build is an
 //!   [`build::Outcome`], a failing machine or AWS is an error, a bug is a panic. Each has exit codes of its own

@@ -1,4 +1,5 @@
-//! Files that only their owner can read, replaced as a whole, and locks between processes.
+//! Files that only their owner can read, replaced as a whole, directories with the permissions that they have to have, and locks
+//! between processes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -32,6 +33,28 @@ pub fn directory(path: &Path) -> io::Result<()> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
+}
+
+/// Makes a directory, and those above it that are missing, with these permissions whatever the umask is. What is there already
+/// stays as it is.
+///
+/// # Errors
+///
+/// When it cannot be made, or something else is there.
+pub fn make_all(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::create_dir(path) {
+        // Not by the way it is made: a umask would take something away.
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.parent() {
+            Some(above) if !above.as_os_str().is_empty() => {
+                make_all(above, mode)?;
+                make_all(path, mode)
+            }
+            _ => Err(error),
+        },
+        Err(_) if path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Replaces a file by another one that only its owner can read: at once, so that every reader finds a whole one. After a
@@ -148,6 +171,24 @@ mod tests {
         assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
         assert!(write(&path.join("nowhere/file"), b"").is_err());
         assert!(write_durably(&path.join("nowhere/file"), b"").is_err());
+    }
+
+    #[test]
+    fn directories_are_made_as_they_have_to_be_and_left_as_they_are() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a/b/c");
+        // No umask that a test may run with leaves these.
+        make_all(&path, 0o777).unwrap();
+        for made in ["a", "a/b", "a/b/c"] {
+            assert_eq!(mode(&place.path().join(made)), 0o777, "{made}");
+        }
+        make_all(&path, 0o700).unwrap();
+        assert_eq!(mode(&path), 0o777);
+        fs::write(path.join("file"), "").unwrap();
+        let in_the_way = make_all(&path.join("file"), 0o700).unwrap_err();
+        assert_eq!(in_the_way.kind(), io::ErrorKind::AlreadyExists);
+        let below = make_all(&path.join("file/x"), 0o700).unwrap_err();
+        assert_eq!(below.kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! What such a variable says may have a password in it. So only a proxy's scheme, host and port are ever shown.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
 
@@ -47,6 +48,35 @@ impl fmt::Debug for Proxy {
 pub struct NoAddress {
     /// Which.
     pub variable: &'static str,
+}
+
+/// The variables of an environment that can name a proxy, as they stand there: they are looked at when one is wanted.
+#[derive(Clone, Default)]
+pub struct Variables(Vec<(OsString, OsString)>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Variables(…)")
+    }
+}
+
+impl Variables {
+    /// Those of an environment.
+    #[must_use]
+    pub fn of(environment: &[(OsString, OsString)]) -> Self {
+        let names = [HTTP, HTTPS, NONE];
+        let is_meant = |name: &OsString| names.iter().flatten().any(|known| name == known);
+        let meant = environment.iter().filter(|(name, _)| is_meant(name));
+        Self(meant.cloned().collect())
+    }
+
+    /// The proxy that they name, if they name one.
+    pub fn proxy(&self) -> Result<Option<Proxy>, NoAddress> {
+        Proxy::named(|name| {
+            let found = self.0.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.to_string_lossy().into_owned())
+        })
+    }
 }
 
 impl Proxy {

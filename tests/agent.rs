@@ -177,6 +177,18 @@ fn a_failure_says_what_kind_and_what_to_do() {
             "leads out",
         ),
         (
+            json!({ "ProjectName": "web", "Buildspec": "-" }),
+            failing.clone(),
+            "ConfigurationError",
+            "is no path",
+        ),
+        (
+            json!({ "ProjectName": "web", "Image": "aws/codebuild/standard:7.0" }),
+            failing.clone(),
+            "ConfigurationError",
+            "an image that AWS does not publish",
+        ),
+        (
             json!({ "ProjectName": "web", "Image": "x", "Privileged": "true" }),
             failing.clone(),
             "ConfigurationError",
@@ -351,7 +363,7 @@ fn what_never_heals_ends_the_agent_and_says_what_to_do() {
     let Some(stage) = Stage::new("never") else {
         return;
     };
-    let mut other = stage.agent(&[]);
+    let mut other = stage.agent(&["--once"]);
     other.args(["--version", "2"]);
     let ran = wait::output(Sandbox::spawn(&mut other));
     assert_eq!(ran.status.code(), Some(4), "{}", stderr(&ran));
@@ -360,7 +372,7 @@ fn what_never_heals_ends_the_agent_and_says_what_to_do() {
         "{}",
         stderr(&ran)
     );
-    let mut nobody = stage.agent(&[]);
+    let mut nobody = stage.agent(&["--once"]);
     nobody
         .env_remove("AWS_ACCESS_KEY_ID")
         .env_remove("AWS_SECRET_ACCESS_KEY");
@@ -374,7 +386,7 @@ fn what_never_heals_ends_the_agent_and_says_what_to_do() {
     stage.server.fault(
         &json!({ "kind": "error", "operation": "PollForJobs", "code": "AccessDeniedException" }),
     );
-    let ran = stage.run(&[]);
+    let ran = stage.run(&["--once"]);
     assert_eq!(ran.status.code(), Some(4), "{}", stderr(&ran));
 }
 
@@ -613,13 +625,20 @@ fn a_job_that_was_about_to_be_taken_is_built_and_an_answer_is_given_again() {
     }
 }
 
-// AGENT-37
+// AGENT-30 AGENT-37
 #[test]
-fn without_room_no_job_is_taken() {
+fn without_room_what_is_kept_goes_and_no_job_is_taken() {
     let Some(stage) = Stage::new("room") else {
         return;
     };
-    let source = stage.source("A/x", &[("buildspec.yml", BUILDSPEC)]);
+    let source = stage.source("A/x", &[("buildspec.yml", BUILDSPEC), ("name.txt", "x")]);
+    let inline = json!({ "ProjectName": "web", "Buildspec": BUILDSPEC });
+    let old = stage.job(&inline, std::slice::from_ref(&source), &["Out"]);
+    let ran = stage.run(&["--once"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let jobs = stage.sandbox.path("state/runner/agent/jobs");
+    let kept = support::tree::files(&jobs.join(&old));
+    assert_eq!(kept, ["build.log", "job.json"]);
     let job = stage.job(&json!({ "ProjectName": "web" }), &[source], &[]);
     let agent = Sandbox::spawn(&mut stage.agent(&["--min-free-space", "100t"]));
     let place = stage.sandbox.path("state/runner/agent");
@@ -637,6 +656,9 @@ fn without_room_no_job_is_taken() {
     let ran = wait::output(agent);
     assert!(ran.status.success(), "{}", stderr(&ran));
     assert_eq!(stderr(&ran).matches("no jobs are taken").count(), 1);
+    let removed = "removed the logs of the 1 oldest builds";
+    assert_eq!(stderr(&ran).matches(removed).count(), 1, "{}", stderr(&ran));
+    assert!(!jobs.join(&old).exists());
     assert_eq!(stage.server.told(&job)["status"], "Queued");
 }
 
@@ -750,6 +772,49 @@ fn without_credentials_there_are_no_artifacts() {
     );
 }
 
+// AGENT-17: what an action says of a build wins over what the operator says of all.
+#[test]
+fn an_actions_role_takes_the_place_of_the_operators() {
+    let Some(stage) = Stage::new("role") else {
+        return;
+    };
+    // The shell's parent is the process of the build.
+    let buildspec = "version: 0.2\nphases:\n  build:\n    commands:\n      - tr '\\0' '\\n' < /proc/$PPID/cmdline | grep -A1 assume-role > role.txt\nartifacts: { files: role.txt }\n";
+    let source = stage.source("A/x", &[("buildspec.yml", buildspec)]);
+    let role = |name: &str| format!("arn:aws:iam::123456789012:role/{name}");
+    let plain = json!({ "ProjectName": "web" });
+    let other = json!({ "ProjectName": "web", "ServiceRoleArnOverride": role("action") });
+    let operator = role("operator");
+    for (configuration, output, expected) in [
+        (plain, "Plain", format!("--assume-role\n{operator}\n")),
+        (
+            other,
+            "Other",
+            format!("--assume-role={}\n", role("action")),
+        ),
+    ] {
+        let job = stage.job(&configuration, std::slice::from_ref(&source), &[output]);
+        let more = [
+            "--once",
+            "--allow-role",
+            "*",
+            "--",
+            "--assume-role",
+            &operator,
+        ];
+        let ran = stage.run(&more);
+        assert_eq!(
+            stage.answer(&job)["status"],
+            "Succeeded",
+            "{}",
+            stderr(&ran)
+        );
+        let files = unzip(stage.bucket.get(&format!("out/{output}")).content);
+        assert!(files[0].1.starts_with(&expected), "{files:?}");
+        assert_eq!(files[0].1.matches("assume-role").count(), 1, "{files:?}");
+    }
+}
+
 // AGENT-1, AGENT-17
 #[test]
 fn what_no_agent_can_do_is_a_mistake_on_the_command_line() {
@@ -757,14 +822,40 @@ fn what_no_agent_can_do_is_a_mistake_on_the_command_line() {
     sandbox
         .run(["agent"])
         .expect(2)
-        .stderr_has("--provider NAME");
-    let table: [&[&str]; 6] = [
+        .stderr_has("--provider NAME")
+        .stderr_has("Usage: runner agent [OPTIONS]");
+    let role = "arn:aws:iam::123456789012:role/build";
+    let table: [&[&str]; 20] = [
+        &["--provider", "R", "--listen", "0.0.0.0:0"],
+        &["--provider", "R", "--event-bus", "a b!"],
         &["--provider", "a b"],
         &["--provider", "R", "--jobs", "0"],
         &["--provider", "R", "--query", "ProjectName"],
         &["--provider", "R", "--poll-interval", "1ms"],
         &["--provider", "R", "--", "--artifacts", "x"],
         &["--provider", "R", "--", "--no-such-flag"],
+        &["--provider", "R", "--image", "x", "--executor", "host"],
+        // What the agent says too, in every way that it can be said.
+        &["--provider", "R", "--", "--region", "us-east-1"],
+        &["--provider", "R", "--", "--color=never"],
+        &["--provider", "R", "--", "--reports", "x"],
+        &["--provider", "R", "--", "--no-config"],
+        &["--provider", "R", "--", "--config", "x"],
+        &["--provider", "R", "--", "--executor", "host"],
+        &["--provider", "R", "--", "--image", "x"],
+        &["--provider", "R", "--", "-Cx"],
+        &["--provider", "R", "--", "-qn"],
+        // Fine with an action's role, and nothing without one.
+        &["--provider", "R", "--", "--external-id", "x"],
+        &[
+            "--provider",
+            "R",
+            "--",
+            "--assume-role",
+            role,
+            "--assume-role",
+            role,
+        ],
     ];
     for arguments in table {
         let all = std::iter::once(&"agent").chain(arguments);

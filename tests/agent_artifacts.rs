@@ -9,12 +9,13 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::aws::{GoBetween, Verdict, s3_error};
 use support::sandbox::Sandbox;
-use support::stage::{Stage, count, stderr, unzip};
+use support::stage::{Stage, count, narrow, stderr, unzip};
 use support::wait::Bounded as _;
 use support::{skipped, wait};
 
@@ -140,6 +141,63 @@ fn credentials_that_end_in_the_middle_of_an_upload_are_renewed() {
     let calls = stage.server.calls(&job);
     assert!(count(&calls, "GetJobDetails") >= 1, "{calls:?}");
     assert_eq!(count(&calls, "PutJobSuccessResult"), 1, "{calls:?}");
+    // What was begun with those that are over, they could not give up.
+    assert_eq!(stage.bucket.unfinished(), 0);
+}
+
+/// Runs a small build with this between the agent and its buckets. What its job was answered with.
+fn build_small(stage: &Stage, between: &GoBetween) -> Value {
+    let buildspec =
+        "version: 0.2\nphases: {build: {commands: [echo a > a.txt]}}\nartifacts: {files: a.txt}\n";
+    let source = stage.source("A/x", &[("buildspec.yml", buildspec)]);
+    let job = stage.job(&json!({ "ProjectName": "web" }), &[source], &["Out"]);
+    let mut command = stage.agent(&["--once"]);
+    command.env("AWS_ENDPOINT_URL", &between.endpoint);
+    let ran = wait::output(Sandbox::spawn(&mut command));
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    stage.answer(&job)
+}
+
+/// Whether a job was answered with a failure that says this.
+#[track_caller]
+fn failed_with(answer: &Value, said: &str) {
+    assert_eq!(answer["status"], "Failed", "{answer}");
+    let message = answer["request"]["failureDetails"]["message"].as_str();
+    assert!(message.is_some_and(|text| text.contains(said)), "{answer}");
+}
+
+// AGENT-19: nobody else stores where CodePipeline says, so it is no success of the build's.
+#[test]
+fn an_output_that_somebody_replaced_is_no_success() {
+    let Some(stage) = Stage::new("replaced") else {
+        return;
+    };
+    let bucket = Arc::clone(&stage.bucket);
+    let between = GoBetween::new(&stage.endpoint, move |line| {
+        if line.starts_with("HEAD") && line.contains("out/Out") {
+            bucket.put("out/Out", "not what the build made");
+        }
+        Verdict::Pass
+    });
+    let answer = build_small(&stage, &between);
+    failed_with(&answer, "replaced by somebody else");
+}
+
+// AGENT-19: a size alone says nothing of what is there.
+#[test]
+fn an_output_without_a_checksum_is_no_success() {
+    let Some(stage) = Stage::new("unverified") else {
+        return;
+    };
+    let between = GoBetween::new(&stage.endpoint, |line| {
+        if line.contains("out/Out") {
+            Verdict::Without("x-amz-checksum-sha256")
+        } else {
+            Verdict::Pass
+        }
+    });
+    let answer = build_small(&stage, &between);
+    failed_with(&answer, "has no SHA-256 by which it could be verified");
 }
 
 // AGENT-98
@@ -185,8 +243,10 @@ artifacts:
             fs::set_permissions(place, fs::Permissions::from_mode(mode)).expect("it is ours");
         }
     };
+    // With the umask of the package's unit: what others have to come through is open to them all the same.
+    let run = || wait::output(Sandbox::spawn(&mut narrow(&stage.agent(&["--once"]))));
     above(0o700);
-    let ran = stage.run(&["--once"]);
+    let ran = run();
     let answer = stage.answer(&closed);
     let message = answer["request"]["failureDetails"]["message"].as_str();
     // What is above the agent's directory is not the agent's.
@@ -197,7 +257,7 @@ artifacts:
     );
     let job = stage.job(&configuration, &inputs, &["Out"]);
     above(0o711);
-    let ran = stage.run(&["--once"]);
+    let ran = run();
     assert!(ran.status.success(), "{}", stderr(&ran));
     assert_eq!(
         stage.answer(&job)["status"],

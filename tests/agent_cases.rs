@@ -106,7 +106,9 @@ fn answer(stage: &Stage, job: &str, project: &str) -> Value {
     let request = regex::Regex::new("request id: [A-Za-z0-9]+").expect("it is a pattern");
     let text = request.replace_all(&text, "request id: <ID>");
     let text = text.replace(&stage.sandbox.path("").display().to_string(), "<BOX>/");
-    serde_json::from_str(&text.replace("<BOX>//", "<BOX>/")).expect("it is JSON still")
+    let text = text.replace("<BOX>//", "<BOX>/");
+    let text = text.replace("<BOX>/state/runner/agent/jobs/<JOB>/work", "<WORK>");
+    serde_json::from_str(&text).expect("it is JSON still")
 }
 
 /// All that is in the places of a case: names of artifacts and their files.

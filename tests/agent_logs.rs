@@ -9,38 +9,30 @@
 mod support;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use buildspec_runner::agent::logs::shipping::{
     CHANGES_STATE, EVENTS, LOG_STATE, Settings, Shipping,
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::aws::{command, endpoint};
-use support::cloudwatch::{CloudWatch, GROUP, Job, settings, shared};
+use support::cloudwatch::{CloudWatch, GROUP, Job, agent, settings, shared, until};
 use support::python::judge;
 use support::sandbox::Sandbox;
-use support::stage::{Stage, stderr};
-use support::wait::{Bounded as _, LIMIT, output, within};
-use tokio::runtime::Runtime;
+use support::stage::{Stage, signal, stderr};
+use support::wait::{self, Bounded as _, LIMIT, output};
 
-/// What an agent does, on a thread that is not waited for too long.
-fn agent<T: Send + 'static>(work: impl AsyncFnOnce() -> T + Send + 'static) -> T {
-    within("what an agent sends", move || {
-        Runtime::new()
-            .expect("a runtime can be made")
-            .block_on(work())
-    })
-}
-
-/// Until something is so.
-async fn until(mut is_so: impl FnMut() -> bool) {
-    let end = tokio::time::Instant::now() + LIMIT;
-    while !is_so() {
-        assert!(tokio::time::Instant::now() < end, "it did not come true");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+/// Until everything of a build that is over was sent.
+async fn finish(shipping: &Shipping, job: &Job) {
+    assert!(shipping.finish(job.path()));
+    let left = || shipping.status().queued_builds;
+    until(|| shipping.is_done(job.path()) && left() == 0).await;
 }
 
 async fn start(server: &CloudWatch, settings: Settings) -> Shipping {
@@ -69,7 +61,7 @@ fn a_log_goes_line_by_line_while_its_build_runs() {
         job.output("o\n\nthree");
         until(|| server.stream(&job.stream()).unwrap().messages.len() == 3).await;
         assert!(!shipping.is_done(job.path()));
-        assert!(shipping.finish(job.path(), LIMIT).await);
+        finish(&shipping, &job).await;
         let stream = server.stream(&job.stream()).unwrap();
         assert_eq!(stream.messages, ["one\n", "two\n", "\n", "three\n"]);
         assert_eq!(stream.times, [job.now.as_millisecond(); 4]);
@@ -108,7 +100,7 @@ fn the_log_of_a_real_build_is_its_log_file() {
         let job = Job::new();
         fs::copy(&events, job.file(EVENTS)).unwrap();
         shipping.begin(job.path(), &job.about()).unwrap();
-        assert!(shipping.finish(job.path(), LIMIT).await);
+        finish(&shipping, &job).await;
         let stream = server.stream(&job.stream()).unwrap();
         assert_eq!(stream.messages.concat(), expected);
         assert!(stream.messages.iter().all(|line| line.ends_with('\n')));
@@ -148,7 +140,7 @@ fn requests_are_within_the_limits_of_the_service() {
         job.now += Duration::from_hours(26);
         write_much(&mut job);
         shipping.begin(job.path(), &job.about()).unwrap();
-        assert!(shipping.finish(job.path(), LIMIT).await);
+        finish(&shipping, &job).await;
         let stream = server.stream(&job.stream()).unwrap();
         assert!(stream.messages.concat() == job.expected);
         assert!(stream.times.is_sorted());
@@ -194,7 +186,7 @@ fn what_fails_is_sent_again_in_its_order_and_once() {
             };
             until(|| sent() == line + 1).await;
         }
-        assert!(shipping.finish(job.path(), LIMIT).await);
+        finish(&shipping, &job).await;
         let stream = server.stream(&job.stream()).unwrap();
         assert_eq!(stream.messages.concat(), job.expected);
         for outcome in ["ThrottlingException", "InternalFailure", "no answer"] {
@@ -225,7 +217,7 @@ fn only_what_had_no_answer_is_sent_twice() {
         job.output("two\n");
         until(|| server.stream(&job.stream()).unwrap().messages.len() == 3).await;
         job.output("three\n");
-        assert!(shipping.finish(job.path(), LIMIT).await);
+        finish(&shipping, &job).await;
         let stream = server.stream(&job.stream()).unwrap();
         assert_eq!(stream.messages, ["one\n", "two\n", "two\n", "three\n"]);
     });
@@ -245,7 +237,10 @@ fn a_group_that_may_not_be_made_is_waited_for() {
             "message": "not you",
             "times": 1000,
         }));
-        let shipping = start(&server, settings()).await;
+        // Then it takes its turn at once.
+        let mut settings = settings();
+        settings.pace.ending = Duration::ZERO;
+        let shipping = start(&server, settings).await;
         let mut job = Job::new();
         job.output("line\n");
         shipping.begin(job.path(), &job.about()).unwrap();
@@ -254,10 +249,9 @@ fn a_group_that_may_not_be_made_is_waited_for() {
         let expected =
             format!("could not create the log group {GROUP}: AccessDeniedException: not you");
         assert_eq!(trouble().unwrap(), expected);
-        // The build is over, and waits no longer than it is told.
-        assert!(!shipping.finish(job.path(), Duration::from_millis(20)).await);
-        let status = shipping.status();
-        assert_eq!(status.queued_builds, 1);
+        // The build is over, and nobody waits for it.
+        assert!(shipping.finish(job.path()));
+        assert_eq!(shipping.status().queued_builds, 1);
         server.0.ask("DELETE", "/faults", None);
         until(|| shipping.is_done(job.path())).await;
         assert_eq!(server.stream(&job.stream()).unwrap().messages, ["line\n"]);
@@ -282,7 +276,7 @@ fn what_the_service_rejects_is_counted_and_said_in_the_log() {
         job.now = now + Duration::from_hours(5);
         job.output("ahead\n");
         shipping.begin(job.path(), &job.about()).unwrap();
-        assert!(shipping.finish(job.path(), LIMIT).await);
+        finish(&shipping, &job).await;
         let stream = server.stream(&job.stream()).unwrap();
         let [gap, new, end] = &stream.messages[..] else {
             panic!("{stream:?}");
@@ -323,7 +317,7 @@ fn a_request_that_is_refused_is_lost_and_the_rest_goes_on() {
         // Nothing that a build of this program writes: a line of somebody else's.
         job.raw("{\"sequence\":1,\n");
         job.output("two\n");
-        assert!(shipping.finish(job.path(), LIMIT).await);
+        finish(&shipping, &job).await;
         let stream = server.stream(&job.stream()).unwrap();
         assert_eq!(stream.messages.last().unwrap(), "two\n");
         let said = stream.messages.concat();
@@ -344,32 +338,64 @@ fn the_next_agent_goes_on_where_the_last_one_left() {
     };
     agent(async move || {
         let mut job = Job::new();
-        job.output("one\ntwo\nhal");
+        job.output("one\n");
+        job.raw("none\n");
+        job.output("two\nhal");
         let shipping = start(&server, settings()).await;
         shipping.begin(job.path(), &job.about()).unwrap();
         until(|| {
             server
                 .stream(&job.stream())
-                .is_some_and(|one| one.messages.len() == 2)
+                .is_some_and(|one| one.messages.len() == 3)
         })
         .await;
         shipping.close(LIMIT).await;
         job.output("f\nthree\n");
         for _ in 0..3 {
             let shipping = start(&server, settings()).await;
-            shipping.resume(job.path());
+            shipping.resume(job.path(), &job.about());
             until(|| shipping.is_done(job.path())).await;
             shipping.close(LIMIT).await;
         }
-        let stream = server.stream(&job.stream()).unwrap();
-        assert_eq!(stream.messages, ["one\n", "two\n", "half\n", "three\n"]);
-        // A state that a crash has spoilt is none: twice is better than never.
+        let mut messages = server.stream(&job.stream()).unwrap().messages;
+        // What was lost is said once, too.
+        assert!(
+            messages
+                .remove(1)
+                .contains("runner: 1 line of this log is missing here")
+        );
+        assert_eq!(messages, ["one\n", "two\n", "half\n", "three\n"]);
+        assert_eq!(job.json(LOG_STATE)["lost"], 1);
+    });
+}
+
+// AGENT-64: what a crash has spoilt is as good as nothing: twice is better than never.
+#[test]
+fn what_cannot_be_read_of_an_earlier_agent_is_sent_again() {
+    let Some(server) = CloudWatch::start() else {
+        return;
+    };
+    agent(async move || {
+        let mut job = Job::new();
+        job.output("one\n");
+        let shipping = start(&server, settings()).await;
+        shipping.begin(job.path(), &job.about()).unwrap();
+        let count = || {
+            server
+                .stream(&job.stream())
+                .map_or(0, |one| one.messages.len())
+        };
+        until(|| count() == 1).await;
+        shipping.close(LIMIT).await;
+        // As a power cut leaves them.
         fs::write(job.file(LOG_STATE), "{").unwrap();
+        fs::write(job.file("shipping.json"), "").unwrap();
         let shipping = start(&server, settings()).await;
         assert!(!shipping.is_done(job.path()));
-        shipping.resume(job.path());
-        until(|| shipping.is_done(job.path())).await;
-        assert_eq!(server.stream(&job.stream()).unwrap().messages.len(), 8);
+        shipping.resume(job.path(), &job.about());
+        until(|| shipping.is_done(job.path()) && shipping.status().queued_builds == 0).await;
+        assert_eq!(count(), 2);
+        assert_eq!(job.json(LOG_STATE)["done"], true);
     });
 }
 
@@ -384,14 +410,14 @@ fn a_build_that_nobody_has_begun_to_send_is_no_ones_to_wait_for() {
         let mut job = Job::new();
         job.output("line\n");
         assert!(shipping.is_done(job.path()));
-        assert!(shipping.finish(job.path(), LIMIT).await);
-        shipping.resume(job.path());
+        assert!(!shipping.finish(job.path()));
+        shipping.resume(job.path(), &job.about());
         assert_eq!(shipping.status().queued_builds, 0);
         // A process that was never started has no events.
         let job = Job::new();
         fs::remove_file(job.file(EVENTS)).unwrap();
         shipping.begin(job.path(), &job.about()).unwrap();
-        assert!(shipping.finish(job.path(), LIMIT).await);
+        finish(&shipping, &job).await;
         assert!(shipping.is_done(job.path()));
         assert!(server.stream(&job.stream()).is_none());
     });
@@ -426,11 +452,11 @@ fn of_what_is_too_much_the_oldest_is_given_up_and_said() {
         let shipping = start(&server, limit).await;
         // One that an agent before this one has left.
         fs::write(old.file("shipping.json"), r#"{"buildId":"old:1"}"#).unwrap();
-        shipping.resume(old.path());
+        shipping.resume(old.path(), &old.about());
         shipping.begin(new.path(), &new.about()).unwrap();
         until(|| shipping.status().queued_bytes > size).await;
         server.0.ask("DELETE", "/faults", None);
-        assert!(shipping.finish(new.path(), LIMIT).await);
+        finish(&shipping, &new).await;
         until(|| shipping.is_done(old.path())).await;
         assert_eq!(server.stream(&new.stream()).unwrap().messages, ["new\n"]);
         let mut messages = server.stream("old/1").unwrap().messages;
@@ -506,7 +532,7 @@ fn changes_of_a_build_have_the_form_of_codebuilds() {
         about.timeout_minutes = Some(60);
         about.source = Some("arn:aws:s3:::pipeline-bucket/a/b".to_owned());
         shipping.begin(job.path(), &about).unwrap();
-        assert!(shipping.finish(job.path(), LIMIT).await);
+        finish(&shipping, &job).await;
         let states = changes(&server, "State");
         let told: Vec<[&str; 2]> = states
             .iter()
@@ -584,9 +610,10 @@ fn a_failure_says_why_and_a_build_that_was_killed_is_a_fault() {
     agent(async move || {
         let job = Job::new();
         built(&job, "exit 3", 1);
+        let whole = fs::read_to_string(job.file(EVENTS)).unwrap();
         let shipping = start(&server, to_bus()).await;
         shipping.begin(job.path(), &job.about()).unwrap();
-        assert!(shipping.finish(job.path(), LIMIT).await);
+        finish(&shipping, &job).await;
         let phases = changes(&server, "Phase");
         let failed: Vec<&Value> = phases
             .iter()
@@ -600,11 +627,10 @@ fn a_failure_says_why_and_a_build_that_was_killed_is_a_fault() {
         let states = changes(&server, "State");
         assert_eq!(states[1]["Detail"]["build-status"], "FAILED");
         let killed = Job::new();
-        let whole = fs::read_to_string(job.file(EVENTS)).unwrap();
         let lines: Vec<&str> = whole.lines().take(4).collect();
         fs::write(killed.file(EVENTS), lines.join("\n") + "\n").unwrap();
         shipping.begin(killed.path(), &killed.about()).unwrap();
-        assert!(shipping.finish(killed.path(), LIMIT).await);
+        finish(&shipping, &killed).await;
         let states = changes(&server, "State");
         assert_eq!(states.len(), 4);
         assert_eq!(states[3]["Detail"]["build-status"], "FAULT");
@@ -636,7 +662,7 @@ fn an_entry_that_fails_is_sent_again_and_no_other() {
         };
         let shipping = start(&server, settings).await;
         shipping.begin(job.path(), &job.about()).unwrap();
-        assert!(shipping.finish(job.path(), LIMIT).await);
+        finish(&shipping, &job).await;
         let states = changes(&server, "State");
         assert_eq!(states.len(), 2);
         let phases = changes(&server, "Phase");
@@ -661,7 +687,7 @@ fn an_entry_that_fails_is_sent_again_and_no_other() {
             None
         );
         // A second start has nothing left to send.
-        shipping.resume(job.path());
+        shipping.resume(job.path(), &job.about());
         assert!(shipping.is_done(job.path()));
     });
 }
@@ -680,7 +706,7 @@ fn an_entry_that_is_refused_is_lost() {
         );
         let shipping = start(&server, to_bus()).await;
         shipping.begin(job.path(), &job.about()).unwrap();
-        assert!(shipping.finish(job.path(), LIMIT).await);
+        finish(&shipping, &job).await;
         assert_eq!(shipping.status().changes.unwrap().lost, 1);
         assert_eq!(job.json(CHANGES_STATE)["lost"], 1);
         assert_eq!(changes(&server, "State").len(), 1);
@@ -705,7 +731,7 @@ fn another_server_of_both_services_takes_the_same() {
         );
         let shipping = Shipping::start(to_bus(), &config);
         shipping.begin(job.path(), &job.about()).unwrap();
-        assert!(shipping.finish(job.path(), LIMIT).await);
+        finish(&shipping, &job).await;
         let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
         let found = logs
             .get_log_events()
@@ -759,6 +785,136 @@ fn the_log_of_a_build_is_in_cloudwatch_when_its_job_is_answered() {
             .any(|line| line.ends_with("Running command echo into-the-cloud\n")),
         "{found:?}"
     );
+}
+
+/// Takes connections and never answers. Tells of each that its client has given up.
+fn silent() -> (String, mpsc::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it has one");
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let tell = tell.clone();
+            thread::spawn(move || {
+                let _ = io::copy(&mut &connection, &mut io::sink());
+                let _ = tell.send(());
+            });
+        }
+    });
+    (format!("http://{address}"), told)
+}
+
+// AGENT-68: a slot is free when its job is answered, whatever becomes of its log.
+#[test]
+fn no_job_waits_for_the_log_of_another_one() {
+    let Some(stage) = Stage::new("stalled") else {
+        return;
+    };
+    let buildspec = "version: 0.2\nphases:\n  build:\n    commands:\n      - echo late\n";
+    let source = stage.source("App/one", &[("buildspec.yml", buildspec)]);
+    let configuration = json!({ "ProjectName": "web" });
+    let job = || stage.job(&configuration, std::slice::from_ref(&source), &[]);
+    let jobs = [job(), job(), job()];
+    let (endpoint, given_up) = silent();
+    let group = ["--cloudwatch-log-group", GROUP];
+    let mut command = stage.agent(&[group[0], group[1], "--jobs", "1"]);
+    let agent = Sandbox::spawn(command.env("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", endpoint));
+    let teller = jobs.each_ref().map(|job| stage.server.teller(job));
+    wait::until("three answers", move || {
+        teller.iter().all(|told| told()["status"] == "Succeeded")
+    });
+    // Not one request had come to its own end before the last job was answered.
+    assert_eq!(given_up.try_recv(), Err(mpsc::TryRecvError::Empty));
+    signal(&agent, Signal::TERM);
+    let ran = output(agent);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    // What was left is the next agent's.
+    let Some(server) = CloudWatch::start() else {
+        return;
+    };
+    let mut command = stage.agent(&[group[0], group[1], "--max-idle", "100ms"]);
+    let next = Sandbox::spawn(command.env("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", &server.0.endpoint));
+    let ran = output(next);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    for job in &jobs {
+        let build = stage.answer(job)["request"]["executionDetails"]["externalExecutionId"].clone();
+        let stream = build.as_str().expect("a build has an id").replace(':', "/");
+        let stream = server.stream(&stream).expect("its log was sent");
+        assert!(stream.messages.contains(&"late\n".to_owned()));
+        // What was only to be sent is not kept beside the log.
+        let kept = stage.sandbox.path("state/runner/agent/jobs").join(job);
+        let kept = support::tree::files(&kept);
+        assert_eq!(kept, ["build.log", "cloudwatch.json", "job.json"]);
+    }
+}
+
+// AGENT-67: what a build wrote when its agent was gone already.
+#[test]
+fn the_log_of_a_build_whose_agent_was_killed_is_whole() {
+    let Some(stage) = Stage::new("orphan") else {
+        return;
+    };
+    let Some(server) = CloudWatch::start() else {
+        return;
+    };
+    let buildspec = "version: 0.2\nphases:\n  build:\n    commands:\n      - trap 'for i in 1 2 3; do echo cleared $i; done; exit 1' TERM; echo begun; while :; do sleep 0.1; done\n";
+    let source = stage.source("App/one", &[("buildspec.yml", buildspec)]);
+    let job = stage.job(&json!({ "ProjectName": "web" }), &[source], &[]);
+    let agent = |more: &[&str]| {
+        let flags = [&["--cloudwatch-log-group", GROUP], more].concat();
+        let mut command = stage.agent(&flags);
+        Sandbox::spawn(command.env("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", &server.0.endpoint))
+    };
+    let killed = agent(&[]);
+    let log = stage
+        .sandbox
+        .path("state/runner/agent/jobs")
+        .join(&job)
+        .join("build.log");
+    let text = move || fs::read_to_string(&log).unwrap_or_default();
+    wait::until("the build", {
+        let text = text.clone();
+        move || text().contains("\nbegun\n")
+    });
+    signal(&killed, Signal::KILL);
+    output(killed);
+    let ran = output(agent(&["--max-idle", "100ms"]));
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let build = &stage.answer(&job)["request"]["failureDetails"]["externalExecutionId"];
+    let stream = build.as_str().expect("a build has an id").replace(':', "/");
+    let stream = server.stream(&stream).expect("its log was sent");
+    assert!(text().contains("cleared 3\n"), "{}", text());
+    assert_eq!(stream.messages.concat(), text());
+}
+
+// AGENT-67: what a build could not write down any more.
+#[test]
+fn a_log_that_is_cut_short_says_so() {
+    let Some(server) = CloudWatch::start() else {
+        return;
+    };
+    agent(async move || {
+        let shipping = start(&server, settings()).await;
+        let mut job = Job::new();
+        job.event("build-started", &json!({ "format": 1, "buildId": "web:1-2-3", "projectName": "web", "buildNumber": 1, "executor": "host", "runnerVersion": "1" }));
+        job.output("one\n");
+        job.raw(r#"{"sequence":2,"time":"20"#);
+        shipping.begin(job.path(), &job.about()).unwrap();
+        finish(&shipping, &job).await;
+        let messages = server.stream(&job.stream()).unwrap().messages;
+        // CodeBuild's own first words come before them.
+        let messages = &messages[messages.len().saturating_sub(3)..];
+        assert_eq!(messages[0], "one\n");
+        let missing = "1 line of this log is missing here: the file of events ends inside a line\n";
+        assert!(messages[1].ends_with(missing), "{messages:?}");
+        assert!(
+            messages[2].contains("runner: this log ends here"),
+            "{messages:?}"
+        );
+        assert_eq!(shipping.status().logs.unwrap().lost, 1);
+        let state = job.json(LOG_STATE);
+        assert_eq!([&state["lost"], &state["untold"]], [&json!(1), &json!(0)]);
+    });
 }
 
 /// A bus whose rule has what it takes written to a log group, which is how it can be looked at.
@@ -893,13 +1049,12 @@ fn send_and_say(endpoint: String) {
         let shipping = Shipping::start(settings(), &shared(&endpoint).await);
         let begun = shipping.begin(job.path(), &job.about());
         begun.expect("its directory can be written");
-        let done = shipping.finish(job.path(), LIMIT).await;
-        assert!(done, "{:?}", shipping.status());
+        finish(&shipping, &job).await;
         let status = fs::read_to_string("/proc/self/status").expect("there is a /proc");
         let most = status.split("VmHWM:").nth(1);
         let most = most.and_then(|rest| rest.split_whitespace().next());
         let most = most.expect("it says the most that there was");
-        writeln!(std::io::stdout(), "KiB: {most}").expect("somebody reads it");
+        writeln!(io::stdout(), "KiB: {most}").expect("somebody reads it");
     });
 }
 

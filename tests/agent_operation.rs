@@ -8,8 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
-use support::codepipeline::Control;
+use serde_json::json;
 use support::sandbox::Sandbox;
 use support::stage::{Stage, signal, stderr, unzip};
 use support::wait;
@@ -64,17 +63,6 @@ fn hear(socket: &UnixDatagram, beginning: &str) -> String {
     panic!("nothing begins with {beginning}");
 }
 
-/// Waits until the agent has answered a job.
-fn answered(stage: &Stage, job: &str) -> Value {
-    let (endpoint, id) = (stage.server.endpoint.clone(), job.to_owned());
-    wait::until("the job is answered", move || {
-        Control(&endpoint).told(&id)["answers"]
-            .as_array()
-            .is_some_and(|answers| !answers.is_empty())
-    });
-    stage.answer(job)
-}
-
 // CONF-7, CONF-9, AGENT-82, AGENT-83, AGENT-84, AGENT-87, AGENT-90, AGENT-91, AGENT-92, AGENT-93
 #[test]
 fn an_agent_is_configured_looked_at_reloaded_and_ended() {
@@ -118,7 +106,7 @@ fn an_agent_is_configured_looked_at_reloaded_and_ended() {
         )
     };
     let first = job();
-    assert_eq!(answered(&stage, &first)["status"], "Succeeded");
+    assert_eq!(stage.answered(&first)["status"], "Succeeded");
     let files = unzip(stage.bucket.get("out/Out").content);
     let (_, variables) = &files[0];
     assert!(variables.contains("FROM_AGENT=yes\n"), "{variables}");
@@ -148,18 +136,31 @@ fn an_agent_is_configured_looked_at_reloaded_and_ended() {
     signal(&agent, Signal::HUP);
     hear(&socket, "RELOADING=1\nMONOTONIC_USEC=");
     hear(&socket, "READY=1");
-    let refused = answered(&stage, &job());
+    let refused = stage.answered(&job());
     assert_eq!(refused["status"], "Failed", "{refused}");
     // What cannot be used changes nothing, and ends nothing.
     write("['web-*']\nlisten-port = 1");
     signal(&agent, Signal::HUP);
     hear(&socket, "RELOADING=1");
     hear(&socket, "READY=1");
-    assert_eq!(answered(&stage, &job())["status"], "Failed");
+    assert_eq!(stage.answered(&job())["status"], "Failed");
+    // Nor does what could be read, and is refused at a start.
+    for arguments in [
+        "['--job', '/etc/passwd']",
+        "['--region=x']",
+        "['--no-such-flag']",
+    ] {
+        let text = format!("[agent]\nallow-pipeline = ['web-*']\narguments = {arguments}\n");
+        fs::write(&config, text).expect("a file can be written");
+        signal(&agent, Signal::HUP);
+        hear(&socket, "RELOADING=1");
+        hear(&socket, "READY=1");
+        assert_eq!(stage.answered(&job())["status"], "Failed", "{arguments}");
+    }
     write("['web-*']");
     signal(&agent, Signal::HUP);
     hear(&socket, "READY=1");
-    assert_eq!(answered(&stage, &job())["status"], "Succeeded");
+    assert_eq!(stage.answered(&job())["status"], "Succeeded");
 
     signal(&agent, Signal::TERM);
     hear(&socket, "STOPPING=1");
@@ -167,6 +168,9 @@ fn an_agent_is_configured_looked_at_reloaded_and_ended() {
     assert!(ran.status.success(), "{}", stderr(&ran));
     for said in [
         "unexpected key `listen-port` in `[agent]`",
+        "`--job` is the agent's to say for each build",
+        "`--region` is a flag of the agent's own",
+        "unexpected argument '--no-such-flag'",
         "goes on as before",
     ] {
         assert!(stderr(&ran).contains(said), "no {said} in {}", stderr(&ran));

@@ -7,18 +7,25 @@ use std::time::{Duration, Instant};
 
 use aws_credential_types::provider::ProvideCredentials as _;
 use buildspec_runner::agent::answer::{Answer, Failure, FailureKind, Success};
+use buildspec_runner::agent::board::{About, Board};
 use buildspec_runner::agent::input::JobCredentials;
 use buildspec_runner::agent::job::{
     Allowed, BuildspecFrom, Defaults, Handover, Order, matches, order,
 };
+use buildspec_runner::agent::kept::Kept;
+use buildspec_runner::agent::log::{Form, Log};
 use buildspec_runner::agent::pipeline::{
     self, Artifact, Details, ErrorKind, Job, Nonce, Origin, Pipeline,
 };
 use buildspec_runner::agent::poll::{Backoff, spread};
+use buildspec_runner::agent::progress::LONGEST_ROUND;
+use buildspec_runner::agent::serve::{self, Agent, Command, Settings};
 use buildspec_runner::agent::state::{OpenError, Record, Stage, StateDirectory};
-use buildspec_runner::aws::Keys;
+use buildspec_runner::aws::{self, Keys};
 use buildspec_runner::event::stamp;
 use buildspec_runner::plan::RequestedValue;
+use buildspec_runner::store::Stop;
+use tokio::sync::mpsc;
 
 const RECORD: &str = "job.json";
 
@@ -104,6 +111,7 @@ fn variables_are_those_of_the_codebuild_action() {
         build_uuid: String::new(),
         initiator: String::new(),
         resolved_version: None,
+        account: None,
         variables: order.variables,
     };
     let values = handover.requested().into_iter().map(|one| one.value);
@@ -124,6 +132,12 @@ fn variables_are_those_of_the_codebuild_action() {
         "[{\"name\":\"A\",\"value\":\"hunter2\"},{\"name\":\"A\",\"value\":\"hunter2\"}]",
         "[{\"name\":\"A\",\"value\":\"\",\"type\":\"PARAMETER_STORE\"}]",
         "[{\"name\":\"A\",\"value\":\"hunter2\"",
+        "[{\"name\":\"A\",\"valeu\":\"hunter2\"}]",
+        "[{\"name\":\"A\",\"value\":\"hunter2\",\"kind\":\"PLAINTEXT\"}]",
+        "[{\"name\":\"A\"}]",
+        "[{\"name\":\"A\",\"value\":2}]",
+        "[{\"value\":\"hunter2\"}]",
+        "[\"hunter2\"]",
     ];
     for text in wrong {
         let Err(problem) = ask(&[("EnvironmentVariables", text)], &["S"]) else {
@@ -154,6 +168,32 @@ fn the_primary_source_is_named_or_the_only_one() {
     assert!(primary(&[], &["A/../B"]).is_err());
 }
 
+// AGENT-38
+#[test]
+fn the_place_of_a_source_is_in_the_part_of_aws_that_its_pipeline_is_in() {
+    for (pipeline, expected) in [
+        (
+            "arn:aws:codepipeline:eu-west-1:123456789012:web",
+            "arn:aws:s3:::b/k/S",
+        ),
+        (
+            "arn:aws-cn:codepipeline:cn-north-1:123456789012:web",
+            "arn:aws-cn:s3:::b/k/S",
+        ),
+        (
+            "arn:aws-us-gov:codepipeline:us-gov-west-1:123456789012:web",
+            "arn:aws-us-gov:s3:::b/k/S",
+        ),
+        ("", "arn:aws:s3:::b/k/S"),
+    ] {
+        let mut details = details(&[], &["S"]);
+        pipeline.clone_into(&mut details.origin.arn);
+        let order = order(&details, &Allowed::default(), &Defaults::default());
+        let version = order.map(|order| order.source_version);
+        assert_eq!(version, Ok(Some(expected.to_owned())));
+    }
+}
+
 // AGENT-12
 #[test]
 fn what_cannot_be_is_refused_and_what_is_unknown_is_passed_over() {
@@ -167,6 +207,15 @@ fn what_cannot_be_is_refused_and_what_is_unknown_is_passed_over() {
         ("Executor", "lambda"),
         ("Executor", "docker"),
         ("ServiceRoleArnOverride", "role"),
+        // Flags and standard input for a program, and no values.
+        ("Buildspec", "-"),
+        ("Buildspec", " -"),
+        ("BuildspecOverride", "--help"),
+        ("Buildspec", "a\0b"),
+        ("Image", "--privileged"),
+        ("Image", "a\0b"),
+        ("Image", "a b"),
+        ("Anything", "\0"),
     ];
     for (key, value) in wrong {
         assert!(ask(&[(key, value)], &["S"]).is_err(), "{key} {value}");
@@ -235,6 +284,32 @@ fn nothing_is_done_that_is_not_allowed() {
     };
     assert!(ask(&[image], &others, None).is_err());
     let everything = Allowed::default();
+    // Out of the container that the operator has chosen nobody comes without a word of the operator's.
+    for (image, executor) in [
+        (Some("x"), None),
+        (Some("x"), Some("docker")),
+        (None, Some("docker")),
+    ] {
+        let defaults = Defaults {
+            image: image.map(str::to_owned),
+            executor: executor.map(str::to_owned),
+        };
+        let host = details(&[("Executor", "host")], &["S"]);
+        let refused = order(&host, &everything, &defaults).map(|_| ());
+        assert!(
+            refused
+                .as_ref()
+                .is_err_and(|why| why.contains("--allow-executor host")),
+            "{refused:?}"
+        );
+        let both = Allowed {
+            executors: list(&["host", "docker"]),
+            ..everything.clone()
+        };
+        assert!(order(&host, &both, &defaults).is_ok());
+    }
+    let host = details(&[("Executor", "host")], &["S"]);
+    assert!(order(&host, &everything, &Defaults::default()).is_ok());
     assert_eq!(ask(&[], &everything, None), Ok(()));
     assert!(ask(&[("ServiceRoleArnOverride", role)], &everything, None).is_err());
     assert!(ask(&[image, ("Privileged", "true")], &everything, None).is_err());
@@ -330,33 +405,57 @@ fn what_broke_off_is_cleared_away_and_what_cannot_be_read_is_said() {
     assert!(!jobs.join("empty").exists());
 }
 
+/// Directories of jobs, and those of them that are kept.
+fn kept(state: &StateDirectory, jobs: u8) -> Kept {
+    let kept = Kept::default();
+    for number in 0..jobs {
+        let job = state.claim(&record(&format!("j-{number}")));
+        kept.add(job.expect("it can"));
+    }
+    kept
+}
+
+fn left(state: &StateDirectory) -> Vec<String> {
+    let jobs = state.jobs().expect("it can").0;
+    let mut jobs: Vec<String> = jobs.into_iter().map(|(_, one)| one.job).collect();
+    jobs.sort();
+    jobs
+}
+
 // AGENT-30
 #[test]
 fn the_last_jobs_are_kept() {
     let place = tempfile::tempdir().expect("it can");
     let state = StateDirectory::open(place.path()).expect("it can");
-    for number in 0..5 {
-        let mut one = record(&format!("j-{number}"));
-        one.taken = number;
-        if number != 1 {
-            one.stage = Stage::Done {
-                status: "SUCCEEDED".to_owned(),
-                message: None,
-                taken: true,
-            };
-        }
-        state.claim(&one).expect("it can");
-    }
+    // One of them is not over.
+    state.claim(&record("open")).expect("it can");
+    let kept = kept(&state, 5);
     let held = state.path().join("jobs/j-0");
-    state.forget(2, |job| job.path() != held).expect("it can");
-    let left: Vec<String> = state
-        .jobs()
-        .expect("it can")
-        .0
-        .into_iter()
-        .map(|(_, one)| one.job)
-        .collect();
-    assert_eq!(left, ["j-0", "j-1", "j-3", "j-4"]);
+    kept.trim(2, |job| job.path() != held).expect("it can");
+    assert_eq!(left(&state), ["j-0", "j-3", "j-4", "open"]);
+    // What was held back is the next to go.
+    kept.trim(2, |_| true).expect("it can");
+    assert_eq!(left(&state), ["j-3", "j-4", "open"]);
+}
+
+// AGENT-37: the oldest go first, and no more of them than it takes.
+#[test]
+fn old_logs_make_room() {
+    let place = tempfile::tempdir().expect("it can");
+    let state = StateDirectory::open(place.path()).expect("it can");
+    state.claim(&record("open")).expect("it can");
+    let kept = kept(&state, 5);
+    let held = state.path().join("jobs/j-1");
+    let has_room = |most: usize| left(&state).len() <= most;
+    let removed = kept.make_room(|| has_room(9), |_| true);
+    assert_eq!(removed.expect("it can"), 0);
+    let removed = kept.make_room(|| has_room(4), |job| job.path() != held);
+    assert_eq!(removed.expect("it can"), 2);
+    assert_eq!(left(&state), ["j-1", "j-3", "j-4", "open"]);
+    // There may not be enough of them.
+    let removed = kept.make_room(|| false, |job| job.path() != held);
+    assert_eq!(removed.expect("it can"), 2);
+    assert_eq!(left(&state), ["j-1", "open"]);
 }
 
 // ── poll
@@ -467,5 +566,105 @@ async fn credentials_of_a_job_are_renewed_before_a_quarter_of_an_hour() {
             let left = end.duration_since(stamp()).unwrap_or_default();
             assert!(left <= 14 * minute, "{age} minutes: {left:?}");
         }
+    }
+}
+
+// ── progress
+
+/// CodePipeline that hands out one job, and never says that it took its answer.
+#[derive(Debug, Default)]
+struct Silent {
+    polls: AtomicU32,
+    told: Stop,
+}
+
+impl Pipeline for Silent {
+    async fn poll(&self, _: usize) -> Result<Vec<Job>, pipeline::Error> {
+        let is_first = self.polls.fetch_add(1, Ordering::Relaxed) == 0;
+        let job = Job {
+            id: "j1".to_owned(),
+            nonce: Nonce::new("1"),
+            // Nothing has to be built for what cannot be.
+            details: details(&[("Timeout", "soon")], &[]),
+        };
+        Ok(is_first.then_some(job).into_iter().collect())
+    }
+
+    async fn acknowledge(&self, _: &str, _: &Nonce) -> Result<bool, pipeline::Error> {
+        Ok(true)
+    }
+
+    async fn details(&self, _: &str) -> Result<Details, pipeline::Error> {
+        Ok(Details::default())
+    }
+
+    async fn succeed(&self, _: &str, _: &Success) -> Result<(), pipeline::Error> {
+        std::future::pending().await
+    }
+
+    async fn fail(&self, _: &str, _: &Failure) -> Result<(), pipeline::Error> {
+        self.told.request();
+        std::future::pending().await
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        slots: 1,
+        interval: Duration::from_secs(1),
+        once: false,
+        max_idle: None,
+        max_uptime: None,
+        min_free: 0,
+        keep_builds: 1,
+        attended: false,
+        engine: None,
+        patience: Duration::from_hours(24),
+        look_after: Duration::from_mins(10),
+        allowed: Allowed::default(),
+        defaults: Defaults::default(),
+        timeout: Duration::from_hours(1),
+        grace: Duration::from_secs(1),
+        program: "/nowhere/runner".into(),
+        variables: Vec::new(),
+        arguments: Vec::new(),
+        aws: aws::Settings::default(),
+        custom_endpoint: false,
+    }
+}
+
+// AGENT-83, AGENT-91: also when nothing is polled for any more.
+#[tokio::test]
+async fn a_job_that_is_stuck_shows_also_while_the_agent_drains() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateDirectory::open(directory.path()).unwrap();
+    let about = About {
+        name: "test".to_owned(),
+        version: "1",
+        action_type: "Build/Runner/1".to_owned(),
+        region: "us-east-1".to_owned(),
+        pid: 1,
+        since: stamp(),
+    };
+    let log = Log::new(Form::Text, Arc::new(|_: &str| {}));
+    let board = Board::new(about, 1, 1);
+    let agent = Agent::new(Silent::default(), settings(), state, board, log, None);
+    let (sender, commands) = mpsc::unbounded_channel();
+    let serving = serve::serve(Arc::clone(&agent), commands, sender.clone(), || {});
+    let looking = async {
+        agent.pipeline.told.requested().await;
+        let later = Instant::now() + LONGEST_ROUND * 2;
+        let mut behind = agent.progress.behind(LONGEST_ROUND, later);
+        behind.sort_unstable();
+        assert_eq!(behind, ["job j1", "poll"]);
+        sender.send(Command::Drain).unwrap();
+        while !agent.progress.behind(LONGEST_ROUND, later).eq(&["job j1"]) {
+            tokio::task::yield_now().await;
+        }
+        assert!(agent.drain.is_requested());
+    };
+    tokio::select! {
+        ended = serving => panic!("it ended with an open job: {ended:?}"),
+        looked = tokio::time::timeout(Duration::from_mins(1), looking) => looked.unwrap(),
     }
 }

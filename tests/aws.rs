@@ -10,23 +10,11 @@ use std::sync::Arc;
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest as _, Sha256};
 use support::aws::{Bucket, GoBetween, Verdict, command, endpoint, s3_error};
+use support::noise;
 use support::sandbox::{Ran, Sandbox};
 use support::wait::Bounded as _;
 
 /// Bytes that no compression shortens, the same every time.
-fn noise(size: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(size + 8);
-    while bytes.len() < size {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(size);
-    bytes
-}
-
 fn sha256(content: &[u8]) -> String {
     let digest: [u8; 32] = Sha256::digest(content).into();
     let pairs: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -603,7 +603,7 @@ fn json_on_standard_output_is_what_the_events_file_has() {
 #[test]
 fn quiet_and_verbose_change_notes_and_never_the_log() {
     let sandbox = Sandbox::with_buildspec(
-        "version: 0.2\nproxy:\n  logs: yes\nphases:\n  build:\n    commands: ['echo out', 'false']\n",
+        "version: 0.2\nenv:\n  git-credential-helper: yes\nphases:\n  build:\n    commands: ['echo out', 'false']\n",
     );
     let usual = sandbox
         .run(["run", "--log-format", "codebuild"])
@@ -1412,10 +1412,10 @@ fn a_file_beyond_all_bounds_is_read_in_part() {
     let sandbox = Sandbox::with_buildspec("version: 0.2\nphases:\n  build:\n    commands: make\n");
     let large = File::create(sandbox.source().join("large.yml")).expect("it can be made");
     large
-        .set_len(100 * 1024 * 1024)
+        .set_len(2 * 1024 * 1024 * 1024)
         .expect("a file may have holes");
-    // With a bound of the memory, reading all of it would end the program.
-    let limited = "ulimit -v 150000; exec \"$0\" validate large.yml buildspec.yml";
+    // With a bound of the memory, reading all of it would end the program. What threads set aside has to fit.
+    let limited = "ulimit -v 600000; exec \"$0\" validate large.yml buildspec.yml";
     let ran = run_shell(&sandbox, limited).expect(1);
     let ran = ran.stdout_has("error[limit-exceeded]");
     assert!(ran.stdout.len() < 10_000, "{} bytes", ran.stdout.len());

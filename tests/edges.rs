@@ -14,7 +14,7 @@ use support::aws::{Bucket, GoBetween, Verdict, command, endpoint};
 use support::git::Repository;
 use support::sandbox::{Ran, Sandbox};
 use support::wait::{self, Bounded as _};
-use support::{RUNNER, skipped, tree};
+use support::{RUNNER, noise, skipped, tree};
 
 // REP-9, PHASE-9: what was begun is not taken for a whole report, and nothing is made of it.
 #[test]
@@ -80,19 +80,6 @@ fn run_without_room(sandbox: &Sandbox, mut program: Command) -> Option<Ran> {
 }
 
 /// Bytes that no compression shortens.
-fn noise(size: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(size + 8);
-    while bytes.len() < size {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(size);
-    bytes
-}
-
 const SAYS: &str = "version: 0.2\nphases:\n  build:\n    commands:\n      - echo it began\n";
 
 fn fails_for_want_of_room(ran: Ran) {

@@ -12,18 +12,13 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use support::aws::{GoBetween, Verdict};
 use support::sandbox::{Ran, Sandbox};
 use support::wait::{self, Bounded as _};
-use support::{root, skipped};
+use support::{noise, root, skipped, tls};
 
 const USER: &str = "somebody";
 const PASSWORD: &str = "correct-horse-battery";
@@ -154,16 +149,10 @@ impl Drop for Image {
     }
 }
 
-/// Bytes that are in no other image.
-fn noise(size: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+/// Bytes that no compression makes less of, and that no test has stored before.
+fn new_noise(size: usize) -> Vec<u8> {
     let mut bytes = uuid::Uuid::new_v4().into_bytes().to_vec();
-    while bytes.len() < size {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
+    bytes.extend(noise(size));
     bytes
 }
 
@@ -234,7 +223,7 @@ fn an_image_is_pushed_and_comes_back_by_its_digest() {
     let image = Image::new(
         &registry.address,
         "team/web",
-        &[&noise(3_000_000), b"two\n"],
+        &[&new_noise(3_000_000), b"two\n"],
     );
     let latest = image.tag(&format!("{}:latest", image.repository()));
     let arguments = [
@@ -317,7 +306,7 @@ fn a_hiccup_of_the_registry_is_no_failure() {
         }
     });
     let sandbox = logged_in(&[&address], PASSWORD);
-    let image = Image::new(&address, "web", &[&noise(100_000)]);
+    let image = Image::new(&address, "web", &[&new_noise(100_000)]);
     let ran = run(&sandbox, &["push", &image.0])
         .expect(0)
         // A layer that the engine itself tries again.
@@ -342,7 +331,7 @@ fn a_terminal_shows_bars() {
         Verdict::when(is_first, Verdict::Drop)
     });
     let sandbox = logged_in(&[&address], PASSWORD);
-    let image = Image::new(&address, "web", &[&noise(100_000)]);
+    let image = Image::new(&address, "web", &[&new_noise(100_000)]);
     let shown = format!("{} push {}", support::RUNNER, image.0);
     let mut terminal = Command::new("script");
     terminal.args(["-qec", &shown, "/dev/null"]);
@@ -385,7 +374,7 @@ fn an_outage_of_the_registry_writes_nothing() {
         )
     });
     let sandbox = logged_in(&[&address], PASSWORD).file("i.json", "before");
-    let image = Image::new(&address, "web", &[&noise(1000)]);
+    let image = Image::new(&address, "web", &[&new_noise(1000)]);
     let arguments = [
         "push",
         &image.0,
@@ -420,7 +409,7 @@ fn a_refusal_is_said_with_what_to_do() {
         return;
     }
     let registry = Registry::start();
-    let image = Image::new(&registry.address, "web", &[&noise(1000)]);
+    let image = Image::new(&registry.address, "web", &[&new_noise(1000)]);
     let stranger = Sandbox::new();
     run(&stranger, &["push", &image.0])
         .expect(1)
@@ -479,7 +468,7 @@ fn silence_has_an_end() {
         Verdict::when(is_manifest(line), Verdict::Hold)
     });
     let sandbox = logged_in(&[&address], PASSWORD);
-    let image = Image::new(&address, "web", &[&noise(1000)]);
+    let image = Image::new(&address, "web", &[&new_noise(1000)]);
     run(
         &sandbox,
         &["push", &image.0, "--retries", "0", "--idle-timeout", "2s"],
@@ -499,7 +488,7 @@ fn a_registry_that_takes_no_more_of_a_layer_has_an_end() {
         Verdict::when(line.starts_with("PATCH "), Verdict::Stall)
     });
     let sandbox = logged_in(&[&address], PASSWORD);
-    let image = Image::new(&address, "web", &[&noise(30_000_000)]);
+    let image = Image::new(&address, "web", &[&new_noise(30_000_000)]);
     let arguments = ["push", &image.0, "--retries", "1", "--idle-timeout", "2s"];
     let definitions = ["--image-definitions", "web=i.json"];
     let ran = run(&sandbox, &[&arguments[..], &definitions].concat())
@@ -524,7 +513,7 @@ fn a_push_is_a_success_only_if_the_registry_has_it() {
         Verdict::when(asks(line), answer("404 Not Found", "MANIFEST_UNKNOWN"))
     });
     let sandbox = logged_in(&[&address], PASSWORD);
-    let image = Image::new(&address, "web", &[&noise(1000)]);
+    let image = Image::new(&address, "web", &[&new_noise(1000)]);
     let arguments = ["push", &image.0, "--image-definitions", "web=i.json"];
     let ran = run(&sandbox, &arguments)
         .expect(4)
@@ -554,7 +543,7 @@ fn a_push_that_is_interrupted_leaves_nothing() {
         Verdict::when(line.starts_with("PATCH "), Verdict::Hold)
     });
     let sandbox = logged_in(&[&address], PASSWORD);
-    let image = Image::new(&address, "web", &[&noise(1_000_000)]);
+    let image = Image::new(&address, "web", &[&new_noise(1_000_000)]);
     let arguments = [
         "push",
         &image.0,
@@ -691,52 +680,17 @@ fn certificates(directory: &Path) -> PathBuf {
 
 /// A server that takes the engine's TLS upon itself, and wants a certificate of its clients. Gives its port.
 fn engine_with_tls(certificates: &Path) -> u16 {
-    let read = |name: &str| {
-        let read = CertificateDer::pem_file_iter(certificates.join(name));
-        let read = read.expect("certificates can be read");
-        let read: Result<Vec<_>, _> = read.collect();
-        read.expect("they are certificates")
-    };
-    let mut authorities = RootCertStore::empty();
-    authorities.add_parsable_certificates(read("ca.pem"));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let clients =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), Arc::clone(&provider));
-    let key = PrivateKeyDer::from_pem_file(certificates.join("server-key.pem"));
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("there are versions")
-        .with_client_cert_verifier(clients.build().expect("clients can be asked"))
-        .with_single_cert(read("server.pem"), key.expect("it is a key"))
-        .expect("certificate and key fit");
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let socket = std::env::var("DOCKER_HOST").unwrap_or_default();
-    let socket = match socket.strip_prefix("unix://") {
-        Some(path) => path.to_owned(),
-        None => "/var/run/docker.sock".to_owned(),
-    };
-    let (tell, port) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime can be made");
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-            let listener = listener.expect("a port is free");
-            let address = listener.local_addr().expect("it has an address");
-            tell.send(address.port()).expect("the test waits");
-            while let Ok((client, _)) = listener.accept().await {
-                let (acceptor, socket) = (acceptor.clone(), socket.clone());
-                tokio::spawn(async move {
-                    let mut client = acceptor.accept(client).await?;
-                    let mut engine = tokio::net::UnixStream::connect(socket).await?;
-                    tokio::io::copy_bidirectional(&mut client, &mut engine).await
-                });
-            }
-        });
-    });
-    wait::within("a port", move || port.recv().expect("the server begins"))
+    let file = |name: &str| certificates.join(name);
+    let authorities = file("ca.pem");
+    let config = tls::config(
+        &file("server.pem"),
+        &file("server-key.pem"),
+        Some(&authorities),
+    );
+    let engine = std::env::var("DOCKER_HOST").unwrap_or_default();
+    let socket = engine.strip_prefix("unix://");
+    let socket = PathBuf::from(socket.unwrap_or("/var/run/docker.sock"));
+    tls::serve(config, tls::Upstream::Socket(socket)).port()
 }
 
 // IMG-3

@@ -518,6 +518,52 @@ fn requests_have_limits() {
     assert_eq!(listening.get("/healthz").status, 200);
 }
 
+// AGENT-89: whoever says nothing, or reads slowly, keeps nobody else out.
+#[test]
+fn who_takes_all_connections_is_not_waited_for() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let file = directory.path().join("build.log");
+    // More than buffers on the way have room for.
+    let log = fs::File::create(&file).expect("a file can be made");
+    log.set_len(32 * 1024 * 1024).expect("it can be long");
+    let board = busy();
+    board.log_is("j3", file);
+    let listening = listen(&board, &Progress::new(), &[]);
+    let connect = || {
+        let stream = TcpStream::connect(listening.address).expect("it listens");
+        let limit = stream.set_read_timeout(Some(wait::LIMIT));
+        limit.expect("a limit can be set");
+        stream
+    };
+    let mut first = [0];
+    let mut readers: Vec<TcpStream> = Vec::new();
+    for _ in 0..63 {
+        let mut reader = connect();
+        let request = b"GET /builds/j3/log HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        reader.write_all(request).expect("it listens");
+        reader.read_exact(&mut first).expect("it answers");
+        readers.push(reader);
+    }
+    let mut silent = connect();
+    assert_eq!(listening.get("/healthz").status, 200);
+    assert_eq!(silent.read(&mut first).unwrap_or_default(), 0);
+    // All of them read: the one that has had the most time goes.
+    let mut reader = connect();
+    let request = b"GET /builds/j3/log HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    reader.write_all(request).expect("it listens");
+    reader.read_exact(&mut first).expect("it answers");
+    readers.push(reader);
+    assert_eq!(listening.get("/healthz").status, 200);
+    let read = |mut reader: TcpStream| {
+        let mut bytes = Vec::new();
+        let _ = reader.read_to_end(&mut bytes);
+        bytes.len()
+    };
+    let last = readers.pop().expect("there are some");
+    assert!(read(last) > 32 * 1024 * 1024);
+    assert!(read(readers.remove(0)) < 32 * 1024 * 1024);
+}
+
 // AGENT-89
 #[test]
 fn no_answer_may_be_kept_framed_guessed_or_run() {
@@ -583,7 +629,7 @@ fn health_is_about_progress_and_readiness_about_jobs() {
     ));
     assert_eq!(
         ask(),
-        "200 ok · 503 no room: 1.2GiB free below /var/lib/runner"
+        "200 ok · 503 no jobs are taken: 1.2GiB free below /var/lib/runner"
     );
     board.turn_to(State::Draining);
     assert_eq!(ask(), "200 ok · 503 draining");
@@ -792,6 +838,12 @@ fn a_build_has_its_log_on_its_page() {
     let listening = listen(&board, &Progress::new(), &[]);
     let page = || listening.get("/builds/0f8fad5b").body;
     assert!(page().contains("Nothing was written yet"));
+    assert!(!page().contains("/log\""));
+    // Who reads a log that grows can have it hold still.
+    assert!(page().contains("href=\"/builds/web:0f8fad5b/still\""));
+    let still = listening.get("/builds/web:0f8fad5b/still").body;
+    assert!(!still.contains("http-equiv=\"refresh\""));
+    assert!(still.contains("href=\"/builds/web:0f8fad5b\">follow</a>"));
     fs::write(&file, "one\r\n\u{1b}[31mred\u{1b}[0m <b>\n10%\r20%\n")
         .expect("a file can be written");
     assert!(
@@ -825,6 +877,11 @@ fn a_build_has_its_log_on_its_page() {
         (whole.len(), whole.lines().count()),
         (6 + 5 + 101 * 10_000, 10_002)
     );
+    // It may go before the build is forgotten.
+    board.finished("j3", Status::Failed, None, at(40));
+    fs::remove_file(&file).expect("it is there");
+    assert!(page().contains("This log is not kept any more"));
+    assert_eq!(listening.get("/builds/j3/log").status, 404);
 }
 
 // AGENT-88

@@ -12,6 +12,7 @@ use std::process::Command;
 
 use serde_json::json;
 use support::container::{busybox, docker};
+use support::package::package;
 use support::stage::{Stage, unzip};
 use support::wait::Bounded as _;
 use support::{RUNNER, root, skipped};
@@ -102,9 +103,11 @@ fn the_unit_lets_builds_end() {
         "KillMode=mixed",
         "KillSignal=SIGTERM",
         "TimeoutStopSec=36h",
-        "Restart=always",
+        "Restart=on-failure",
+        "SuccessExitStatus=130 143",
+        "RestartPreventExitStatus=2",
         "User=runner",
-        "ExecReload=/bin/kill -HUP $MAINPID",
+        "ExecReload=/bin/sh -c 'kill -HUP $MAINPID'",
     ] {
         assert!(unit.lines().any(|found| found == line), "no {line}");
     }
@@ -124,23 +127,6 @@ fn the_unit_lets_builds_end() {
     );
 }
 
-/// The package of the program under test.
-fn package(directory: &tempfile::TempDir) -> String {
-    let mut command = Command::new(root().join("packaging/deb"));
-    // A debug build is large, and how well it is packed is not asked.
-    command
-        .env("DEB_COMPRESSION_LEVEL", "0")
-        .arg(RUNNER)
-        .arg(directory.path());
-    let output = command.bounded_output().expect("it can be started");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
 // AGENT-95
 #[test]
 fn the_package_has_what_an_agent_needs() {
@@ -152,7 +138,7 @@ fn the_package_has_what_an_agent_needs() {
         return;
     }
     let directory = tempfile::tempdir().expect("a directory can be made");
-    let package = package(&directory);
+    let package = package(directory.path());
     let (succeeded, listed) = ran(Command::new("dpkg-deb").args(["--contents", &package]));
     assert!(succeeded, "{listed}");
     for line in [
@@ -238,7 +224,7 @@ fn the_package_is_installed_used_and_purged() {
         return;
     };
     let directory = tempfile::tempdir().expect("a directory can be made");
-    let package = package(&directory);
+    let package = package(directory.path());
     let mount = format!("{package}:/package.deb:ro");
     let mut command = Command::new("docker");
     command.args([
@@ -292,7 +278,7 @@ fn the_installed_agent_does_a_job_as_its_unit_starts_it() {
     let source = stage.source("App/x", &[("buildspec.yml", buildspec)]);
     let job = stage.job(&json!({ "ProjectName": "web" }), &[source], &["Out"]);
     let directory = tempfile::tempdir().expect("a directory can be made");
-    let mount = format!("{}:/package.deb:ro", package(&directory));
+    let mount = format!("{}:/package.deb:ro", package(directory.path()));
     let mut command = Command::new("docker");
     command.args(["run", "--rm", "--network", "host", "--volume", &mount]);
     for (name, value) in [

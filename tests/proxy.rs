@@ -5,134 +5,18 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
-use std::thread;
 
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use support::aws::{Bucket, command, endpoint};
+use support::forward_proxy::{BASIC, ForwardProxy, PASSWORD, USER, dead_port};
 use support::sandbox::{Ran, Sandbox};
+use support::tls;
 use support::wait::Bounded as _;
 
 /// A name that no resolver knows: only a proxy reaches it. The services take a name that begins so for one with the bucket in
 /// the path.
 const HOST: &str = "localhost.proxied.test";
-
-const USER: &str = "somebody";
-const PASSWORD: &str = "sesame-open-wide";
-
-/// What a proxy is told of them, as HTTP has it.
-const BASIC: &str = "Basic c29tZWJvZHk6c2VzYW1lLW9wZW4td2lkZQ==";
-
-/// What a request to a proxy began with: its line, and what it said of who sends it.
-type Seen = Arc<Mutex<Vec<(String, Option<String>)>>>;
-
-/// A forward proxy on loopback: every host leads to one address.
-struct ForwardProxy {
-    port: u16,
-    seen: Seen,
-}
-
-impl ForwardProxy {
-    /// One that answers with this instead of passing on, if there is something.
-    fn new(upstream: &str, answer: Option<&'static str>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let port = listener.local_addr().expect("it has an address").port();
-        let seen = Seen::default();
-        let (upstream, log) = (upstream.to_owned(), Arc::clone(&seen));
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let (upstream, log) = (upstream.clone(), Arc::clone(&log));
-                thread::spawn(move || {
-                    let _ = pass(client, &upstream, &log, answer);
-                });
-            }
-        });
-        Self { port, seen }
-    }
-
-    fn address(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    fn address_with_credentials(&self) -> String {
-        format!("http://{USER}:{PASSWORD}@127.0.0.1:{}", self.port)
-    }
-
-    /// How many requests began like this, all of them with these words about who sends them.
-    fn count(&self, start: &str, credentials: Option<&str>) -> usize {
-        let seen = self.seen.lock().expect("no thread panics with it");
-        let begun: Vec<_> = seen
-            .iter()
-            .filter(|(line, _)| line.starts_with(start))
-            .collect();
-        for (line, said) in &begun {
-            assert_eq!(said.as_deref(), credentials, "{line}");
-        }
-        begun.len()
-    }
-}
-
-fn pass(
-    client: TcpStream,
-    upstream: &str,
-    log: &Seen,
-    answer: Option<&str>,
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(client.try_clone()?);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let (mut head, mut said) = (String::new(), None);
-    loop {
-        let mut field = String::new();
-        if reader.read_line(&mut field)? == 0 || field == "\r\n" {
-            break;
-        }
-        match field.split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("proxy-authorization") => {
-                said = Some(value.trim_end().to_owned());
-            }
-            _ => head.push_str(&field),
-        }
-    }
-    let seen = (line.trim_end().to_owned(), said);
-    log.lock().expect("no thread panics with it").push(seen);
-    let mut client = client;
-    if let Some(answer) = answer {
-        client.write_all(answer.as_bytes())?;
-        client.shutdown(Shutdown::Write)?;
-        let _ = std::io::copy(&mut reader, &mut std::io::sink());
-        return Ok(());
-    }
-    let mut server = TcpStream::connect(upstream)?;
-    if line.starts_with("CONNECT ") {
-        client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
-    } else {
-        // From the absolute form to the origin's; one request a connection, so that each is seen.
-        let whole = line.replacen(&format!("http://{HOST}"), "", 1);
-        server.write_all(format!("{whole}Connection: close\r\n{head}\r\n").as_bytes())?;
-    }
-    let (mut back, mut to_client) = (server.try_clone()?, client.try_clone()?);
-    let answering = thread::spawn(move || {
-        let _ = std::io::copy(&mut back, &mut to_client);
-        let _ = to_client.shutdown(Shutdown::Both);
-    });
-    let _ = std::io::copy(&mut reader, &mut server);
-    let _ = server.shutdown(Shutdown::Write);
-    let _ = answering.join();
-    Ok(())
-}
-
-/// A port that nobody listens at.
-fn dead_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it has an address").port()
-}
 
 fn project(more: &str) -> Sandbox {
     Sandbox::with_buildspec(&format!(
@@ -309,43 +193,9 @@ fn certificates(sandbox: &Sandbox) -> PathBuf {
 
 /// The services behind TLS. Gives the address.
 fn services_with_tls(certificates: &Path, upstream: &str) -> String {
-    let chain = CertificateDer::pem_file_iter(certificates.join("server.pem"));
-    let chain: Result<Vec<_>, _> = chain.expect("certificates can be read").collect();
-    let key = PrivateKeyDer::from_pem_file(certificates.join("key.pem"));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("there are versions")
-        .with_no_client_auth()
-        .with_single_cert(
-            chain.expect("they are certificates"),
-            key.expect("it is a key"),
-        )
-        .expect("certificate and key fit");
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let upstream = upstream.to_owned();
-    let (tell, address) = std::sync::mpsc::channel();
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime can be made");
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-            let listener = listener.expect("a port is free");
-            let address = listener.local_addr().expect("it has an address");
-            tell.send(address.to_string()).expect("the test waits");
-            while let Ok((client, _)) = listener.accept().await {
-                let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
-                tokio::spawn(async move {
-                    let mut client = acceptor.accept(client).await?;
-                    let mut server = tokio::net::TcpStream::connect(upstream).await?;
-                    tokio::io::copy_bidirectional(&mut client, &mut server).await
-                });
-            }
-        });
-    });
-    address.recv().expect("it begins")
+    let file = |name: &str| certificates.join(name);
+    let config = tls::config(&file("server.pem"), &file("key.pem"), None);
+    tls::serve(config, tls::Upstream::Address(upstream.to_owned())).to_string()
 }
 
 // ENV-56: an endpoint of HTTPS, as a tunnel. The proxy sees nothing of what is in it.

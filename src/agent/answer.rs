@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::pipeline::{MAX_MESSAGE, MAX_SUMMARY, MAX_VARIABLES};
+use crate::credentials::ASSUMING;
 use crate::event::Exit;
+
+/// What to do where the buildspec is not there: CodeBuild's words do not say.
+const NO_FILE: &str = "put a buildspec.yml into the root of the primary source, or name its path or write its text in the action's BuildspecOverride";
 
 /// Most bytes of a text that is quoted inside a message.
 const MAX_QUOTED: usize = 2000;
@@ -95,6 +99,19 @@ impl Answer {
     #[must_use]
     pub fn failure(kind: FailureKind, message: &str, build: Option<String>) -> Self {
         Self::Failure(Failure::new(kind, message, build))
+    }
+
+    /// The same with the id of the build, where it has none: a build that ended before it said so was one nevertheless.
+    #[must_use]
+    pub fn with_build(mut self, id: Option<&String>) -> Self {
+        let build = match &mut self {
+            Self::Success(success) => &mut success.build,
+            Self::Failure(failure) => &mut failure.build,
+        };
+        if build.is_none() {
+            *build = id.cloned();
+        }
+        self
     }
 
     /// Why it is no success.
@@ -194,6 +211,10 @@ pub struct Told {
     pub failed: Vec<(String, Reason)>,
     /// Artifacts that are stored.
     pub artifacts: Vec<StoredArtifact>,
+    /// Whether its buildspec wants artifacts to go through a proxy.
+    pub uploads_through_proxy: bool,
+    /// Whether its buildspec is the action's own text, and no file that anybody knows.
+    pub is_inline: bool,
     /// Variables that it gives on.
     pub exported: Vec<(String, String)>,
     /// Its phases, in the order in which they ended.
@@ -210,6 +231,10 @@ impl Told {
         match event.get("event").and_then(Value::as_str) {
             Some("build-started") => self.build = text(event, "buildId"),
             Some("buildspec-found") => self.buildspec = text(event, "location"),
+            Some("buildspec-read") => {
+                let asked = event.get("uploadsThroughProxy");
+                self.uploads_through_proxy = asked.and_then(Value::as_bool) == Some(true);
+            }
             Some("phase-finished") => self.phase(event),
             Some("build-retried") => self.retried(event),
             Some("artifact-stored") => self.artifacts.push(StoredArtifact {
@@ -281,10 +306,12 @@ impl Told {
             }
             Some("STOPPED") => failure(FailureKind::JobFailed, &self.why("the build was stopped")),
             Some(_) => {
-                let why = format!(
-                    "{}{said}",
-                    self.why("the build met a fault of this machine")
-                );
+                // What its event said is among what it wrote, too.
+                let known = self.failed.first().map(|(_, reason)| reason.message.trim());
+                let is_told = known.is_some_and(|known| !known.is_empty() && said.contains(known));
+                let said = if is_told { "" } else { said.as_str() };
+                let why = self.why("the build met a fault of this machine");
+                let why = format!("{why}{said}");
                 failure(FailureKind::SystemUnavailable, &why)
             }
             None => {
@@ -294,7 +321,12 @@ impl Told {
                     None => String::new(),
                 };
                 let message = format!("the build ended{after} without a result: {how}{said}");
-                failure(FailureKind::SystemUnavailable, &message)
+                // What the agent says by itself was tried at its start, so it is what the action says that cannot be used.
+                let kind = match exit {
+                    Exit::Exited(2) if self.build.is_none() => FailureKind::ConfigurationError,
+                    _ => FailureKind::SystemUnavailable,
+                };
+                failure(kind, &message)
             }
         }
     }
@@ -320,6 +352,9 @@ impl Told {
             (code, message) => format!("{code}: {message}"),
         };
         let place = match (&self.buildspec, reason.line) {
+            (_, Some(line)) if self.is_inline => {
+                format!(", the action's own buildspec, line {line}")
+            }
             (Some(buildspec), Some(line)) => {
                 let name = buildspec.rsplit('/').next().unwrap_or_default();
                 format!(", {name} line {line}")
@@ -328,6 +363,10 @@ impl Told {
         };
         let help = reason.help.as_deref().map(str::trim);
         let help = help.filter(|help| !help.is_empty());
+        let is_missing = ["YAML file does not exist", "no such file or directory"]
+            .iter()
+            .any(|words| message.ends_with(words));
+        let help = help.or((code == "YAML_FILE_ERROR" && is_missing).then_some(NO_FILE));
         let help = help.map_or_else(String::new, |help| format!("\n{help}"));
         format!("{what} (phase {phase}{place}){help}")
     }
@@ -360,10 +399,27 @@ fn kind(phase: &str, reason: &Reason) -> FailureKind {
         code if OF_SECRETS.iter().any(|known| code.starts_with(known)) => {
             FailureKind::PermissionError
         }
+        _ if is_refused_role(&reason.message) => FailureKind::PermissionError,
         _ if BY_COMMANDS.contains(&phase) => FailureKind::JobFailed,
         _ if reason.blame == "environment" => FailureKind::SystemUnavailable,
         _ => FailureKind::JobFailed,
     }
+}
+
+/// Whether STS has refused the build's role. A service that does not answer, or not now, is no matter of permissions.
+fn is_refused_role(message: &str) -> bool {
+    const PASSING: [&str; 4] = ["Internal", "RequestExpired", "Thrott", "Unavailable"];
+    let role = message
+        .strip_prefix("could not ")
+        .and_then(|rest| rest.strip_prefix(ASSUMING));
+    let code = role
+        .and_then(|rest| rest.trim_start().split_once(": "))
+        .and_then(|(_, why)| why.split_once(':'))
+        .map(|(code, _)| code);
+    code.is_some_and(|code| {
+        let is_code = code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        is_code && !PASSING.iter().any(|passing| code.contains(passing))
+    })
 }
 
 /// Output variables of exported ones, in their order as long as they fit, and what was left out.
@@ -522,6 +578,26 @@ mod tests {
         }
     }
 
+    // AGENT-22
+    #[test]
+    fn a_role_that_is_refused_is_a_matter_of_permissions_and_a_service_that_is_away_is_not() {
+        let role = "could not assume the role arn:aws:iam::123456789012:role/a";
+        for (why, is_refused) in [
+            ("AccessDenied: User: x is not authorized", true),
+            ("InvalidClientTokenId: no such key", true),
+            ("Throttling: Rate exceeded", false),
+            ("InternalFailure: no reason was given", false),
+            ("could not reach http://127.0.0.1:1: refused", false),
+        ] {
+            assert_eq!(
+                is_refused_role(&format!("{role}: {why}")),
+                is_refused,
+                "{why}"
+            );
+        }
+        assert!(!is_refused_role("could not write x: AccessDenied: no"));
+    }
+
     // AGENT-23
     #[test]
     fn a_message_says_what_happened_where_and_what_to_do() {
@@ -540,6 +616,30 @@ mod tests {
             "COMMAND_EXECUTION_ERROR: words (phase BUILD, buildspec.yml line 7)\ndo it"
         );
         assert_eq!(failure.build.as_deref(), Some("web:1"));
+        // A text of the action's is no file, though it has the name of one for the build.
+        let mut told = told(&events);
+        told.is_inline = true;
+        let answer = told.answer(Exit::Exited(1), "");
+        assert_eq!(
+            answer.message(),
+            Some(
+                "COMMAND_EXECUTION_ERROR: words (phase BUILD, the action's own buildspec, line 7)\ndo it"
+            )
+        );
+    }
+
+    // AGENT-23
+    #[test]
+    fn a_buildspec_that_is_not_there_is_said_with_what_to_do() {
+        let events = [
+            json!({"event": "phase-finished", "phase": "DOWNLOAD_SOURCE", "phaseStatus": "FAILED",
+                   "contexts": [{"statusCode": "YAML_FILE_ERROR", "message": "YAML file does not exist", "blame": "buildspec"}]}),
+            finished("FAILED"),
+        ];
+        let answer = told(&events).answer(Exit::Exited(3), "");
+        let expected =
+            format!("YAML_FILE_ERROR: YAML file does not exist (phase DOWNLOAD_SOURCE)\n{NO_FILE}");
+        assert_eq!(answer.message(), Some(expected.as_str()));
     }
 
     // AGENT-20: nothing but a build that says so, and ends so, is a success.

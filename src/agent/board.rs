@@ -47,7 +47,8 @@ pub enum State {
     Starting,
     /// It asks for as many jobs as it has free slots.
     Polling,
-    /// It takes no jobs, and will again when the reason is gone: too little room on a disk, an engine that is away.
+    /// It takes no jobs, and will again when the reason is gone: too little room on a disk, an engine that is
+    /// away, jobs that may not be acknowledged.
     NoRoom(String),
     /// It takes no more jobs, and ends with its last build.
     Draining,
@@ -159,7 +160,7 @@ pub struct Build {
     pub phases: Vec<PhaseRow>,
     /// How it stands.
     pub status: Status,
-    /// Why it did not succeed, as it was answered.
+    /// Why it did not succeed, as it was answered; or why CodePipeline has no answer.
     pub message: Option<String>,
     /// The file with its log.
     pub log: Option<PathBuf>,
@@ -306,11 +307,13 @@ pub enum Counter {
     LogEventsSent,
     /// Log events that will never be sent.
     LogEventsLost,
+    /// Builds whose logs went before their time, as there was too little room.
+    BuildsRemoved,
 }
 
 impl Counter {
     /// All of them, in the order of [`Counter`].
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Polls,
         Self::PollFailures,
         Self::JobsTaken,
@@ -328,6 +331,7 @@ impl Counter {
         Self::LogEventsQueued,
         Self::LogEventsSent,
         Self::LogEventsLost,
+        Self::BuildsRemoved,
     ];
 
     /// Its key in `/status.json`.
@@ -351,6 +355,7 @@ impl Counter {
             Self::LogEventsQueued => "logEventsQueued",
             Self::LogEventsSent => "logEventsSent",
             Self::LogEventsLost => "logEventsLost",
+            Self::BuildsRemoved => "buildsRemoved",
         }
     }
 
@@ -393,6 +398,15 @@ pub struct PollFailure {
     pub message: String,
 }
 
+/// A job of which nobody knows whose it is (AGENT-40).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// The job.
+    pub job: Job,
+    /// When it is answered with a failure, unless it is handed out again.
+    pub until: SystemTime,
+}
+
 /// How the last build of a project ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latest {
@@ -415,6 +429,8 @@ pub struct Snapshot {
     pub running: Vec<Arc<Build>>,
     /// Builds that are over, the newest first: as many as are kept.
     pub finished: VecDeque<Arc<Build>>,
+    /// Jobs of which nobody knows whose they are. They have no slot.
+    pub doubts: Vec<Doubt>,
     /// How the last build of each project ended.
     pub projects: BTreeMap<String, Latest>,
     /// What was counted.
@@ -468,6 +484,7 @@ impl Board {
             slots,
             running: Vec::new(),
             finished: VecDeque::new(),
+            doubts: Vec::new(),
             projects: BTreeMap::new(),
             counters: Counters::default(),
             build_time: Duration::ZERO,
@@ -506,6 +523,15 @@ impl Board {
         self.update(|now| now.state = state);
     }
 
+    /// It takes no jobs for this reason; one that ends takes none anyway.
+    pub fn no_room(&self, why: &str) {
+        self.update(|now| {
+            if !matches!(now.state, State::Draining | State::Stopping) {
+                now.state = State::NoRoom(why.to_owned());
+            }
+        });
+    }
+
     /// There are this many slots from now on.
     pub fn set_slots(&self, slots: usize) {
         self.update(|now| now.slots = slots);
@@ -542,6 +568,16 @@ impl Board {
         });
     }
 
+    /// Nobody knows whose a job is.
+    pub fn doubted(&self, doubt: Doubt) {
+        self.update(|now| now.doubts.push(doubt));
+    }
+
+    /// A job is in doubt no more.
+    pub fn settled(&self, job: &str) {
+        self.update(|now| now.doubts.retain(|doubt| doubt.job.id != job));
+    }
+
     /// The agent turns to something else with a job.
     pub fn job_turns_to(&self, job: &str, activity: Activity, at: SystemTime) {
         self.build(job, |build| build.turn(activity, at));
@@ -563,7 +599,8 @@ impl Board {
         }
     }
 
-    /// The agent is done with a job: its answer is final. `message` is what was answered, if it is no success.
+    /// The agent is done with a job: its answer is final. `message` is what was answered, if it is no success, or why CodePipeline
+    /// has no answer.
     pub fn finished(&self, job: &str, status: Status, message: Option<&str>, at: SystemTime) {
         let kept = self.kept;
         self.update(|now| {

@@ -1,11 +1,13 @@
 //! The process of a build: `runner run` with the flags that people have (AGENT-17).
 //!
-//! It reports its events on its standard output, and ends when its standard input does: then this process is gone, whatever
-//! ended it. What it has to know and nobody else may is in a file, on which it holds a lock for as long as it lives.
+//! It reports what follows from it on its standard output, and ends when its standard input does: then this process is gone,
+//! whatever ended it. Its log and all its events it writes to files by itself, so that they are whole then, too (AGENT-67).
+//! What it has to know and nobody else may is in a file, on which it holds a lock for as long as it lives.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -18,16 +20,20 @@ use super::answer::Told;
 use super::board::Board;
 use super::input;
 use super::job::{BuildspecFrom, Handover, Order};
-use super::pipeline::Pipeline;
+use super::log::Log;
+use super::pipeline::{Artifact, Pipeline};
+use super::progress::{Pulse, in_rounds};
 use super::serve::{Agent, Settings};
-use super::state::{JobDirectory, make_directory};
+use super::state::JobDirectory;
+use crate::credentials::RoleArn;
 use crate::event::{Exit, stamp};
+use crate::plan::ProjectName;
 use crate::private;
 use crate::process::{self, Start, Worker};
 use crate::store::Stop;
 use crate::units::write_duration;
 
-/// Longest line of events that is believed. A chunk of output has a quarter of a megabyte, and six times that in JSON.
+/// Longest line of events that is believed.
 const MAX_LINE: usize = 16 * 1024 * 1024;
 
 /// Bytes that are read at once.
@@ -37,7 +43,7 @@ const CHUNK: usize = 64 * 1024;
 const MAX_SAID: u64 = 16 * 1024;
 
 /// How long a build may take beyond its own limits to end: clearing up, storing artifacts on this machine.
-const BEYOND: Duration = Duration::from_mins(30);
+pub(super) const BEYOND: Duration = Duration::from_mins(30);
 
 /// How long a build that is to end may take beyond its grace.
 const BEYOND_GRACE: Duration = Duration::from_secs(30);
@@ -63,28 +69,29 @@ pub async fn run<P: Pipeline>(
     order: &Order,
     handover: &Handover,
     halt: &Stop,
+    pulse: &Pulse,
 ) -> Result<Finished, String> {
     let failed = |error: io::Error| format!("could not start the build: {error}");
     prepare(directory, order, handover).map_err(failed)?;
     let arguments = arguments(&agent.settings(), directory, order);
-    let errors = private(&directory.said()).map_err(failed)?;
+    let errors = log_file(&directory.said()).map_err(failed)?;
     let settings = agent.settings();
+    let build = format!("{}:{}", order.project, handover.build_uuid);
+    // Whatever it starts has this, whoever starts it.
+    let mut variables = settings.variables.clone();
+    variables.retain(|(name, _)| name != MARK);
+    variables.push((MARK.into(), build.clone().into()));
     let start = Start {
         program: &settings.program,
         arguments: arguments.iter().map(OsString::as_os_str).collect(),
         directory: directory.path(),
-        variables: &settings.variables,
+        variables: &variables,
         leave_terminal: None,
         user: None,
     };
     let worker = process::start_worker(&start, errors).map_err(failed)?;
-    let _ = std::fs::write(
-        directory.path().join(NUMBER),
-        worker.process.number().to_string(),
-    );
-    let events = private(&directory.events()).map_err(failed)?;
+    let _ = std::fs::write(directory.number(), worker.process.number().to_string());
     let reading = Reading {
-        events,
         told: Told::default(),
         board: &agent.board,
         job,
@@ -92,21 +99,40 @@ pub async fn run<P: Pipeline>(
         incomplete: None,
     };
     let limit = order.timeout.unwrap_or(settings.timeout) + settings.grace + BEYOND;
-    Ok(attend(worker, reading, halt, limit, settings.grace, directory).await)
+    let limits = (limit, settings.grace);
+    let finished = attend(worker, reading, halt, limits, directory, pulse).await;
+    if !matches!(finished.exit, Exit::Exited(_)) {
+        end_left(&agent.log, job, &build).await;
+    }
+    Ok(finished)
 }
 
-/// The number of a build's process, for whoever finds it when the agent is gone.
-const NUMBER: &str = "pid";
+/// The variable by which processes of a build are known when nobody is left who started them: every command has it, with the
+/// build's id, which no other build has.
+const MARK: &str = "CODEBUILD_BUILD_ID";
+
+/// Ends every process of a build whose own process is gone: ended by force, it ended none of those it started (AGENT-28).
+pub async fn end_left(log: &Log, job: &str, build: &str) {
+    let id = build.to_owned();
+    let ending = tokio::task::spawn_blocking(move || process::end_marked(MARK, &id));
+    match ending.await {
+        Ok(0) | Err(_) => {}
+        Ok(count) => {
+            let message = format!("ended what was left of its build: processes: {count}");
+            log.warn(&message, &[("job", job), ("build", build)]);
+        }
+    }
+}
 
 /// Ends what an earlier agent has left of a build. Its process holds its lock, so the number is its own still.
 pub fn end_orphan(directory: &JobDirectory) {
-    let number = std::fs::read_to_string(directory.path().join(NUMBER));
+    let number = std::fs::read_to_string(directory.number());
     if let Some(number) = number.ok().and_then(|text| text.trim().parse().ok()) {
         process::kill_tree(number);
     }
 }
 
-fn private(path: &Path) -> io::Result<File> {
+fn log_file(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .create(true)
         .write(true)
@@ -119,27 +145,28 @@ fn private(path: &Path) -> io::Result<File> {
 fn prepare(directory: &JobDirectory, order: &Order, handover: &Handover) -> io::Result<()> {
     private::write_durably(&directory.handover(), &serde_json::to_vec(handover)?)?;
     if let BuildspecFrom::Inline(text) = &order.buildspec {
-        private::write_durably(&inline(directory), text.as_bytes())?;
+        private::write_durably(&directory.inline(), text.as_bytes())?;
     }
     // The process writes into these, and their permissions stay.
     for place in [directory.artifacts(), directory.reports()] {
-        make_directory(&place, 0o700)?;
+        private::make_all(&place, 0o700)?;
     }
-    private(&directory.log()).map(drop)
-}
-
-fn inline(directory: &JobDirectory) -> std::path::PathBuf {
-    directory.path().join("buildspec.yml")
+    log_file(&directory.events())?;
+    log_file(&directory.log()).map(drop)
 }
 
 /// The arguments of `runner`. Nothing secret is among them: everybody on this machine can read them.
+///
+/// A value stands in one argument with its flag, so that it is none itself, whatever it begins with.
 fn arguments(settings: &Settings, directory: &JobDirectory, order: &Order) -> Vec<OsString> {
     let work = directory.work();
     // What lies in the source has nothing to say here, nor what the agent's user has configured for builds of theirs.
     let mut all: Vec<OsString> = vec!["run".into(), "--no-config".into()];
-    let mut add = |flag: &str, value: &std::ffi::OsStr| {
-        all.push(flag.into());
-        all.push(value.into());
+    let mut add = |flag: &str, value: &OsStr| {
+        let mut argument = OsString::from(flag);
+        argument.push("=");
+        argument.push(value);
+        all.push(argument);
     };
     add("--job", directory.handover().as_os_str());
     add("--directory", input::directory(&work, None).as_os_str());
@@ -148,15 +175,14 @@ fn arguments(settings: &Settings, directory: &JobDirectory, order: &Order) -> Ve
         source.push(input::directory(&work, Some(artifact)));
         add("--source", &source);
     }
-    if let Some(artifact) = &order.primary {
-        let version = artifact.arn();
+    if let Some(version) = &order.source_version {
         add("--source-version", version.as_ref());
     }
     add("--project", order.project.as_str().as_ref());
     match &order.buildspec {
         BuildspecFrom::Default => {}
         BuildspecFrom::Path(path) => add("--file", path.as_ref()),
-        BuildspecFrom::Inline(_) => add("--file", inline(directory).as_os_str()),
+        BuildspecFrom::Inline(_) => add("--file", directory.inline().as_os_str()),
     }
     let image = order.image.as_ref().or(match order.executor.as_deref() {
         Some("host") => None,
@@ -175,7 +201,7 @@ fn arguments(settings: &Settings, directory: &JobDirectory, order: &Order) -> Ve
         add("--executor", executor.as_ref());
     }
     if let Some(role) = &order.role {
-        add("--assume-role", role.as_str().as_ref());
+        add(ROLE, role.as_str().as_ref());
     }
     if let Some(region) = &settings.aws.region {
         add("--region", region.as_ref());
@@ -189,23 +215,84 @@ fn arguments(settings: &Settings, directory: &JobDirectory, order: &Order) -> Ve
     add("--reports", directory.reports().as_os_str());
     add("--log-format", "json".as_ref());
     add("--log-file", directory.log().as_os_str());
+    add("--events", directory.events().as_os_str());
     add("--color", "never".as_ref());
-    if order.privileged {
-        all.push("--privileged".into());
+    // What the operator says of every build gives way to what the action says of this one.
+    let mut more = settings.arguments.clone();
+    if order.role.is_some() {
+        more = without_role(&more);
     }
-    all.extend(settings.arguments.iter().cloned());
+    if order.privileged && !more.iter().any(|argument| argument == PRIVILEGED) {
+        all.push(PRIVILEGED.into());
+    }
+    all.extend(more);
     all
 }
 
-/// Reads what the process reports, and writes it down.
+const ROLE: &str = "--assume-role";
+const PRIVILEGED: &str = "--privileged";
+
+/// Arguments without the role.
+fn without_role(arguments: &[OsString]) -> Vec<OsString> {
+    let mut rest = Vec::new();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let bytes = argument.as_bytes();
+        let with_value = bytes
+            .strip_prefix(ROLE.as_bytes())
+            .is_some_and(|after| after.starts_with(b"="));
+        if argument == ROLE {
+            arguments.next();
+        } else if !with_value {
+            rest.push(argument.clone());
+        }
+    }
+    rest
+}
+
+/// The arguments that builds have: where an action says as little as it can, and where it says all that it can. Whoever has an
+/// agent can so find out beforehand whether the arguments for every build go together with them.
+#[must_use]
+pub fn command_lines(settings: &Settings) -> [Vec<OsString>; 2] {
+    let directory = JobDirectory::at("/job".into());
+    let least = Order {
+        project: ProjectName::from_directory_name("project"),
+        buildspec: BuildspecFrom::Default,
+        image: None,
+        executor: None,
+        privileged: false,
+        variables: Vec::new(),
+        primary: None,
+        others: Vec::new(),
+        source_version: None,
+        timeout: None,
+        role: None,
+        unknown: Vec::new(),
+    };
+    let most = Order {
+        buildspec: BuildspecFrom::Path("buildspec.yml".to_owned()),
+        image: Some("image".to_owned()),
+        executor: Some("docker".to_owned()),
+        privileged: true,
+        others: vec![Artifact {
+            name: "other".to_owned(),
+            ..Artifact::default()
+        }],
+        source_version: Some("version".to_owned()),
+        role: RoleArn::new("arn:aws:iam::123456789012:role/role"),
+        ..least.clone()
+    };
+    [least, most].map(|order| arguments(settings, &directory, &order))
+}
+
+/// Reads what the process reports.
 struct Reading<'a> {
-    events: File,
     told: Told,
     board: &'a Board,
     job: &'a str,
     /// The beginning of a line.
     rest: Vec<u8>,
-    /// Why not everything is written down.
+    /// Why not everything is known.
     incomplete: Option<String>,
 }
 
@@ -221,21 +308,12 @@ impl Reading<'_> {
         };
         let rest = self.rest.split_off(end + 1);
         let lines = std::mem::replace(&mut self.rest, rest);
-        if let Err(error) = self.events.write_all(&lines) {
-            self.incomplete = Some(error.to_string());
-        }
         for line in lines.split(|byte| *byte == b'\n') {
             self.line(line);
         }
     }
 
     fn line(&mut self, line: &[u8]) {
-        // Most of what a build says is output, and nothing follows from it.
-        let start = &line[..line.len().min(96)];
-        let is_output = start.windows(OUTPUT.len()).any(|part| part == OUTPUT);
-        if line.is_empty() || is_output {
-            return;
-        }
         if let Ok(event) = serde_json::from_slice::<Value>(line) {
             self.told.event(&event);
             self.board.event(self.job, &event, stamp());
@@ -252,16 +330,14 @@ impl Reading<'_> {
     }
 }
 
-const OUTPUT: &[u8] = b"\"event\":\"output\"";
-
 /// Reads and waits until the process has ended; asks it to end, and forces it, where that is wanted.
 async fn attend(
     worker: Worker,
     mut reading: Reading<'_>,
     halt: &Stop,
-    limit: Duration,
-    grace: Duration,
+    (limit, grace): (Duration, Duration),
     directory: &JobDirectory,
+    pulse: &Pulse,
 ) -> Finished {
     let Worker {
         mut process,
@@ -270,13 +346,17 @@ async fn attend(
     } = worker;
     let (group, number) = (process.group(), process.number());
     let ending = async {
-        tokio::select! {
-            () = halt.requested() => {}
-            () = tokio::time::sleep(limit) => {}
-        }
+        let asked = async {
+            tokio::select! {
+                () = halt.requested() => {}
+                () = tokio::time::sleep(limit) => {}
+            }
+        };
+        in_rounds(pulse, asked).await;
         group.terminate();
-        tokio::time::sleep(grace + BEYOND_GRACE).await;
+        in_rounds(pulse, tokio::time::sleep(grace + BEYOND_GRACE)).await;
         process::kill_tree(number);
+        // What does not even end by force is stuck, and shows as that.
         std::future::pending::<()>().await;
     };
     let waited = async {
@@ -303,7 +383,7 @@ async fn attend(
     let mut exit = exit.unwrap_or(Exit::Unknown);
     if let Some(why) = &reading.incomplete {
         said.push_str(&format!(
-            "\nthe build's events could not all be written down: {why}"
+            "\nnot all that the build reported could be read: {why}"
         ));
         if exit.is_success() {
             exit = Exit::Unknown;

@@ -164,6 +164,15 @@ pub fn status(snapshot: &Snapshot) -> Value {
             })
         })
         .collect();
+    let doubts = snapshot.doubts.iter().map(|doubt| {
+        json!({
+            "job": doubt.job.id,
+            "pipeline": doubt.job.pipeline,
+            "stage": doubt.job.stage,
+            "action": doubt.job.action,
+            "until": moment(doubt.until),
+        })
+    });
     json!({
         "actionType": snapshot.about.action_type,
         "region": snapshot.about.region,
@@ -176,6 +185,7 @@ pub fn status(snapshot: &Snapshot) -> Value {
         "free": snapshot.free(),
         "polled": snapshot.polled.map(moment),
         "pollFailure": snapshot.poll_failure.as_ref().map(|failure| &failure.message),
+        "inDoubt": doubts.collect::<Vec<Value>>(),
         "running": builds,
         "finished": finished,
     })

@@ -15,11 +15,12 @@ use tokio::sync::Mutex;
 use super::answer::FailureKind;
 use super::job::Order;
 use super::pipeline::{Artifact, Error, Pipeline};
-use super::state::make_directory;
 use crate::aws::{self, Keys, Provider};
 use crate::event::stamp;
 use crate::fetch::archive::Limits;
 use crate::fetch::{self, GitSettings, Location, Progress, S3Location, S3Settings, Settings};
+use crate::private;
+use crate::proxy::Proxy;
 
 /// How long credentials are good for, less what a request needs that begins at the last moment.
 const LIFE: Duration = Duration::from_mins(14);
@@ -115,6 +116,8 @@ pub struct AsJob {
     pub aws: aws::Settings,
     /// Whether an endpoint other than AWS's own is set.
     pub custom_endpoint: bool,
+    /// What is stored goes through it; what is fetched does not (AGENT-101).
+    pub proxy: Option<Proxy>,
 }
 
 impl AsJob {
@@ -133,6 +136,7 @@ impl AsJob {
                 ..aws::Settings::default()
             },
             custom_endpoint,
+            proxy: None,
         }
     }
 }
@@ -162,17 +166,22 @@ pub async fn fetch<P: Pipeline>(
     s3: &AsJob,
 ) -> Result<u64, NotFetched> {
     let primary = directory(work, None);
-    make_directory(work, 0o700).map_err(|error| no_room(work, &error))?;
+    private::make_all(work, 0o700).map_err(|error| no_room(work, &error))?;
     let mut bytes = 0;
     match &order.primary {
         Some(artifact) => bytes += fetch_one(artifact, &primary, credentials, s3).await?,
-        None => std::fs::create_dir_all(&primary).map_err(|error| no_room(&primary, &error))?,
+        None => make_source(&primary)?,
     }
     for artifact in &order.others {
         let into = directory(work, Some(artifact));
         bytes += fetch_one(artifact, &into, credentials, s3).await?;
     }
     Ok(bytes)
+}
+
+/// Makes the directory of a source: one that every user may go into who gets as far as that (AGENT-98).
+fn make_source(path: &Path) -> Result<(), NotFetched> {
+    private::make_all(path, 0o755).map_err(|error| no_room(path, &error))
 }
 
 fn no_room(path: &Path, error: &std::io::Error) -> NotFetched {
@@ -209,6 +218,7 @@ async fn fetch_one<P: Pipeline>(
     };
     let mut attempt = 1;
     loop {
+        make_source(into)?;
         let fetched = fetch::fetch(&at, into, &settings(s3), &watch).await;
         let Err(error) = fetched else {
             return Ok(received.into_inner());

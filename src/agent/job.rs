@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::pipeline::{Artifact, Details};
 use crate::credentials::RoleArn;
@@ -76,6 +77,9 @@ pub struct Handover {
     pub initiator: String,
     /// `CODEBUILD_RESOLVED_SOURCE_VERSION`, where it is known.
     pub resolved_version: Option<String>,
+    /// The pipeline's account, for the ARNs of the build; a build of an older agent has none.
+    #[serde(default)]
+    pub account: Option<String>,
     /// Variables of this start.
     pub variables: Vec<Variable>,
 }
@@ -117,6 +121,8 @@ pub struct Order {
     pub primary: Option<Artifact>,
     /// The others.
     pub others: Vec<Artifact>,
+    /// Where the primary source is: its ARN in S3.
+    pub source_version: Option<String>,
     /// Time limit.
     pub timeout: Option<Duration>,
     /// Role that the build runs as.
@@ -150,14 +156,18 @@ pub fn order(details: &Details, allowed: &Allowed, defaults: &Defaults) -> Resul
                 .to_owned(),
         );
     }
+    check_texts(configuration)?;
     let (primary, others) = sources(&details.inputs, get("PrimarySource"))?;
     let order = Order {
         project: project(get("ProjectName"), pipeline)?,
         buildspec: buildspec(configuration)?,
-        image: get("Image").map(str::to_owned),
+        image: get("Image").map(image).transpose()?,
         executor: get("Executor").map(str::to_lowercase),
         privileged: flag("Privileged", get("Privileged"))?,
         variables: variables(get("EnvironmentVariables"))?,
+        source_version: primary
+            .as_ref()
+            .map(|artifact| artifact.arn(details.origin.partition())),
         primary,
         others,
         timeout: get("Timeout").map(minutes).transpose()?,
@@ -174,6 +184,10 @@ fn check_allowed(order: &Order, allowed: &Allowed, defaults: &Defaults) -> Resul
     if let Some(image) = &order.image {
         check(&allowed.images, "image", image)?;
     }
+    let usual = match &defaults.executor {
+        Some(executor) => Some(executor.as_str()),
+        None => defaults.image.as_ref().map(|_| "docker"),
+    };
     let executor = match (&order.executor, &order.image) {
         (Some(executor), _) if !["host", "docker"].contains(&executor.as_str()) => {
             return Err("the action's Executor is `host` or `docker`".to_owned());
@@ -186,14 +200,16 @@ fn check_allowed(order: &Order, allowed: &Allowed, defaults: &Defaults) -> Resul
         }
         (Some(executor), _) => executor.as_str(),
         (None, Some(_)) => "docker",
-        (None, None) => match &defaults.executor {
-            Some(executor) => executor.as_str(),
-            None if defaults.image.is_some() => "docker",
-            None => "host",
-        },
+        (None, None) => usual.unwrap_or("host"),
     };
-    if defaults.executor.as_deref() != Some(executor) {
+    if usual != Some(executor) {
         check(&allowed.executors, "executor", executor)?;
+        // Who has builds run in containers has reasons to; an empty list says nothing against them.
+        if usual == Some("docker") && allowed.executors.is_empty() {
+            return Err(format!(
+                "the action's Executor is `{executor}`, and builds of this agent run in containers (--allow-executor {executor} allows it)"
+            ));
+        }
     }
     if executor == "docker" && order.image.is_none() && defaults.image.is_none() {
         return Err("the build is to run in a container, and nobody names an image: set the action's Image, or the agent's --image".to_owned());
@@ -293,7 +309,30 @@ fn buildspec(configuration: &BTreeMap<String, String>) -> Result<BuildspecFrom, 
             "the action's {key} `{trimmed}` leads out of the primary source: write a path in it"
         ));
     }
+    // Alone it is standard input for `runner run`, which is nothing for a file to be.
+    if trimmed.starts_with('-') || trimmed.contains(char::is_control) {
+        return Err(format!(
+            "the action's {key} is no path: write `./` before a name that begins with `-`"
+        ));
+    }
     Ok(BuildspecFrom::Path(trimmed.to_owned()))
+}
+
+/// Refuses what no argument of a program can have, before anything is made of it.
+fn check_texts(configuration: &BTreeMap<String, String>) -> Result<(), String> {
+    let odd = configuration.iter().find(|(_, value)| value.contains('\0'));
+    match odd {
+        Some((key, _)) => Err(format!("the action's {key} has a NUL in it")),
+        None => Ok(()),
+    }
+}
+
+fn image(text: &str) -> Result<String, String> {
+    let is_odd = |c: char| c.is_whitespace() || c.is_control();
+    if text.starts_with('-') || text.contains(is_odd) {
+        return Err("the action's Image is no name of an image".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn flag(key: &str, value: Option<&str>) -> Result<bool, String> {
@@ -321,19 +360,11 @@ fn role(text: &str) -> Result<RoleArn, String> {
 
 /// The CodeBuild action's JSON. Values are shown to nobody.
 fn variables(text: Option<&str>) -> Result<Vec<Variable>, String> {
-    #[derive(Deserialize)]
-    struct Written {
-        name: String,
-        #[serde(default)]
-        value: String,
-        #[serde(rename = "type", default)]
-        kind: Option<String>,
-    }
     let Some(text) = text else {
         return Ok(Vec::new());
     };
     let wrong = |what: &str| format!("the action's EnvironmentVariables {what}");
-    let written: Vec<Written> = serde_json::from_str(text).map_err(|error| {
+    let written: Vec<BTreeMap<String, Value>> = serde_json::from_str(text).map_err(|error| {
         wrong(&format!(
             "are no list of {{\"name\", \"value\", \"type\"}} in JSON (line {}, column {})",
             error.line(),
@@ -341,30 +372,50 @@ fn variables(text: Option<&str>) -> Result<Vec<Variable>, String> {
         ))
     })?;
     let mut variables: Vec<Variable> = Vec::new();
-    for Written { name, value, kind } in written {
-        let kind = kind.unwrap_or_else(|| "PLAINTEXT".to_owned());
-        if let Err(problem) = env::check_name(&name) {
-            return Err(wrong(&format!("have a name that cannot be one: {problem}")));
+    for entry in written {
+        let variable = variable(&entry).map_err(|what| wrong(&what))?;
+        if variables.iter().any(|known| known.name == variable.name) {
+            return Err(wrong(&format!("set {} twice", variable.name)));
         }
-        if variables.iter().any(|known| known.name == name) {
-            return Err(wrong(&format!("set {name} twice")));
-        }
-        if !["PLAINTEXT", "PARAMETER_STORE", "SECRETS_MANAGER"].contains(&kind.as_str()) {
-            return Err(wrong(&format!(
-                "give {name} a type that is not PLAINTEXT, PARAMETER_STORE or SECRETS_MANAGER"
-            )));
-        }
-        if kind != "PLAINTEXT" && value.is_empty() {
-            return Err(wrong(&format!("say of {name} no parameter and no secret")));
-        }
-        if value.contains('\0') {
-            return Err(wrong(&format!(
-                "give {name} a value that no variable can have"
-            )));
-        }
-        variables.push(Variable { name, value, kind });
+        variables.push(variable);
     }
     Ok(variables)
+}
+
+/// One entry of it. What nobody knows is a mistake: left out, it would be an empty variable of a green build.
+fn variable(entry: &BTreeMap<String, Value>) -> Result<Variable, String> {
+    let text = |key: &str| entry.get(key).and_then(Value::as_str);
+    let name = text("name").ok_or("have an entry without a `name`")?;
+    if let Err(problem) = env::check_name(name) {
+        return Err(format!("have a name that cannot be one: {problem}"));
+    }
+    let known = ["name", "value", "type"];
+    if let Some(key) = entry.keys().find(|key| !known.contains(&key.as_str())) {
+        return Err(format!(
+            "say `{key}` of {name}: known are `name`, `value` and `type`"
+        ));
+    }
+    let value = text("value").ok_or_else(|| format!("give {name} no `value` that is a text"))?;
+    let kind = match entry.get("type") {
+        None | Some(Value::Null) => "PLAINTEXT",
+        Some(kind) => kind.as_str().unwrap_or_default(),
+    };
+    if !["PLAINTEXT", "PARAMETER_STORE", "SECRETS_MANAGER"].contains(&kind) {
+        return Err(format!(
+            "give {name} a type that is not PLAINTEXT, PARAMETER_STORE or SECRETS_MANAGER"
+        ));
+    }
+    if kind != "PLAINTEXT" && value.is_empty() {
+        return Err(format!("say of {name} no parameter and no secret"));
+    }
+    if value.contains('\0') {
+        return Err(format!("give {name} a value that no variable can have"));
+    }
+    Ok(Variable {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        kind: kind.to_owned(),
+    })
 }
 
 /// The primary source: the one that is named, or the only one there is.

@@ -8,7 +8,8 @@
 //! | [`pipeline`] | CodePipeline in our words, and the client that speaks to it |
 //! | [`job`] | what a job asks for, and whether it may |
 //! | [`state`] | what is on disk, so that nothing is lost or answered twice |
-//! | [`poll`] | when to ask, and for how many |
+//! | [`poll`], [`room`] | when to ask, and for how many; whether jobs may be taken at all |
+//! | `acknowledge`, [`doubt`] | whose a job is |
 //! | [`work`] | one job from its acknowledgement to its end |
 //! | [`input`], [`output`] | artifacts in and out |
 //! | [`child`] | the process of a build |
@@ -22,15 +23,18 @@
 //! | [`logs`] | what builds write down goes to CloudWatch Logs and EventBridge |
 //! | [`register`] | the action type that pipelines use |
 
+mod acknowledge;
 pub mod answer;
 pub mod attend;
 pub mod board;
 pub mod child;
 pub mod control;
 pub mod deliver;
+pub mod doubt;
 pub mod http;
 pub mod input;
 pub mod job;
+pub mod kept;
 pub mod log;
 pub mod logs;
 pub mod notify;
@@ -39,6 +43,7 @@ pub mod pipeline;
 pub mod poll;
 pub mod progress;
 pub mod register;
+pub mod room;
 pub mod serve;
 pub mod state;
 pub mod work;

@@ -1,14 +1,19 @@
 //! Output artifacts: each goes to exactly the place that CodePipeline names, encrypted as it says, and is there when that was
 //! asked for afterwards (AGENT-18, AGENT-19).
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use tokio::sync::mpsc;
 
-use super::answer::{FailureKind, StoredArtifact};
+use super::answer::{FailureKind, StoredArtifact, Told};
 use super::input::AsJob;
 use super::pipeline::Artifact;
+use crate::proxy::{Proxy, Variables, is_to_blame};
 use crate::store::{self, ObjectMetadata, Progress, S3Settings, S3Store, Stop, Upload};
+
+/// What to do about an output that may not be stored.
+const OF_THE_JOB: &str = "the credentials are the job's own: see what the pipeline's service role may do, and the policies of the bucket and its key";
 
 /// Why an output is not in its place.
 #[derive(Debug)]
@@ -63,22 +68,47 @@ pub fn select<'a>(
     pairs.collect()
 }
 
-/// Stores an output, and asks whether it is there.
-pub async fn store(
-    output: &Artifact,
-    stored: &StoredArtifact,
-    encryption_key: Option<&str>,
-    s3: &AsJob,
-    stop: &Stop,
-) -> Result<(), NotStored> {
-    let to = S3Store::new(S3Settings {
+/// The proxy that outputs go through, if the buildspec wants one. It is that of the agent's own environment: who writes a pipeline
+/// does not decide where an agent's requests go (AGENT-101).
+pub fn proxy(
+    outputs: &[Artifact],
+    told: &Told,
+    environment: &[(OsString, OsString)],
+) -> Result<Option<Proxy>, NotStored> {
+    if outputs.is_empty() || !told.uploads_through_proxy {
+        return Ok(None);
+    }
+    let proxy = Variables::of(environment).proxy();
+    proxy.map_err(|error| NotStored {
+        kind: FailureKind::SystemUnavailable,
+        message: format!(
+            "the output artifacts could not be stored: they are to go through a proxy (`proxy.upload-artifacts`), and in the agent's environment {error}"
+        ),
+        credentials: false,
+    })
+}
+
+/// The bucket of an output, with the credentials that the job has now.
+pub fn place(output: &Artifact, encryption_key: Option<&str>, s3: &AsJob) -> S3Store {
+    S3Store::new(S3Settings {
         bucket: output.bucket.clone(),
         encryption_key: encryption_key.map(str::to_owned),
         always_kms: true,
+        is_ours_alone: true,
         aws: s3.aws.clone(),
         custom_endpoint: s3.custom_endpoint,
-        proxy: None,
-    });
+        proxy: s3.proxy.clone(),
+    })
+}
+
+/// Stores an output, and asks whether it is there. What is to be said beside goes to `note`.
+pub async fn store(
+    to: &S3Store,
+    output: &Artifact,
+    stored: &StoredArtifact,
+    note: impl Fn(&str),
+    stop: &Stop,
+) -> Result<(), NotStored> {
     let upload = Upload {
         key: output.key.clone(),
         raw_key: None,
@@ -89,8 +119,14 @@ pub async fn store(
         sha256: stored.sha256.clone(),
         unless_there: false,
     };
-    let (sender, _progress) = mpsc::unbounded_channel::<Progress>();
+    let (sender, mut progress) = mpsc::unbounded_channel::<Progress>();
     let put = to.put(vec![upload], metadata(stored), &sender, stop).await;
+    drop(sender);
+    while let Some(said) = progress.recv().await {
+        if let Progress::Note(said) = said {
+            note(&said);
+        }
+    }
     put.map_err(|error| not_stored(output, &error))
 }
 
@@ -124,10 +160,21 @@ fn not_stored(output: &Artifact, error: &store::Error) -> NotStored {
     let credentials = error.kind == Forbidden
         || error.kind == Unreachable
         || is_over.iter().any(|code| error.message.contains(code));
+    // The credentials are not the agent's, so its operator looks in the wrong place.
+    let help = match (error.kind, error.help.as_deref()) {
+        (Forbidden, _) => Some(OF_THE_JOB),
+        (_, help) => help.filter(|_| is_to_blame(error)),
+    };
+    let help = help.map_or_else(String::new, |help| {
+        format!(
+            "
+{help}"
+        )
+    });
     NotStored {
         kind,
         message: format!(
-            "output artifact {} could not be stored in s3://{}/{}: {}",
+            "output artifact {} could not be stored in s3://{}/{}: {}{help}",
             output.name, output.bucket, output.key, error.message
         ),
         credentials,

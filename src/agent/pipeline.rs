@@ -91,6 +91,17 @@ pub struct Origin {
     pub execution: String,
 }
 
+impl Origin {
+    /// The part of AWS that the pipeline is in, as ARNs have it: `aws` unless its own says something else.
+    #[must_use]
+    pub fn partition(&self) -> &str {
+        match self.arn.split(':').collect::<Vec<_>>().as_slice() {
+            ["arn", partition, "codepipeline", ..] => partition,
+            _ => "aws",
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.pipeline, self.stage, self.action)
@@ -111,10 +122,10 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Where it is, as an ARN of S3.
+    /// Where it is, as an ARN of S3 in this part of AWS.
     #[must_use]
-    pub fn arn(&self) -> String {
-        format!("arn:aws:s3:::{}/{}", self.bucket, self.key)
+    pub fn arn(&self, partition: &str) -> String {
+        format!("arn:{partition}:s3:::{}/{}", self.bucket, self.key)
     }
 }
 
@@ -179,15 +190,18 @@ pub struct Error {
     pub message: String,
     /// What to do, where that is known.
     pub help: Option<String>,
+    /// Whether CodePipeline has refused the request, so that it surely had no effect.
+    pub refused: bool,
 }
 
 impl Error {
-    /// One of this kind.
+    /// One of this kind, of which nobody knows whether it had an effect.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             message: message.into(),
             help: None,
+            refused: false,
         }
     }
 }
@@ -292,6 +306,7 @@ impl CodePipeline {
                 kind,
                 message: format!("could not {doing}: {}", unanswered.why),
                 help: Some(unanswered.help),
+                refused: kind == ErrorKind::NoCredentials,
             };
         };
         let status = response.status().as_u16();
@@ -306,8 +321,16 @@ impl CodePipeline {
             kind,
             message: format!("could not {doing}: {said}{words} (request id {request})"),
             help: help(kind, &self.action),
+            refused: code.is_some() && (400..500).contains(&status),
         }
     }
+}
+
+/// For what counts once: what the client sent again by itself would be refused for what the first request did, and nobody would
+/// know of that one.
+fn once() -> aws_sdk_codepipeline::config::Builder {
+    let retries = RetryConfig::standard().with_max_attempts(1);
+    aws_sdk_codepipeline::config::Builder::default().retry_config(retries)
 }
 
 /// What an answer is, by its code and its HTTP status.
@@ -385,7 +408,7 @@ impl Pipeline for CodePipeline {
 
     async fn acknowledge(&self, job: &str, nonce: &Nonce) -> Result<bool, Error> {
         let request = self.client.acknowledge_job().job_id(job).nonce(&nonce.0);
-        let answer = request.send().await;
+        let answer = request.customize().config_override(once()).send().await;
         let answer = answer.map_err(|error| self.error("acknowledge the job", &error))?;
         match answer.status {
             Some(status) => Ok(status == types::JobStatus::InProgress),
@@ -418,7 +441,7 @@ impl Pipeline for CodePipeline {
         for (name, value) in &success.variables {
             request = request.output_variables(name, value);
         }
-        let answer = request.send().await;
+        let answer = request.customize().config_override(once()).send().await;
         answer
             .map(drop)
             .map_err(|error| self.error("answer the job with success", &error))
@@ -432,7 +455,8 @@ impl Pipeline for CodePipeline {
             .build()
             .map_err(|error| Error::new(ErrorKind::Invalid, error.to_string()))?;
         let request = self.client.put_job_failure_result().job_id(job);
-        let answer = request.failure_details(details).send().await;
+        let request = request.failure_details(details).customize();
+        let answer = request.config_override(once()).send().await;
         answer
             .map(drop)
             .map_err(|error| self.error("answer the job with failure", &error))

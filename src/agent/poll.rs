@@ -1,26 +1,24 @@
-//! When to ask for jobs, and for how many (AGENT-2 to AGENT-5).
+//! When to ask for jobs, and for how many (AGENT-2 to AGENT-5, AGENT-11).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 use super::board::State;
+use super::kept;
 use super::pipeline::{Error, ErrorKind, Job, Pipeline};
-use super::progress::Pulse;
+use super::progress::{Pulse, in_rounds};
 use super::serve::Agent;
-use super::work;
+use super::work::{self, Claim};
 use crate::event::stamp;
-use crate::units::render_size;
 
 /// Longest pause after polls that failed.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// How often it is looked whether there is room again.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(5);
-
-/// How long one look at what is waited for takes: then the loop has come round once more.
-const ROUND: Duration = Duration::from_secs(30);
 
 /// Why no more jobs are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +88,7 @@ struct Poller<P> {
     backoff: Backoff,
     pulse: Pulse,
     answered: bool,
-    told_no_room: bool,
+    told_no_room: Option<String>,
     failures: u32,
 }
 
@@ -103,7 +101,7 @@ pub async fn run<P: Pipeline>(agent: Arc<Agent<P>>, slots: Arc<Semaphore>) -> En
         slots,
         backoff: Backoff::new(first.min(LONGEST_PAUSE), LONGEST_PAUSE),
         answered: false,
-        told_no_room: false,
+        told_no_room: None,
         failures: 0,
     };
     poller.run().await
@@ -123,12 +121,16 @@ impl<P: Pipeline> Poller<P> {
     async fn ask_until(&mut self) -> End {
         loop {
             let permits = self.free_slots().await;
-            if let Err(wait) = self.room() {
-                drop(permits);
-                self.sleep(wait).await;
-                continue;
-            }
-            match self.poll(permits).await {
+            in_rounds(&self.pulse, kept::make_room(&self.agent)).await;
+            let room = self.agent.room.look(&self.agent).await;
+            let pause = match self.room(room) {
+                Ok(()) => self.poll(permits).await,
+                Err(wait) => {
+                    drop(permits);
+                    Ok(Pause::For(wait))
+                }
+            };
+            match pause {
                 Err(end) => return end,
                 Ok(Pause::None) => {}
                 Ok(Pause::For(time)) => self.sleep(time).await,
@@ -161,33 +163,21 @@ impl<P: Pipeline> Poller<P> {
         most.is_some_and(|most| self.agent.idle() >= most)
     }
 
-    /// Whether there is room for a build; else how long to wait for some.
-    fn room(&mut self) -> Result<(), Duration> {
+    /// Says what there is to say of the room for jobs. An error is how long to wait for some.
+    fn room(&mut self, found: Result<(), String>) -> Result<(), Duration> {
         let agent = &self.agent;
-        let least = agent.settings().min_free;
-        let why = match agent.state.free() {
-            Ok(free) if free >= least => {
-                if std::mem::take(&mut self.told_no_room) {
-                    agent.log.info("there is room again: jobs are taken", &[]);
-                }
-                agent.board.turn_to(State::Polling);
-                return Ok(());
+        let Err(why) = found else {
+            if self.told_no_room.take().is_some() {
+                agent.log.info("there is room again: jobs are taken", &[]);
             }
-            Ok(free) => format!(
-                "{} are free in {}, and it takes {} (--min-free-space)",
-                render_size(free),
-                agent.state.path().display(),
-                render_size(least)
-            ),
-            Err(error) => format!(
-                "could not find out how much is free in {}: {error}",
-                agent.state.path().display()
-            ),
+            agent.board.turn_to(State::Polling);
+            return Ok(());
         };
-        if !std::mem::replace(&mut self.told_no_room, true) {
+        if self.told_no_room.is_none() {
             agent.log.warn(&format!("no jobs are taken: {why}"), &[]);
         }
-        agent.board.turn_to(State::NoRoom(why));
+        agent.board.no_room(&why);
+        self.told_no_room = Some(why);
         Err(LOOK_FOR_ROOM.min(agent.settings().interval))
     }
 
@@ -202,6 +192,12 @@ impl<P: Pipeline> Poller<P> {
                     self.agent.log.info("CodePipeline answers", &[]);
                 }
                 (self.answered, self.failures) = (true, 0);
+                if !jobs.is_empty() {
+                    let room = self.agent.room.look_again(&self.agent).await;
+                    if let Err(wait) = self.room(room) {
+                        return Ok(Pause::For(wait));
+                    }
+                }
                 let started = self.start(jobs, permits, since).await?;
                 // Where there were as many as there could be, there may be more.
                 Ok(if started >= asked {
@@ -215,28 +211,37 @@ impl<P: Pipeline> Poller<P> {
     }
 
     fn failed(&mut self, error: Error) -> Result<Pause, End> {
-        let is_final = match error.kind {
-            ErrorKind::NoActionType | ErrorKind::Invalid => true,
-            // What was good once may be again: a session that is renewed, a policy that is mended.
-            ErrorKind::NoCredentials | ErrorKind::Denied => !self.answered,
-            _ => false,
-        };
-        if is_final {
+        // What was good once may be again: a session that is renewed, a policy that is mended, a type that is made anew. It may
+        // be late at first, too: nobody who is there would wait for that, and a service has nothing better to do.
+        let is_lasting = matches!(
+            error.kind,
+            ErrorKind::NoActionType
+                | ErrorKind::Invalid
+                | ErrorKind::NoCredentials
+                | ErrorKind::Denied
+        );
+        let settings = self.agent.settings();
+        if is_lasting && !self.answered && (settings.once || settings.attended) {
             return Err(End::Never(error));
         }
         self.agent.board.poll_failed(&error.message, stamp());
         let pause = self.backoff.pause();
         // The first, and then now and then.
         if self.failures.is_multiple_of(20) {
-            self.agent
-                .log
-                .warn(&format!("{error}; asked again until it answers"), &[]);
+            let help = error.help.as_deref().filter(|_| is_lasting);
+            let help = help.map_or_else(String::new, |help| format!("; {help}"));
+            let message = format!("{error}{help}; asked again until it answers");
+            if is_lasting {
+                self.agent.log.error(&message, &[]);
+            } else {
+                self.agent.log.warn(&message, &[]);
+            }
         }
         self.failures += 1;
         Ok(Pause::For(pause))
     }
 
-    /// Starts each job that is not known, in a slot of its own.
+    /// Starts each job that is not known, in a slot of its own. How many are this agent's to work on now.
     async fn start(
         &mut self,
         jobs: Vec<Job>,
@@ -245,6 +250,11 @@ impl<P: Pipeline> Poller<P> {
     ) -> Result<usize, End> {
         let mut started = 0;
         for job in jobs {
+            // More than were asked for are handed out again to somebody else.
+            if permits.is_empty() {
+                break;
+            }
+            self.agent.doubts.settle(&self.agent, &job.id);
             // The same job twice in one answer, or one that runs: it stays what it is (AGENT-8).
             if self.agent.state.knows(&job.id) || !self.agent.begin(&job.id) {
                 let about: &[(&str, &str)] = &[("job", &job.id)];
@@ -253,37 +263,35 @@ impl<P: Pipeline> Poller<P> {
                     .info("was handed a job that is known here: left as it is", about);
                 continue;
             }
-            // More than were asked for are handed out again to somebody else.
-            let Some(permit) = permits.pop() else {
+            let Some(claim) = work::claim(&self.agent, &job) else {
                 self.agent.end(&job.id);
-                break;
+                continue;
             };
             started += 1;
-            let agent = Arc::clone(&self.agent);
-            let working = tokio::spawn(async move {
-                let id = job.id.clone();
-                let taken = Box::pin(work::run(&agent, job, since)).await;
-                agent.end(&id);
-                drop(permit);
-                taken
-            });
+            let working = self.work(claim, job, since, permits.pop());
             if self.agent.settings().once && in_rounds(&self.pulse, working).await.unwrap_or(true) {
                 return Err(End::Once);
             }
         }
         Ok(started)
     }
-}
 
-/// Waits, and looks up now and then.
-async fn in_rounds<T>(pulse: &Pulse, waiting: impl Future<Output = T>) -> T {
-    tokio::pin!(waiting);
-    loop {
-        pulse.beat(Instant::now());
-        if let Ok(done) = tokio::time::timeout(ROUND, &mut waiting).await {
-            pulse.beat(Instant::now());
-            return done;
-        }
+    /// Works on a job in a task of its own. Whether it was taken.
+    fn work(
+        &self,
+        claim: Claim,
+        job: Job,
+        since: Instant,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> JoinHandle<bool> {
+        let agent = Arc::clone(&self.agent);
+        tokio::spawn(async move {
+            let id = job.id.clone();
+            let taken = Box::pin(work::run(&agent, claim, job, since)).await;
+            agent.end(&id);
+            drop(permit);
+            taken
+        })
     }
 }
 

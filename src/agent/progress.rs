@@ -11,6 +11,21 @@ use std::time::{Duration, Instant};
 /// The longest that a loop may take for one round, with all that it waits for in it. The watchdog's interval has to be longer.
 pub const LONGEST_ROUND: Duration = Duration::from_secs(90);
 
+/// How long one look at what is waited for takes: then the loop has come round once more.
+const ROUND: Duration = Duration::from_secs(30);
+
+/// Waits for what has an end of its own, such as a call with limits, and looks up now and then.
+pub async fn in_rounds<T>(pulse: &Pulse, waiting: impl Future<Output = T>) -> T {
+    tokio::pin!(waiting);
+    loop {
+        pulse.beat(Instant::now());
+        if let Ok(done) = tokio::time::timeout(ROUND, &mut waiting).await {
+            pulse.beat(Instant::now());
+            return done;
+        }
+    }
+}
+
 /// The loops of the agent. Clones are one.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Mutex<Loops>>);

@@ -4,22 +4,27 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::board::{Board, State};
 use super::control::{self, Control};
+use super::doubt::{self, Doubts};
 use super::job::{Allowed, Defaults};
+use super::kept::Kept;
 use super::log::Log;
 use super::logs::shipping::Shipping;
 use super::logs::telling;
 use super::pipeline::{Error, Pipeline};
 use super::poll::{self, End};
 use super::progress::Progress;
-use super::state::StateDirectory;
+use super::room::Room;
+use super::state::{Stage, StateDirectory};
 use super::work;
 use crate::aws;
+use crate::engine::EndpointSettings;
 use crate::process;
 use crate::store::Stop;
 
@@ -40,6 +45,12 @@ pub struct Settings {
     pub min_free: u64,
     /// How many builds that are over keep their logs.
     pub keep_builds: usize,
+    /// Whether a person is there who waits for what it says.
+    pub attended: bool,
+    /// The engine in which builds run that do not say otherwise, if they run in one.
+    pub engine: Option<EndpointSettings>,
+    /// How long a pipeline waits for a job: after that it has given it up.
+    pub patience: Duration,
     /// How often running jobs are looked after: less than a quarter of an hour, for their credentials.
     pub look_after: Duration,
     /// What actions may ask for.
@@ -93,12 +104,18 @@ pub struct Agent<P> {
     settings: RwLock<Arc<Settings>>,
     /// What is on disk.
     pub state: StateDirectory,
+    /// What is left of jobs that are over.
+    pub kept: Kept,
     /// What is going on.
     pub board: Board,
     /// What it says.
     pub log: Log,
     /// Whether its loops come round.
     pub progress: Progress,
+    /// Whether jobs may be taken.
+    pub room: Room,
+    /// Jobs of which nobody knows whose they are.
+    pub doubts: Doubts,
     /// Where logs and changes of builds go, if they go anywhere.
     pub shipping: Option<Shipping>,
     /// No more jobs are taken.
@@ -131,9 +148,12 @@ impl<P: Pipeline> Agent<P> {
             pipeline: Arc::new(pipeline),
             settings: RwLock::new(Arc::new(settings)),
             state,
+            kept: Kept::default(),
             board,
             log,
             progress: Progress::new(),
+            room: Room::default(),
+            doubts: Doubts::default(),
             shipping,
             drain: Stop::default(),
             cancel: Stop::default(),
@@ -207,7 +227,14 @@ pub async fn serve<P: Pipeline>(
             Err(_) => std::future::pending().await,
         }
     };
-    let working = work_until_drained(Arc::clone(&agent), Arc::clone(&slots));
+    let working = async {
+        let ended = work_until_drained(Arc::clone(&agent), Arc::clone(&slots)).await;
+        // Who has no patience with it is heard.
+        if let Some(shipping) = &agent.shipping {
+            shipping.close(LOGS_PATIENCE).await;
+        }
+        ended
+    };
     let listening = async {
         let mut asked = 0;
         while let Some(command) = commands.recv().await {
@@ -225,16 +252,13 @@ pub async fn serve<P: Pipeline>(
         () = telling::tell(&agent, &mut told) => unreachable!("invariant: it tells for ever"),
     };
     if let Some(shipping) = &agent.shipping {
-        if !matches!(ended, Ended::AtOnce(_)) {
-            shipping.close(LOGS_PATIENCE).await;
-        }
         told.tell(&agent, shipping);
     }
     ended
 }
 
-/// How long the end of an agent, and of a job that is answered, wait for what is left of logs: the next agent sends it, too.
-pub(super) const LOGS_PATIENCE: Duration = Duration::from_secs(15);
+/// How long an agent that ends waits for what is left of logs: the next agent sends it, too.
+const LOGS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a command comes to: the end at once, if anything.
 fn obey<P: Pipeline>(
@@ -315,8 +339,34 @@ async fn work_until_drained<P: Pipeline>(agent: Arc<Agent<P>>, slots: Arc<Semaph
     for task in left {
         let _ = task.await;
     }
-    agent.log.info("ends: no job is open", &[]);
+    agent.doubts.answered().await;
+    match agent.doubts.count() {
+        0 => agent.log.info("ends: no job is open", &[]),
+        more => {
+            let message = format!(
+                "ends: jobs of which nobody knows whose they are: {more}; the next agent answers them"
+            );
+            agent.log.warn(&message, &[]);
+        }
+    }
     ended
+}
+
+/// A place in the line for a slot, before whoever asks later: what was taken once comes before anything new.
+fn in_line(
+    slots: &Arc<Semaphore>,
+) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send + use<> {
+    let mut waiting = Box::pin(Arc::clone(slots).acquire_owned());
+    // Who waits has a place from the first look on.
+    let first = waiting
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+    async move {
+        match first {
+            Poll::Ready(permit) => permit.ok(),
+            Poll::Pending => waiting.await.ok(),
+        }
+    }
 }
 
 /// Takes up what an earlier agent has left open. Only what is still to be built needs a slot.
@@ -342,8 +392,14 @@ fn take_up<P: Pipeline>(
         if let Some(build) = work::remembered(&directory, &record) {
             agent.board.remembered(build);
             if let Some(shipping) = &agent.shipping {
-                shipping.resume(directory.path());
+                shipping.resume(directory.path(), &work::about_of(&record));
             }
+            agent.kept.add(directory);
+            continue;
+        }
+        if let Stage::Doubtful { until } = record.stage {
+            let until = SystemTime::UNIX_EPOCH + Duration::from_millis(until);
+            doubt::begin(agent, directory, record, until);
             continue;
         }
         let about: &[(&str, &str)] = &[("job", &record.job)];
@@ -351,13 +407,12 @@ fn take_up<P: Pipeline>(
             .log
             .info("takes up a job that an earlier agent left open", about);
         agent.begin(&record.job);
-        let (agent, slots) = (Arc::clone(agent), Arc::clone(slots));
+        let slot = (record.stage == Stage::Claimed).then(|| in_line(slots));
+        let agent = Arc::clone(agent);
         tasks.push(tokio::spawn(async move {
-            let is_to_build = record.stage == super::state::Stage::Claimed;
-            let permit = if is_to_build {
-                slots.acquire_owned().await.ok()
-            } else {
-                None
+            let permit = match slot {
+                Some(slot) => slot.await,
+                None => None,
             };
             let job = record.job.clone();
             Box::pin(work::resume(&agent, directory, record)).await;

@@ -11,12 +11,12 @@
 //! power cut there is one or the other. Only this user can read any of it. With root's others can go through to where the
 //! sources of a build are, which lets in whom `run-as` names (AGENT-98).
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, StatVfsMountFlags};
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
@@ -35,6 +35,11 @@ const MAX_RECORD: u64 = 4 * 1024 * 1024;
 pub enum Stage {
     /// It is about to be acknowledged, or was and nobody knows.
     Claimed,
+    /// It may be this agent's or somebody else's.
+    Doubtful {
+        /// When it is answered with a failure: milliseconds since 1970.
+        until: u64,
+    },
     /// It is this agent's.
     Working,
     /// This is what it is answered with, or was and nobody knows.
@@ -128,7 +133,10 @@ impl StateDirectory {
             path: path.to_owned(),
             source,
         };
-        make_private(&path.join("jobs")).map_err(error)?;
+        let jobs = path.join("jobs");
+        make_private(&jobs).map_err(error)?;
+        // An agent with a narrow umask may have made it.
+        fs::set_permissions(&jobs, Permissions::from_mode(private_mode())).map_err(error)?;
         let path = path.canonicalize().map_err(error)?;
         let lock = OpenOptions::new()
             .create(true)
@@ -150,27 +158,47 @@ impl StateDirectory {
         &self.path
     }
 
-    /// Bytes that are free for this user where it is.
-    pub fn free(&self) -> io::Result<u64> {
+    /// What is free for this user where it is.
+    pub fn free(&self) -> io::Result<Free> {
         let found = rustix::fs::statvfs(&self.path)?;
-        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+        Ok(Free {
+            bytes: found.f_bavail.saturating_mul(found.f_frsize),
+            files: (found.f_files > 0).then_some(found.f_favail),
+            read_only: found.f_flag.contains(StatVfsMountFlags::RDONLY),
+        })
     }
 
-    /// Makes the directory of a job, with its record on disk.
+    /// Makes the directory of a job, with its record on disk. An id that no directory can have is
+    /// [`io::ErrorKind::InvalidInput`].
     pub fn claim(&self, record: &Record) -> io::Result<JobDirectory> {
         let job = self.job(&record.job)?;
-        make_private(&job.path)?;
-        job.write(record).inspect_err(|_| {
-            let _ = remove_tree(&job.path);
-        })?;
-        private::sync_directory(&self.path.join("jobs"))?;
-        Ok(job)
+        let made = make_private(&job.path)
+            .and_then(|()| job.write(record))
+            .and_then(|()| private::sync_directory(&self.path.join("jobs")));
+        match made {
+            Ok(()) => Ok(job),
+            Err(error) => {
+                // What is left would be a job that is known.
+                let _ = remove_tree(&job.path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Does once what it takes to write a job down, and removes it.
+    pub fn try_claim(&self) -> io::Result<()> {
+        let path = self.path.join("jobs").join(TRIAL);
+        let made = make_private(&path)
+            .and_then(|()| private::write_durably(&path.join("record"), &[b' '; TRIAL_BYTES]));
+        let removed = remove_tree(&path);
+        made.and(removed)
     }
 
     fn job(&self, id: &str) -> io::Result<JobDirectory> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         if id.is_empty() || id.len() > 200 || !id.bytes().all(allowed) {
-            return Err(io::Error::other(
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
                 "the job has an id that no directory can have",
             ));
         }
@@ -185,38 +213,32 @@ impl StateDirectory {
         self.job(id).is_ok_and(|job| job.path.join(RECORD).exists())
     }
 
-    /// Every job that has a record, the oldest first; and directories whose record cannot be read, with the reason.
+    /// Every job that has a record, the oldest first; and directories whose record cannot be read, with the reason. For the
+    /// start of an agent: what broke off before there was a record is removed, as nothing was promised then.
     pub fn jobs(&self) -> io::Result<Found> {
+        let (mut jobs, mut broken) = self.listed()?;
+        broken.retain(|(path, error)| {
+            let is_none = error.kind() == io::ErrorKind::NotFound;
+            if is_none {
+                let _ = remove_tree(path);
+            }
+            !is_none
+        });
+        jobs.sort_by_key(|(_, record)| record.taken);
+        Ok((jobs, broken))
+    }
+
+    fn listed(&self) -> io::Result<Found> {
         let (mut jobs, mut broken) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(self.path.join("jobs"))? {
             let path = entry?.path();
             let job = JobDirectory { path };
             match job.read() {
                 Ok(record) => jobs.push((job, record)),
-                // It broke off before there was one: nothing was promised.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let _ = remove_tree(&job.path);
-                }
                 Err(error) => broken.push((job.path, error)),
             }
         }
-        jobs.sort_by_key(|(_, record)| record.taken);
         Ok((jobs, broken))
-    }
-
-    /// Removes what jobs left that are over, but for the last `keep`, and for those that `may_go` holds back.
-    pub fn forget(&self, keep: usize, may_go: impl Fn(&JobDirectory) -> bool) -> io::Result<()> {
-        let (jobs, _) = self.jobs()?;
-        let over: Vec<JobDirectory> = jobs
-            .into_iter()
-            .filter(|(_, record)| record.is_over())
-            .map(|(job, _)| job)
-            .collect();
-        let many = over.len().saturating_sub(keep);
-        for job in over.into_iter().take(many).filter(|job| may_go(job)) {
-            remove_tree(&job.path)?;
-        }
-        Ok(())
     }
 }
 
@@ -224,6 +246,23 @@ impl StateDirectory {
 pub type Found = (Vec<(JobDirectory, Record)>, Vec<(PathBuf, io::Error)>);
 
 const RECORD: &str = "job.json";
+
+/// Where it is tried whether a job could be written down: no job has such an id.
+const TRIAL: &str = ".trial";
+
+/// Bytes of what is written there: a record with a long answer.
+const TRIAL_BYTES: usize = 16 * 1024;
+
+/// What is free on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free {
+    /// Bytes.
+    pub bytes: u64,
+    /// How many more files fit; nothing where they are not counted.
+    pub files: Option<u64>,
+    /// Whether nothing can be written at all.
+    pub read_only: bool,
+}
 
 const WORK: &str = "work";
 
@@ -240,6 +279,11 @@ pub struct JobDirectory {
 }
 
 impl JobDirectory {
+    /// That which is there, or would be.
+    pub(super) const fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -288,6 +332,18 @@ impl JobDirectory {
         self.path.join("handover.json")
     }
 
+    /// A buildspec that the action itself has.
+    #[must_use]
+    pub fn inline(&self) -> PathBuf {
+        self.path.join("buildspec.yml")
+    }
+
+    /// The number of the build's process, for whoever finds it when the agent is gone.
+    #[must_use]
+    pub fn number(&self) -> PathBuf {
+        self.path.join("pid")
+    }
+
     /// Writes the record so that it is there after a power cut.
     pub fn write(&self, record: &Record) -> io::Result<()> {
         let text = serde_json::to_vec(record)?;
@@ -306,18 +362,26 @@ impl JobDirectory {
         }
     }
 
-    /// Removes all of it.
+    /// Removes all of it. For a job that was not built: there is little in it.
     pub fn remove(&self) -> io::Result<()> {
         remove_tree(&self.path)
     }
 
-    /// Removes what only the build needs: sources, artifacts, what it was handed.
-    pub fn clear(&self) {
-        for place in [self.work(), self.artifacts()] {
-            // Who wrote there when the build was stopped may be at its last file.
-            let _ = remove_tree(&place).or_else(|_| remove_tree(&place));
-        }
-        let _ = fs::remove_file(self.handover());
+    /// Removes what only the build and its answer need: sources, artifacts, what it was handed and has said. Nobody waits for
+    /// that meanwhile: a build may leave very many files.
+    pub async fn clear(&self) {
+        let places = [self.work(), self.artifacts(), self.reports()];
+        let files = [self.handover(), self.inline(), self.said(), self.number()];
+        let clearing = tokio::task::spawn_blocking(move || {
+            for place in places {
+                // Who wrote there when the build was stopped may be at its last file.
+                let _ = remove_tree(&place).or_else(|_| remove_tree(&place));
+            }
+            for file in files {
+                let _ = fs::remove_file(file);
+            }
+        });
+        let _ = clearing.await;
     }
 
     /// Whether the process of the build lives: it holds a lock as long as it does.
@@ -333,10 +397,10 @@ impl JobDirectory {
 
 /// What is in it is read by nobody else. Only root has commands run that are others', who have to come through.
 fn make_private(path: &Path) -> io::Result<()> {
-    let is_root = rustix::process::geteuid().is_root();
-    make_directory(path, if is_root { 0o711 } else { 0o700 })
+    private::make_all(path, private_mode())
 }
 
-pub(super) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(mode).create(path)
+fn private_mode() -> u32 {
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root { 0o711 } else { 0o700 }
 }

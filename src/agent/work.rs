@@ -7,31 +7,39 @@
 //! Whatever goes wrong on the way is an answer, too. A build is a process of its own, `runner run`, that ends with this one:
 //! however it is ended, it clears up behind itself.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::acknowledge::{Acknowledged, Attempt, REFUSALS};
 use super::answer::{Answer, FailureKind, Told};
 use super::board::{self, Activity, Counter};
 use super::child::{self, Finished};
 use super::deliver::{Delivered, deliver};
+use super::doubt;
 use super::input::{self, AsJob, JobCredentials};
-use super::job::{self, Handover, Order};
+use super::job::{self, BuildspecFrom, Handover, Order};
+use super::kept;
 use super::logs::about::About;
 use super::output;
 use super::pipeline::{Artifact, Details, ErrorKind, Job, Nonce, Pipeline};
 use super::poll::Backoff;
-use super::serve::{Agent, LOGS_PATIENCE};
+use super::progress::{Pulse, in_rounds};
+use super::serve::Agent;
 use super::state::{JobDirectory, Record, Stage};
 use crate::event::stamp;
 use crate::phase::Status;
-use crate::store::Stop;
+use crate::store::{Stop, Unfinished};
 
 /// How often an output is stored, with new credentials each time.
 const STORE_ATTEMPTS: u32 = 4;
 
 /// How long the process of a build that an earlier agent began may take to notice that this agent is gone and to clear up.
 const ORPHAN_PATIENCE: Duration = Duration::from_mins(2);
+
+/// How long a job is still answered at least after a restart, whatever the clock says of the time before.
+const AFTER_RESTART: Duration = Duration::from_mins(15);
 
 /// Milliseconds since 1970.
 #[must_use]
@@ -40,41 +48,60 @@ pub fn milliseconds(time: SystemTime) -> u64 {
     u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Works on a job that was handed out at that moment. Whether it was taken.
-pub async fn run<P: Pipeline>(agent: &Arc<Agent<P>>, job: Job, since: Instant) -> bool {
-    let Job { id, nonce, details } = job;
+/// A job that is written down.
+pub struct Claim {
+    directory: JobDirectory,
+    record: Record,
+}
+
+/// Writes a job down before it is acknowledged. Nothing if that cannot be, which is said: then the job is left to others, and no
+/// other is asked for until there is room (AGENT-6, AGENT-37).
+pub fn claim<P: Pipeline>(agent: &Agent<P>, job: &Job) -> Option<Claim> {
     let taken = milliseconds(stamp());
-    let record = Record::new(&id, nonce.clone(), details.origin.clone(), taken);
-    let directory = match agent.state.claim(&record) {
-        Ok(directory) => directory,
+    let origin = job.details.origin.clone();
+    let record = Record::new(&job.id, job.nonce.clone(), origin, taken);
+    match agent.state.claim(&record) {
+        Ok(directory) => Some(Claim { directory, record }),
         Err(error) => {
+            // Another job's id may be better; any other reason is the disk's.
+            if error.kind() != io::ErrorKind::InvalidInput {
+                agent.room.unwritten();
+            }
             let message = format!("a job is left to others: it could not be written down: {error}");
-            agent.log.error(&message, &[("job", &id)]);
-            return false;
+            agent.log.error(&message, &[("job", &job.id)]);
+            None
         }
-    };
-    let mut open = Open {
-        agent,
-        directory,
-        record,
-    };
-    if !open.acknowledge(&nonce).await {
-        return false;
     }
-    open.build(details, since).await;
+}
+
+/// Works on a job that was handed out at that moment. Whether it was taken.
+pub async fn run<P: Pipeline>(
+    agent: &Arc<Agent<P>>,
+    claim: Claim,
+    job: Job,
+    since: Instant,
+) -> bool {
+    let deadline = since + agent.settings().patience;
+    let mut open = Open::new(agent, claim.directory, claim.record, deadline);
+    match open.acknowledge(&job.nonce, false).await {
+        Taken::Ours => open.build(job.details, since).await,
+        Taken::Doubtful => open.doubt().await,
+        Taken::No => return false,
+    }
     true
 }
 
 /// Goes on with a job that an earlier agent has left open. One that was about to be acknowledged is still a job to be done.
 pub async fn resume<P: Pipeline>(agent: &Arc<Agent<P>>, directory: JobDirectory, record: Record) {
-    let mut open = Open {
-        agent,
-        directory,
-        record,
-    };
+    // What the wall clock says of the time that no agent ran may be wrong by any amount.
+    let patience = agent.settings().patience;
+    let left = patience.saturating_sub(age(&record));
+    let deadline = Instant::now() + left.max(AFTER_RESTART.min(patience));
+    let mut open = Open::new(agent, directory, record, deadline);
     open.wait_for_orphan().await;
+    open.end_left().await;
     match open.record.stage.clone() {
-        Stage::Done { .. } => {}
+        Stage::Done { .. } | Stage::Doubtful { .. } => {}
         Stage::Claimed => open.claimed().await,
         Stage::Working => {
             open.take();
@@ -94,11 +121,42 @@ pub async fn resume<P: Pipeline>(agent: &Arc<Agent<P>>, directory: JobDirectory,
     }
 }
 
+/// Answers a job of which nobody knows whose it is, now that any other worker would be done with it (AGENT-40).
+pub async fn answer_doubt<P: Pipeline>(
+    agent: &Arc<Agent<P>>,
+    directory: JobDirectory,
+    record: Record,
+) {
+    let deadline = Instant::now() + AFTER_RESTART.min(agent.settings().patience);
+    let mut open = Open::new(agent, directory, record, deadline);
+    open.take();
+    let message = "the answer to an acknowledgement of the job was lost, and nobody else has answered the job: it was not built; retry the stage to build it";
+    let answer = Answer::failure(FailureKind::SystemUnavailable, message, None);
+    open.finish(answer, Status::Fault).await;
+}
+
+/// How long ago a job was handed out, by the wall clock.
+fn age(record: &Record) -> Duration {
+    let since = SystemTime::UNIX_EPOCH + Duration::from_millis(record.taken);
+    stamp().duration_since(since).unwrap_or_default()
+}
+
 /// A job that is this agent's, or is about to be.
 struct Open<'a, P: Pipeline> {
     agent: &'a Arc<Agent<P>>,
     directory: JobDirectory,
     record: Record,
+    /// When its pipeline has given it up.
+    deadline: Instant,
+    pulse: Pulse,
+}
+
+/// Whose a job is.
+enum Taken {
+    Ours,
+    /// Not ours, or nobody knows and the next agent asks.
+    No,
+    Doubtful,
 }
 
 /// Tells a build to end: somebody stops the agent, or the pipeline has given the job up.
@@ -117,8 +175,27 @@ impl Drop for Watch {
 const STOPPED: &str =
     "the agent was stopped, and the build with it: retry the stage to build it again";
 const GIVEN_UP: &str = "CodePipeline has given the job up, so the build was stopped";
+const TOO_LATE: &str = "the build was stopped: a pipeline waits a day for a job, and that is over";
 
-impl<P: Pipeline> Open<'_, P> {
+impl<'a, P: Pipeline> Open<'a, P> {
+    fn new(
+        agent: &'a Arc<Agent<P>>,
+        directory: JobDirectory,
+        record: Record,
+        deadline: Instant,
+    ) -> Self {
+        let pulse = agent
+            .progress
+            .begin(format!("job {}", record.job), Instant::now());
+        Self {
+            agent,
+            directory,
+            record,
+            deadline,
+            pulse,
+        }
+    }
+
     fn id(&self) -> &str {
         &self.record.job
     }
@@ -135,36 +212,56 @@ impl<P: Pipeline> Open<'_, P> {
         self.agent.log.warn(message, &about);
     }
 
-    /// Takes the job. A question without an answer is repeated with the same nonce. Whether it is this agent's now.
-    async fn acknowledge(&self, nonce: &Nonce) -> bool {
-        let mut pause = Backoff::new(Duration::from_millis(300), Duration::from_secs(20));
-        loop {
-            let error = match self.agent.pipeline.acknowledge(self.id(), nonce).await {
-                Ok(true) => return true,
-                Ok(false) => {
-                    self.drop_job("it is not in progress once it is acknowledged");
-                    return false;
-                }
-                Err(error) => error,
-            };
-            let is_final = matches!(
-                error.kind,
-                ErrorKind::InvalidNonce
-                    | ErrorKind::NotFound
-                    | ErrorKind::InvalidState
-                    | ErrorKind::Invalid
-            );
-            if is_final {
-                self.drop_job(&error.message);
-                return false;
+    /// Takes the job. `unanswered` says that an earlier agent may have taken it.
+    async fn acknowledge(&self, nonce: &Nonce, unanswered: bool) -> Taken {
+        let attempt = Attempt {
+            job: self.id(),
+            nonce,
+            pulse: &self.pulse,
+            deadline: self.deadline,
+            unanswered,
+        };
+        match attempt.run(self.agent).await {
+            Acknowledged::Ours => Taken::Ours,
+            Acknowledged::Doubtful => Taken::Doubtful,
+            Acknowledged::No(why) => {
+                self.drop_job(&why);
+                Taken::No
             }
-            self.warn(&format!("{error}; asked again with the same nonce"));
-            tokio::select! {
-                () = tokio::time::sleep(pause.pause()) => {}
-                // Nobody knows whose it is: the next agent asks again.
-                () = self.agent.cancel.requested() => return false,
+            Acknowledged::Left => {
+                let message = "the agent ends before it knows whether the job is its own: the next one asks again";
+                self.warn(message);
+                Taken::No
             }
         }
+    }
+
+    /// Nobody knows whose the job is: it is waited until any other worker would be done with it.
+    async fn doubt(mut self) {
+        let settings = self.agent.settings();
+        let mut limit = settings.timeout;
+        match self.agent.pipeline.details(self.id()).await {
+            Ok(details) => {
+                let order = job::order(&details, &settings.allowed, &settings.defaults);
+                limit = order.ok().and_then(|order| order.timeout).unwrap_or(limit);
+                self.record.origin = details.origin;
+            }
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                return self.drop_job(&error.message);
+            }
+            Err(error) => self.warn(&error.message),
+        }
+        let limit = (limit + settings.grace + child::BEYOND).min(settings.patience);
+        let until = stamp() + limit;
+        self.record.stage = Stage::Doubtful {
+            until: milliseconds(until),
+        };
+        if let Err(error) = self.directory.write(&self.record) {
+            self.warn(&format!(
+                "could not write down that nobody knows whose the job is: {error}"
+            ));
+        }
+        doubt::begin(self.agent, self.directory, self.record, until);
     }
 
     /// It is somebody else's: no result is given.
@@ -177,24 +274,36 @@ impl<P: Pipeline> Open<'_, P> {
     }
 
     /// One that an earlier agent was about to acknowledge, or had acknowledged.
-    async fn claimed(&mut self) {
+    async fn claimed(mut self) {
         let Some(nonce) = self.record.nonce.clone() else {
             self.drop_job("its record has no nonce");
             return;
         };
-        if !self.acknowledge(&nonce).await {
-            return;
+        match self.acknowledge(&nonce, true).await {
+            Taken::Ours => {}
+            Taken::Doubtful => return self.doubt().await,
+            Taken::No => return,
         }
         let since = Instant::now();
         let mut pause = Backoff::new(Duration::from_millis(300), Duration::from_secs(20));
+        let mut refusals = 0;
         loop {
-            match self.agent.pipeline.details(self.id()).await {
+            self.pulse.beat(Instant::now());
+            let error = match self.agent.pipeline.details(self.id()).await {
                 Ok(details) => return self.build(details, since).await,
-                Err(error) if error.kind == ErrorKind::NotFound => {
-                    return self.drop_job(&error.message);
-                }
-                Err(error) => self.warn(&error.message),
+                Err(error) => error,
+            };
+            match error.kind {
+                ErrorKind::NotFound => return self.drop_job(&error.message),
+                ErrorKind::Denied | ErrorKind::NoCredentials => refusals += 1,
+                _ => {}
             }
+            if refusals >= REFUSALS || Instant::now() >= self.deadline {
+                self.take();
+                let answer = Answer::failure(FailureKind::PermissionError, &error.message, None);
+                return self.finish(answer, Status::Fault).await;
+            }
+            self.warn(&error.message);
             tokio::select! {
                 () = tokio::time::sleep(pause.pause()) => {}
                 () = self.agent.cancel.requested() => return,
@@ -210,30 +319,25 @@ impl<P: Pipeline> Open<'_, P> {
             if !std::mem::replace(&mut told, true) {
                 self.info("waits for what is left of its build to end");
             }
-            if Instant::now() >= deadline {
+            if Instant::now() < deadline {
+                self.pulse.beat(Instant::now());
+            } else {
                 child::end_orphan(&self.directory);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
+    /// Ends what is left of a build whose process is gone and could not clear up.
+    async fn end_left(&self) {
+        if let Some(build) = &self.record.build {
+            child::end_left(&self.agent.log, self.id(), build).await;
+        }
+    }
+
     /// Tells the board that the job is here.
     fn take(&self) {
-        let Record {
-            job,
-            origin,
-            project,
-            ..
-        } = &self.record;
-        let job = board::Job {
-            id: job.clone(),
-            pipeline: origin.pipeline.clone(),
-            stage: origin.stage.clone(),
-            action: origin.action.clone(),
-            execution: origin.execution.clone(),
-            project: project.clone(),
-        };
-        self.agent.board.taken(job, stamp());
+        self.agent.board.taken(job_of(&self.record), stamp());
     }
 
     fn turn_to(&self, activity: Activity) {
@@ -311,7 +415,7 @@ impl<P: Pipeline> Open<'_, P> {
         self.turn_to(Activity::Downloading);
         let work = self.directory.work();
         let fetched = tokio::select! {
-            fetched = input::fetch(order, &work, &credentials, &s3) => fetched,
+            fetched = in_rounds(&self.pulse, input::fetch(order, &work, &credentials, &s3)) => fetched,
             () = watch.halt.requested() => return self.halted(&watch),
         };
         match fetched {
@@ -323,7 +427,7 @@ impl<P: Pipeline> Open<'_, P> {
             }
         }
         self.turn_to(Activity::Building);
-        self.ship(order, &details);
+        self.ship(order);
         agent.board.log_is(self.id(), self.directory.log());
         let finished = child::run(
             agent,
@@ -332,8 +436,13 @@ impl<P: Pipeline> Open<'_, P> {
             order,
             handover,
             &watch.halt,
+            &self.pulse,
         );
-        let Finished { told, exit, said } = match finished.await {
+        let Finished {
+            mut told,
+            exit,
+            said,
+        } = match finished.await {
             Ok(finished) => finished,
             Err(message) => {
                 let kind = FailureKind::SystemUnavailable;
@@ -344,8 +453,11 @@ impl<P: Pipeline> Open<'_, P> {
         if watch.halt.is_requested() {
             return self.halted(&watch);
         }
+        told.is_inline = matches!(order.buildspec, BuildspecFrom::Inline(_));
         let status = told.status.as_deref().map_or(Status::Fault, status_of);
-        let answer = told.answer(exit, &said);
+        let answer = told
+            .answer(exit, &said)
+            .with_build(self.record.build.as_ref());
         if matches!(answer, Answer::Failure(_)) {
             let status = if status == Status::Succeeded {
                 Status::Fault
@@ -355,10 +467,8 @@ impl<P: Pipeline> Open<'_, P> {
             return (answer, status);
         }
         self.turn_to(Activity::Uploading);
-        match self
-            .store(&details, &told, &credentials, &s3, &watch.halt)
-            .await
-        {
+        let stored = self.store(&details, &told, &credentials, &s3, &watch.halt);
+        match in_rounds(&self.pulse, stored).await {
             Ok(()) => (answer, Status::Succeeded),
             Err(_) if watch.halt.is_requested() => self.halted(&watch),
             Err(not_stored) => {
@@ -385,6 +495,7 @@ impl<P: Pipeline> Open<'_, P> {
         let why = Arc::new(std::sync::Mutex::new(None));
         let (stop, said) = (halt.clone(), Arc::clone(&why));
         let (agent, credentials) = (Arc::clone(self.agent), Arc::clone(credentials));
+        let deadline = self.deadline;
         let task = tokio::spawn(async move {
             let every = agent.settings().look_after;
             let given_up = async {
@@ -399,6 +510,7 @@ impl<P: Pipeline> Open<'_, P> {
             let reason = tokio::select! {
                 () = agent.cancel.requested() => STOPPED,
                 () = given_up => GIVEN_UP,
+                () = tokio::time::sleep_until(deadline.into()) => TOO_LATE,
             };
             if let Ok(mut said) = said.lock() {
                 *said = Some(reason);
@@ -418,14 +530,26 @@ impl<P: Pipeline> Open<'_, P> {
         stop: &Stop,
     ) -> Result<(), output::NotStored> {
         let key = details.encryption_key.as_deref();
-        for (artifact, stored) in output::select(&details.outputs, &told.artifacts)? {
+        let selected = output::select(&details.outputs, &told.artifacts)?;
+        let environment = &self.agent.settings().variables;
+        let s3 = &AsJob {
+            proxy: output::proxy(&details.outputs, told, environment)?,
+            ..s3.clone()
+        };
+        for (artifact, stored) in selected {
             let mut pause = Backoff::new(Duration::from_secs(1), Duration::from_secs(20));
             let mut attempt = 1;
+            let mut left = Vec::new();
             loop {
-                let result = Box::pin(output::store(artifact, stored, key, s3, stop)).await;
+                let to = output::place(artifact, key, s3);
+                to.give_up(left).await;
+                let note = |note: &str| self.warn(note);
+                let result = Box::pin(output::store(&to, artifact, stored, note, stop)).await;
+                left = to.unfinished();
                 let Err(not_stored) = result else { break };
                 let is_final = !not_stored.credentials || attempt == STORE_ATTEMPTS;
                 if is_final || stop.is_requested() {
+                    self.give_up(artifact, left, credentials, s3).await;
                     return Err(not_stored);
                 }
                 self.warn(&format!("{}; tried again", not_stored.message));
@@ -441,9 +565,31 @@ impl<P: Pipeline> Open<'_, P> {
         Ok(())
     }
 
+    /// Parts that stay behind cost the owner of the pipeline money: new credentials may do what the old ones could not.
+    async fn give_up(
+        &self,
+        artifact: &Artifact,
+        left: Vec<Unfinished>,
+        credentials: &JobCredentials<P>,
+        s3: &AsJob,
+    ) {
+        if left.is_empty() {
+            return;
+        }
+        let _ = credentials.renew().await;
+        let to = output::place(artifact, None, s3);
+        to.give_up(left).await;
+        if !to.unfinished().is_empty() {
+            self.warn(&format!(
+                "parts of an upload to s3://{}/{} stay there: a rule of the bucket's life cycle (AbortIncompleteMultipartUpload) removes them",
+                artifact.bucket, artifact.key
+            ));
+        }
+    }
+
     /// Has the build's log and changes sent while it runs. No build fails where that cannot be (AGENT-60).
-    fn ship(&self, order: &Order, details: &Details) {
-        let (Some(shipping), Some(build)) = (&self.agent.shipping, &self.record.build) else {
+    fn ship(&self, order: &Order) {
+        let Some(shipping) = &self.agent.shipping else {
             return;
         };
         let settings = self.agent.settings();
@@ -452,76 +598,114 @@ impl<P: Pipeline> Open<'_, P> {
             .clone()
             .or_else(|| settings.defaults.image.clone());
         let about = About {
-            build_id: build.clone(),
-            arn: arn_of(build, &details.origin.arn),
-            initiator: format!("codepipeline/{}", details.origin.pipeline),
             image: image.filter(|_| order.executor.as_deref() != Some("host")),
             privileged: order.privileged,
             timeout_minutes: Some(order.timeout.unwrap_or(settings.timeout).as_secs() / 60),
-            source: order.primary.as_ref().map(Artifact::arn),
+            source: order.source_version.clone(),
+            ..about_of(&self.record)
         };
         if let Err(problem) = shipping.begin(self.directory.path(), &about) {
             self.warn(&format!("the build's log is not sent: {problem}"));
         }
     }
 
-    /// Waits a little for what is left of the log; the rest is sent later.
-    async fn shipped(&self) {
-        if let Some(shipping) = &self.agent.shipping {
-            let directory = self.directory.path();
-            if !shipping.knows(directory) {
-                // An agent before this one has begun with it.
-                shipping.resume(directory);
-            } else if !shipping.finish(directory, LOGS_PATIENCE).await {
-                self.info("the rest of the build's log is sent later");
-            }
+    /// What is left of the log is sent while other jobs are worked on (AGENT-68).
+    fn leave_to_be_sent(&self) {
+        let directory = self.directory.path();
+        match &self.agent.shipping {
+            Some(shipping) if shipping.finish(directory) => {}
+            // An agent before this one has begun with it.
+            Some(shipping) => shipping.resume(directory, &about_of(&self.record)),
+            // Then nobody reads them.
+            None => drop(std::fs::remove_file(self.directory.events())),
         }
     }
 
     /// Answers the job and puts away what it left.
     async fn finish(&mut self, answer: Answer, status: Status) {
         self.turn_to(Activity::Answering);
-        let message = answer.message().map(str::to_owned);
-        let delivered = deliver(self.agent, &self.directory, &mut self.record, answer).await;
-        self.directory.clear();
+        let (agent, deadline) = (self.agent, self.deadline);
+        let record = &mut self.record;
+        let delivered = deliver(
+            agent,
+            &self.directory,
+            record,
+            answer,
+            deadline,
+            &self.pulse,
+        )
+        .await;
+        in_rounds(&self.pulse, self.directory.clear()).await;
         if delivered == Delivered::Left {
             return;
         }
-        if delivered == Delivered::Unwanted {
-            self.agent.board.count(Counter::AnswersRefused, 1);
-        }
-        // A success that could not be told is none for the pipeline.
-        let message = match (&self.record.stage, message) {
-            (Stage::Answering(given), _) => given.message().map(str::to_owned),
-            (_, message) => message,
-        };
+        let (status, message) = self.said(delivered, status);
         self.record.nonce = None;
         self.record.ended = Some(milliseconds(stamp()));
         self.record.stage = Stage::Done {
             status: status.name().to_owned(),
             message: message.clone(),
-            taken: delivered == Delivered::Taken,
+            taken: matches!(delivered, Delivered::Taken | Delivered::Before),
         };
         if let Err(error) = self.directory.write(&self.record) {
             self.warn(&format!(
                 "could not write down that the job is over: {error}"
             ));
         }
-        let first = message.as_deref().and_then(|text| text.lines().next());
-        let why = first.map_or_else(String::new, |line| format!(": {line}"));
-        self.info(&format!("answered: {status}{why}"));
         self.agent
             .board
             .finished(self.id(), status, message.as_deref(), stamp());
-        self.shipped().await;
-        let kept = self.agent.settings().keep_builds;
-        let may_go = |job: &JobDirectory| {
-            let shipping = self.agent.shipping.as_ref();
-            shipping.is_none_or(|shipping| shipping.is_done(job.path()))
+        self.leave_to_be_sent();
+        self.agent.kept.add(self.directory.clone());
+        in_rounds(&self.pulse, kept::trim(self.agent)).await;
+    }
+
+    /// Says what CodePipeline was told, and gives back what the board has of it: how the job ended, and why (AGENT-24).
+    fn said(&self, delivered: Delivered, status: Status) -> (Status, Option<String>) {
+        let given = match &self.record.stage {
+            Stage::Answering(given) => given.message(),
+            _ => None,
         };
-        if let Err(error) = self.agent.state.forget(kept, may_go) {
-            self.warn(&format!("could not remove what old builds left: {error}"));
-        }
+        // A success that could not be told is none for the pipeline.
+        let status = match (status, given) {
+            (Status::Succeeded, Some(_)) => Status::Fault,
+            (status, _) => status,
+        };
+        let first = given.and_then(|text| text.lines().next());
+        let why = first.map_or_else(String::new, |line| format!(": {line}"));
+        let without = match delivered {
+            Delivered::Taken | Delivered::Left => {
+                self.info(&format!("answered: {status}{why}"));
+                return (status, given.map(str::to_owned));
+            }
+            Delivered::Before => {
+                let message = "CodePipeline has an answer, and the receipt of one was lost before";
+                self.info(&format!("answered: {status}{why} ({message})"));
+                return (status, given.map(str::to_owned));
+            }
+            Delivered::Unwanted => {
+                "CodePipeline wants no answer any more: the job was stopped, or answered by somebody else, or its time was over"
+            }
+            Delivered::Refused => "CodePipeline takes no answer to the job",
+            Delivered::Late => "CodePipeline could not be told in time",
+        };
+        self.agent.board.count(Counter::AnswersRefused, 1);
+        let message = format!("not answered: {without}; here it ended as {status}");
+        self.warn(&format!("{message}{why}"));
+        let given = given.map_or_else(String::new, |given| format!("\n{given}"));
+        (status, Some(format!("{message}{given}")))
+    }
+}
+
+/// What a record knows of its build, for whoever sends its log.
+#[must_use]
+pub fn about_of(record: &Record) -> About {
+    let build = record.build.clone().unwrap_or_default();
+    About {
+        arn: arn_of(&build, &record.origin.arn),
+        initiator: format!("codepipeline/{}", record.origin.pipeline),
+        build_id: build,
+        ..About::default()
     }
 }
 
@@ -541,6 +725,7 @@ fn handover_of(order: &Order, details: &Details) -> Handover {
         build_uuid: uuid::Uuid::new_v4().to_string(),
         initiator: format!("codepipeline/{}", details.origin.pipeline),
         resolved_version: primary.and_then(|artifact| artifact.revision.clone()),
+        account: details.origin.arn.split(':').nth(4).map(str::to_owned),
         variables: order.variables.clone(),
     }
 }
@@ -558,6 +743,19 @@ fn status_of(name: &str) -> Status {
         .unwrap_or(Status::Fault)
 }
 
+/// A job as the board has it.
+pub(super) fn job_of(record: &Record) -> board::Job {
+    let origin = &record.origin;
+    board::Job {
+        id: record.job.clone(),
+        pipeline: origin.pipeline.clone(),
+        stage: origin.stage.clone(),
+        action: origin.action.clone(),
+        execution: origin.execution.clone(),
+        project: record.project.clone(),
+    }
+}
+
 /// What is left of a build that an earlier agent ended, as the board remembers it.
 #[must_use]
 pub fn remembered(directory: &JobDirectory, record: &Record) -> Option<board::Build> {
@@ -570,14 +768,7 @@ pub fn remembered(directory: &JobDirectory, record: &Record) -> Option<board::Bu
     let at = |milliseconds: u64| SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds);
     let ended = at(record.ended.unwrap_or(record.taken));
     Some(board::Build {
-        job: board::Job {
-            id: record.job.clone(),
-            pipeline: record.origin.pipeline.clone(),
-            stage: record.origin.stage.clone(),
-            action: record.origin.action.clone(),
-            execution: record.origin.execution.clone(),
-            project: record.project.clone(),
-        },
+        job: job_of(record),
         id: record.build.clone(),
         activity: Activity::Done,
         since: ended,

@@ -416,20 +416,25 @@ impl Driver {
         }
     }
 
+    /// Until somebody asks for the end, at least so urgently.
+    pub(super) fn asked(&self, at_least: Escalation) -> impl Future<Output = ()> + use<> {
+        let mut cancel = self.cancel.subscribe();
+        async move {
+            let asked = cancel.wait_for(|asked| *asked >= at_least).await.is_ok();
+            if !asked {
+                // Nobody is there to ask.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Opens a place for commands. Whoever asked for the end waits for it no longer than for a command (CTR-68).
     pub(super) async fn open<E: Executor>(
         &mut self,
         executor: &E,
         plan: &Plan,
     ) -> Left<Result<E::Session, exec::Error>> {
-        let mut cancel = self.cancel.subscribe();
-        let forced = async move {
-            match cancel.wait_for(|asked| *asked == Escalation::Kill).await {
-                Ok(_) => {}
-                // Nobody is there to ask.
-                Err(_) => std::future::pending().await,
-            }
-        };
+        let forced = self.asked(Escalation::Kill);
         let environment = environment(plan);
         let opening = async {
             tokio::select! {
@@ -791,6 +796,7 @@ pub(super) fn describe(plan: &Plan) -> BuildspecRead {
             .iter()
             .any(|secret| matches!(secret.reference, SecretReference::Parameter { .. })),
         has_fetched: !plan.secrets.is_empty(),
+        proxy: plan.proxy,
     }
 }
 

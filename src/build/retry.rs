@@ -96,17 +96,7 @@ impl Driver {
 
     /// Waits for work, but no longer than until somebody asks for the end: then it is `None`.
     async fn unless_ended<T>(&mut self, work: impl Future<Output = T>) -> Left<Option<T>> {
-        let mut cancel = self.cancel.subscribe();
-        let ended = async move {
-            if cancel
-                .wait_for(|asked| *asked > Escalation::None)
-                .await
-                .is_err()
-            {
-                // Nobody is there to ask.
-                std::future::pending::<()>().await;
-            }
-        };
+        let ended = self.asked(Escalation::Terminate);
         self.attend(async {
             tokio::select! {
                 biased;

@@ -8,7 +8,7 @@ use crate::diagnostic::{Diagnostic, has_error};
 use crate::phase::{CommandPhase, OnFailure};
 use crate::source::{Span, Spanned};
 
-pub use super::ast::{Cache, Command, Proxy, Report, Unrecognized, Variable};
+pub use super::ast::{Cache, Command, Report, Unrecognized, Variable};
 
 /// `version` (SPEC-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +107,25 @@ impl ArtifactIdentifier {
     }
 }
 
+/// `proxy`: what is to go through one. Which one that is, is not for a buildspec to say (ENV-56).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThroughProxy {
+    /// Artifacts: `upload-artifacts`.
+    pub uploads: bool,
+    /// The log, where it is sent somewhere: `logs`.
+    pub logs: bool,
+}
+
+impl ThroughProxy {
+    fn from_ast(proxy: &ast::Proxy) -> Self {
+        let is_on = |flag: &Option<Spanned<bool>>| flag.as_ref().is_some_and(|flag| flag.value);
+        Self {
+            uploads: is_on(&proxy.upload_artifacts),
+            logs: is_on(&proxy.logs),
+        }
+    }
+}
+
 /// A buildspec without errors.
 #[derive(Clone, Debug)]
 pub struct Buildspec {
@@ -126,10 +145,8 @@ pub struct Buildspec {
     pub exported_variables: Vec<Spanned<String>>,
     /// `env.git-credential-helper`, where it is on.
     pub git_credential_helper: Option<Span>,
-    /// `proxy.upload-artifacts`, where it is on.
-    pub proxy_uploads: Option<Span>,
-    /// `proxy.logs`, where it is on.
-    pub proxy_logs: Option<Span>,
+    /// `proxy`.
+    pub proxy: ThroughProxy,
     /// The phases that are in the file, in the order in which they run.
     pub phases: Vec<Phase>,
     /// `reports`.
@@ -209,10 +226,6 @@ impl Buildspec {
             .map(Phase::from_ast)
             .collect();
         phases.sort_by_key(|phase| phase.name.value);
-        let is_on = |flag: &Spanned<bool>| flag.value.then_some(flag.span);
-        let proxy = ast.proxy.as_ref();
-        let proxy_uploads = proxy.and_then(|proxy| proxy.upload_artifacts.as_ref());
-        let proxy_logs = proxy.and_then(|proxy| proxy.logs.as_ref());
         let buildspec = Self {
             version: ast
                 .version
@@ -232,8 +245,11 @@ impl Buildspec {
                 .git_credential_helper
                 .filter(|flag| flag.value)
                 .map(|flag| flag.span),
-            proxy_uploads: proxy_uploads.and_then(is_on),
-            proxy_logs: proxy_logs.and_then(is_on),
+            proxy: ast
+                .proxy
+                .as_ref()
+                .map(ThroughProxy::from_ast)
+                .unwrap_or_default(),
             phases,
             reports: ast.reports,
             artifacts: ast.artifacts.map(Artifacts::from_ast),

@@ -1,18 +1,22 @@
 //! `runner agent`: its flags, and what it is handed of this machine.
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Parser as _, Subcommand, ValueEnum, ValueHint};
+use clap::{Args as ClapArgs, Subcommand, ValueEnum, ValueHint};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::agent_operation::{Operation, OperationArgs, handed_on};
-use super::args::{Args, ExecutorArg, duration, positive_duration, size};
+use super::args::ExecutorArg;
 use super::complain::complain;
-use super::{agent_control as control, aws, machine, mistake, start, usage};
+use super::{
+    agent_arguments as build_arguments, agent_control as control, aws, machine, mistake, start,
+    usage, value,
+};
 use crate::agent;
 use crate::agent::board::{About, Board};
 use crate::agent::job::{Allowed, Defaults};
@@ -27,6 +31,7 @@ use crate::aws::Settings as AwsSettings;
 use crate::build::ExitCode;
 use crate::event::stamp;
 use crate::process;
+use crate::proxy::Variables;
 
 /// Exit codes as `--help` shows them.
 pub(super) const EXIT_CODES: &str = "\
@@ -116,11 +121,11 @@ pub(super) struct ServeArgs {
     pub(super) once: bool,
 
     /// End when there was no job for this long
-    #[arg(long, value_name = "DURATION", value_parser = positive_duration, help_heading = "Jobs")]
+    #[arg(long, value_name = "DURATION", value_parser = value::positive_duration, help_heading = "Jobs")]
     pub(super) max_idle: Option<Duration>,
 
     /// Take no more jobs after this time, and end with the last build
-    #[arg(long, value_name = "DURATION", value_parser = positive_duration, help_heading = "Jobs")]
+    #[arg(long, value_name = "DURATION", value_parser = value::positive_duration, help_heading = "Jobs")]
     pub(super) max_uptime: Option<Duration>,
 
     /// Take no job while less than this is free in the state directory
@@ -128,7 +133,7 @@ pub(super) struct ServeArgs {
         long,
         value_name = "SIZE",
         default_value = "1g",
-        value_parser = size,
+        value_parser = value::size,
         help_heading = "Jobs"
     )]
     pub(super) min_free_space: u64,
@@ -137,7 +142,7 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Jobs")]
     pub(super) state: Option<PathBuf>,
 
-    /// How many builds that are over keep their logs and events
+    /// How many builds that are over keep their logs
     #[arg(
         long,
         value_name = "NUMBER",
@@ -155,11 +160,11 @@ pub(super) struct ServeArgs {
     pub(super) image: Option<String>,
 
     /// End a build after this time, if the action does not say
-    #[arg(long, value_name = "DURATION", default_value = "60m", value_parser = positive_duration, help_heading = "Builds")]
+    #[arg(long, value_name = "DURATION", default_value = "60m", value_parser = value::positive_duration, help_heading = "Builds")]
     pub(super) timeout: Duration,
 
     /// Time a command has to end by itself when its build is stopped
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Builds")]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::duration, help_heading = "Builds")]
     pub(super) grace: Duration,
 
     /// Further arguments of `runner run` for every build, such as `-- --cpus 2 --cache`
@@ -210,11 +215,11 @@ pub(super) struct ServeArgs {
     pub(super) cloudwatch_log_group: Option<String>,
 
     /// Send changes of builds and their phases to this EventBridge bus
-    #[arg(long, value_name = "NAME|ARN", help_heading = "Logs and events")]
+    #[arg(long, value_name = "NAME|ARN", value_parser = value::event_bus, help_heading = "Logs and events")]
     pub(super) event_bus: Option<String>,
 
     /// Give the oldest up of more log than this that cannot be sent [default: 1g]
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Logs and events")]
+    #[arg(long, value_name = "SIZE", value_parser = value::size, help_heading = "Logs and events")]
     pub(super) log_queue_limit: Option<u64>,
 
     /// AWS region
@@ -235,8 +240,12 @@ pub(super) struct ServeArgs {
     pub(super) log_format: AgentLogFormat,
 
     /// How often running jobs are looked after
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = positive_duration, hide = true)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = value::positive_duration, hide = true)]
     pub(super) look_after: Duration,
+
+    /// How long CodePipeline waits for a job before it gives it up
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = value::positive_duration, hide = true)]
+    pub(super) patience: Duration,
 }
 
 /// Categories in the words of the command line.
@@ -282,7 +291,7 @@ fn log_group(text: &str) -> Result<String, String> {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let found = duration(text)?;
+    let found = value::duration(text)?;
     let allowed = Duration::from_millis(50)..=Duration::from_hours(1);
     if allowed.contains(&found) {
         Ok(found)
@@ -302,14 +311,10 @@ pub(super) fn agent(args: &AgentArgs, arguments: &[OsString]) -> ExitCode {
 }
 
 fn serve(args: &ServeArgs, arguments: &[OsString]) -> ExitCode {
-    let Some(provider) = &args.provider else {
-        return usage(&mistake(
-            "whose jobs? Name the provider of the custom action with `--provider NAME`",
-        ));
+    let provider = match check(args) {
+        Ok(provider) => provider,
+        Err(mistake) => return usage(&mistake),
     };
-    if let Err(mistake) = check_arguments(&args.arguments) {
-        return usage(&mistake);
-    }
     let runtime = match start::begin() {
         Ok(runtime) => runtime,
         Err(code) => return code,
@@ -319,51 +324,29 @@ fn serve(args: &ServeArgs, arguments: &[OsString]) -> ExitCode {
     code
 }
 
+/// Refuses what no agent can work with, at a start and at every reload. Gives whose jobs are taken.
+fn check(args: &ServeArgs) -> Result<&str, clap::Error> {
+    let provider = args.provider.as_deref().ok_or_else(|| {
+        mistake("whose jobs? Name the provider of the custom action with `--provider NAME`")
+    })?;
+    if let (Some(ExecutorArg::Host), Some(_)) = (args.executor, &args.image) {
+        return Err(mistake(
+            "`--image` is for `--executor docker`: on the host there is no image",
+        ));
+    }
+    // Any region does: it is about whether arguments go together.
+    let region = args.region.as_deref().unwrap_or("us-east-1");
+    match settings(args, AwsSettings::default(), region) {
+        Ok(settings) => build_arguments::check(&settings)?,
+        Err(why) => return Err(mistake(why)),
+    }
+    args.operation.check()?;
+    Ok(provider)
+}
+
 fn fault(message: &str) -> ExitCode {
     complain(&format!("error: {message}\n"));
     ExitCode::Fault
-}
-
-/// Flags that are the agent's to set.
-const OWN: [&str; 22] = [
-    "--job",
-    "-C",
-    "--directory",
-    "--source",
-    "--source-version",
-    "--project",
-    "-f",
-    "--file",
-    "--artifacts",
-    "--packaging",
-    "--artifact-name",
-    "--artifact-namespace",
-    "--kms-key",
-    "--log-format",
-    "--log-file",
-    "--events",
-    "--timeout",
-    "--grace",
-    "-n",
-    "--dry-run",
-    "--shell-on-failure",
-    "--keep",
-];
-
-/// Refuses further arguments that no build could have: each build would fail with them.
-fn check_arguments(arguments: &[OsString]) -> Result<(), clap::Error> {
-    let own = arguments.iter().find_map(|argument| {
-        let text = argument.to_str()?;
-        let flag = text.split_once('=').map_or(text, |(flag, _)| flag);
-        OWN.into_iter().find(|own| *own == flag)
-    });
-    if let Some(flag) = own {
-        return Err(mistake(format!(
-            "`{flag}` is the agent's to say for each build: leave it out behind `--`"
-        )));
-    }
-    let all = ["runner", "run"].map(OsString::from).into_iter();
-    Args::try_parse_from(all.chain(arguments.iter().cloned())).map(drop)
 }
 
 async fn run(args: &ServeArgs, provider: &str, arguments: &[OsString]) -> ExitCode {
@@ -432,9 +415,9 @@ async fn run(args: &ServeArgs, provider: &str, arguments: &[OsString]) -> ExitCo
     };
     let reload = || {
         operation.reload(arguments, &log, |args| {
-            if let Ok(settings) = self::settings(args, aws.clone(), &region) {
-                agent.follow(settings);
-            }
+            check(args)?;
+            agent.follow(self::settings(args, aws.clone(), &region).map_err(mistake)?);
+            Ok(())
         });
     };
     let serving = agent::serve::serve(Arc::clone(&agent), commands, sender, reload);
@@ -455,6 +438,7 @@ async fn shipping(args: &ServeArgs, aws: &AwsSettings) -> Option<Shipping> {
         event_bus: args.event_bus.clone(),
         queue_limit: args.log_queue_limit.unwrap_or(shipping::QUEUE_LIMIT),
         pace: Pace::default(),
+        proxy: Variables::of(&machine::variables()),
     };
     let shared = Box::pin(aws.loader().load()).await;
     Some(Shipping::start(settings, &shared))
@@ -478,6 +462,9 @@ fn settings(args: &ServeArgs, aws: AwsSettings, region: &str) -> Result<Settings
         max_uptime: args.max_uptime,
         min_free: args.min_free_space,
         keep_builds: args.keep_builds,
+        attended: std::io::stderr().is_terminal(),
+        engine: runs_in_engine(args).then(super::engine::settings),
+        patience: args.patience,
         look_after: args.look_after,
         allowed: Allowed {
             images: args.allow_image.clone(),
@@ -505,6 +492,15 @@ fn settings(args: &ServeArgs, aws: AwsSettings, region: &str) -> Result<Settings
         },
         custom_endpoint: aws::has_custom_endpoint(),
     })
+}
+
+/// Whether builds run in a container that do not say otherwise.
+const fn runs_in_engine(args: &ServeArgs) -> bool {
+    match args.executor {
+        Some(ExecutorArg::Docker) => true,
+        Some(ExecutorArg::Host) => false,
+        None => args.image.is_some(),
+    }
 }
 
 fn executor(executor: ExecutorArg) -> String {

@@ -60,6 +60,12 @@ fn shown(state: &Path) -> String {
     here.display().to_string()
 }
 
+/// What a message begins with: the whole of it is in the answer, and on the page.
+fn first_line(row: &Value) -> String {
+    let message = row["message"].as_str().unwrap_or_default();
+    message.lines().next().unwrap_or_default().to_owned()
+}
+
 /// For people.
 fn table(status: &Value) -> String {
     let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
@@ -88,12 +94,18 @@ fn table(status: &Value) -> String {
     if let Some(failure) = status["pollFailure"].as_str() {
         out.push_str(&format!("failure   {failure}\n"));
     }
-    for (title, list, last) in [
-        ("running", "running", "activity"),
-        ("ended", "finished", "status"),
+    for (title, list, last, time) in [
+        (
+            "in doubt, answered with a failure at",
+            "inDoubt",
+            "until",
+            "since",
+        ),
+        ("running", "running", "activity", "since"),
+        ("ended", "finished", "status", "ended"),
     ] {
         let rows = status[list].as_array().into_iter().flatten();
-        let rows: Vec<[String; 4]> = rows
+        let rows: Vec<[String; 5]> = rows
             .map(|row| {
                 let name = match text(row, "build").as_str() {
                     "" => text(row, "job"),
@@ -109,7 +121,7 @@ fn table(status: &Value) -> String {
                     text(row, "stage"),
                     text(row, "action")
                 );
-                [name, phase, text(row, "since"), from]
+                [name, phase, text(row, time), from, first_line(row)]
             })
             .collect();
         if rows.is_empty() {
@@ -118,10 +130,13 @@ fn table(status: &Value) -> String {
         out.push_str(&format!("\n{title}\n"));
         let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
         let (first, second) = (width(0), width(1));
-        for [name, what, since, from] in &rows {
+        for [name, what, time, from, why] in &rows {
             out.push_str(&format!(
-                "  {name:<first$}  {what:<second$}  {since}  {from}\n"
+                "  {name:<first$}  {what:<second$}  {time}  {from}\n"
             ));
+            if !why.is_empty() {
+                out.push_str(&format!("  {:<first$}  {why}\n", ""));
+            }
         }
     }
     out

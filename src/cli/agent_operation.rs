@@ -10,10 +10,10 @@ use clap::{Args as ClapArgs, ValueHint};
 
 use super::agent::ServeArgs;
 use super::args::Command;
-use super::configured;
+use super::{configured, mistake, usage};
 use crate::agent::attend::attend;
 use crate::agent::board::Board;
-use crate::agent::http::Server;
+use crate::agent::http::{self, Server};
 use crate::agent::log::Log;
 use crate::agent::notify::{Environment, Notifier, VARIABLES};
 use crate::agent::progress::Progress;
@@ -50,6 +50,16 @@ pub(super) struct Operation {
     notifier: Notifier,
     board: Board,
     progress: Progress,
+}
+
+impl OperationArgs {
+    /// Refuses an address that the agent may not be reached at: that does not pass by itself.
+    pub(super) fn check(&self) -> Result<(), clap::Error> {
+        let checked = self.listen.map_or(Ok(()), |address| {
+            http::may_listen(address, &self.listen_host)
+        });
+        checked.map_err(mistake)
+    }
 }
 
 impl Operation {
@@ -111,20 +121,28 @@ impl Operation {
         &self,
         arguments: &[OsString],
         log: &Log,
-        follow: impl FnOnce(&ServeArgs),
+        follow: impl FnOnce(&ServeArgs) -> Result<(), clap::Error>,
     ) {
         self.notifier.reloading();
-        match configured::parse(arguments).map(|args| args.command) {
-            Ok(Some(Command::Agent(args))) => {
-                follow(&args.serve);
-                let rest =
-                    "what it polls for, its slots and where it listens change with a restart";
-                log.info(
-                    &format!("follows its configuration as it is now; {rest}"),
-                    &[],
-                );
-            }
-            _ => log.error("the configuration cannot be used: goes on as before", &[]),
+        let followed = match configured::parse(arguments).map(|args| args.command) {
+            Ok(Some(Command::Agent(args))) => match follow(&args.serve) {
+                Ok(()) => true,
+                Err(mistake) => {
+                    usage(&mistake);
+                    false
+                }
+            },
+            // It has said what is wrong.
+            _ => false,
+        };
+        if followed {
+            let rest = "what it polls for, its slots and where it listens change with a restart";
+            log.info(
+                &format!("follows its configuration as it is now; {rest}"),
+                &[],
+            );
+        } else {
+            log.error("the configuration cannot be used: goes on as before", &[]);
         }
         self.notifier.ready("has read its configuration again");
     }

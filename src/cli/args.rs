@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell as CompletionShell;
 
 use super::git_credential::GrantArg;
+use super::value;
 use crate::buildspec::model::Shell;
 use crate::credentials::RoleArn;
 use crate::diagnostic::Code;
@@ -19,7 +20,6 @@ use crate::lint::FileKind;
 use crate::lint::config::Level;
 use crate::phase::RetryScope;
 use crate::plan::{NamespaceType, Packaging, ProjectName};
-use crate::units::{parse_duration, parse_size};
 
 /// Colours of `--help`: those of cargo.
 const STYLES: Styles = Styles::styled()
@@ -211,11 +211,11 @@ pub(super) struct CacheRmArgs {
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["limit", "unused_for"])))]
 pub(super) struct CachePruneArgs {
     /// Until all of it has at most this size: what was used longest ago goes first
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = value::size)]
     pub(super) limit: Option<u64>,
 
     /// What was not used for this long
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     pub(super) unused_for: Option<Duration>,
 
     /// Show what would be removed, and remove nothing
@@ -246,7 +246,7 @@ pub(super) struct RequestArgs {
     pub(super) source_version: Option<String>,
 
     /// Name of the project [default: the name of the source directory]
-    #[arg(long, value_name = "NAME", value_parser = project_name, help_heading = "Source")]
+    #[arg(long, value_name = "NAME", value_parser = value::project_name, help_heading = "Source")]
     pub(super) project: Option<ProjectName>,
 
     /// Set a variable of this build; without a value, pass on the caller's. Wins over every other place
@@ -258,7 +258,7 @@ pub(super) struct RequestArgs {
     pub(super) env_file: Vec<PathBuf>,
 
     /// Type of a variable that `--env` or `--env-file` sets: what they say is then the name of a parameter, or a reference to a secret
-    #[arg(long, value_name = "NAME=TYPE", value_parser = variable_type, help_heading = "Environment")]
+    #[arg(long, value_name = "NAME=TYPE", value_parser = value::variable_type, help_heading = "Environment")]
     pub(super) env_type: Vec<(String, TypeArg)>,
 
     /// Ask for the value of a variable of this build at the terminal, without showing it; it is hidden in the log
@@ -270,7 +270,7 @@ pub(super) struct RequestArgs {
     pub(super) secrets_file: Vec<PathBuf>,
 
     /// Shell that runs the commands, instead of the buildspec's
-    #[arg(long, value_name = "SHELL", value_parser = shell, help_heading = "Environment")]
+    #[arg(long, value_name = "SHELL", value_parser = value::shell, help_heading = "Environment")]
     pub(super) shell: Option<Shell>,
 
     /// AWS region
@@ -282,7 +282,7 @@ pub(super) struct RequestArgs {
     pub(super) profile: Option<String>,
 
     /// Run the build as this role: commands get its credentials, renewed as long as the build lives, and runner's own calls use them too
-    #[arg(long, value_name = "ARN", value_parser = role, help_heading = "Environment")]
+    #[arg(long, value_name = "ARN", value_parser = value::role, help_heading = "Environment")]
     pub(super) assume_role: Option<RoleArn>,
 
     /// External id that the role's trust policy asks for
@@ -295,7 +295,7 @@ pub(super) struct RequestArgs {
     pub(super) external_id: Option<String>,
 
     /// How long each set of the role's credentials lasts, 15m to 12h [default: 1h]
-    #[arg(long, value_name = "DURATION", value_parser = role_duration, requires = "assume_role", help_heading = "Environment")]
+    #[arg(long, value_name = "DURATION", value_parser = value::role_duration, requires = "assume_role", help_heading = "Environment")]
     pub(super) role_duration: Option<Duration>,
 
     /// Serve the caller's AWS credentials to commands over a loopback endpoint that renews them, instead of passing variables on
@@ -344,7 +344,7 @@ pub(super) struct RequestArgs {
     pub(super) reports: Option<PathBuf>,
 
     /// Fail the build if reports tell of fewer covered lines than this
-    #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = "Reports")]
+    #[arg(long, value_name = "PERCENT", value_parser = value::percent, help_heading = "Reports")]
     pub(super) fail_under: Option<f64>,
 
     /// Keep what `cache` names, and restore it: in a directory, or in s3://BUCKET/PREFIX [without a value: runner/caches in your cache directory]
@@ -356,15 +356,15 @@ pub(super) struct RequestArgs {
     pub(super) cache_namespace: Option<String>,
 
     /// Most room for all that is kept there: what was used longest ago goes first
-    #[arg(long, value_name = "SIZE", value_parser = size, requires = "cache", help_heading = "Cache")]
+    #[arg(long, value_name = "SIZE", value_parser = value::size, requires = "cache", help_heading = "Cache")]
     pub(super) cache_limit: Option<u64>,
 
     /// End the build after this time
-    #[arg(long, value_name = "DURATION", default_value = "60m", value_parser = positive_duration, help_heading = "Limits")]
+    #[arg(long, value_name = "DURATION", default_value = "60m", value_parser = value::positive_duration, help_heading = "Limits")]
     pub(super) timeout: Duration,
 
     /// Time a command has to end by itself when the build is stopped
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Limits")]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::duration, help_heading = "Limits")]
     pub(super) grace: Duration,
 
     /// What `on-failure: RETRY` runs again: the whole build, or the phase that failed
@@ -424,7 +424,7 @@ pub(super) struct ContainerArgs {
     pub(super) image: Option<String>,
 
     /// Use another image wherever this one is asked for
-    #[arg(long, value_name = "NAME=IMAGE", value_parser = image_pair, help_heading = CONTAINER)]
+    #[arg(long, value_name = "NAME=IMAGE", value_parser = value::image_pair, help_heading = CONTAINER)]
     pub(super) image_map: Vec<(String, String)>,
 
     /// When to pull the image
@@ -457,7 +457,7 @@ pub(super) struct ContainerArgs {
     pub(super) network: Option<String>,
 
     /// A host name that the container knows
-    #[arg(long, value_name = "NAME:ADDRESS", value_parser = host_pair, help_heading = CONTAINER)]
+    #[arg(long, value_name = "NAME:ADDRESS", value_parser = value::host_pair, help_heading = CONTAINER)]
     pub(super) add_host: Vec<String>,
 
     /// A directory or a volume in the container
@@ -465,15 +465,15 @@ pub(super) struct ContainerArgs {
     pub(super) volume: Vec<String>,
 
     /// Most memory, such as 4g
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = CONTAINER)]
+    #[arg(long, value_name = "SIZE", value_parser = value::size, help_heading = CONTAINER)]
     pub(super) memory: Option<u64>,
 
     /// Most processors, such as 1.5
-    #[arg(long, value_name = "NUMBER", value_parser = processors, help_heading = CONTAINER)]
+    #[arg(long, value_name = "NUMBER", value_parser = value::processors, help_heading = CONTAINER)]
     pub(super) cpus: Option<u64>,
 
     /// Size of /dev/shm
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = CONTAINER)]
+    #[arg(long, value_name = "SIZE", value_parser = value::size, help_heading = CONTAINER)]
     pub(super) shm_size: Option<u64>,
 
     /// Most processes and threads
@@ -481,7 +481,7 @@ pub(super) struct ContainerArgs {
     pub(super) pids_limit: Option<u64>,
 
     /// A limit of each process, such as nofile=1024:2048
-    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = ulimit, help_heading = CONTAINER)]
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = value::ulimit, help_heading = CONTAINER)]
     pub(super) ulimit: Vec<Ulimit>,
 
     /// How the source gets into the container: `auto` mounts it if the engine is on this machine, else copies it
@@ -680,7 +680,7 @@ pub(super) struct DoctorArgs {
     pub(super) image: Option<String>,
 
     /// Use another image wherever this one is asked for
-    #[arg(long, value_name = "NAME=IMAGE", value_parser = image_pair, requires = "image")]
+    #[arg(long, value_name = "NAME=IMAGE", value_parser = value::image_pair, requires = "image")]
     pub(super) image_map: Vec<(String, String)>,
 
     /// Where artifacts are to go: a directory, or s3://BUCKET/PREFIX
@@ -688,7 +688,7 @@ pub(super) struct DoctorArgs {
     pub(super) artifacts: Option<String>,
 
     /// Role that builds are to run as
-    #[arg(long, value_name = "ARN", value_parser = role)]
+    #[arg(long, value_name = "ARN", value_parser = value::role)]
     pub(super) assume_role: Option<RoleArn>,
 
     /// External id that the role's trust policy asks for
@@ -929,114 +929,6 @@ pub(super) enum When {
     Auto,
     Always,
     Never,
-}
-
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|error| error.to_string())
-}
-
-pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("a build needs more time than none".to_owned()),
-        positive => Ok(positive),
-    }
-}
-
-fn variable_type(text: &str) -> Result<(String, TypeArg), String> {
-    let expected = || "expected NAME=PARAMETER_STORE, SECRETS_MANAGER or PLAINTEXT".to_owned();
-    let (name, kind) = text.split_once('=').ok_or_else(expected)?;
-    let kind = match kind {
-        "PLAINTEXT" => TypeArg::Plaintext,
-        "PARAMETER_STORE" => TypeArg::ParameterStore,
-        "SECRETS_MANAGER" => TypeArg::SecretsManager,
-        _ => return Err(expected()),
-    };
-    Ok((name.to_owned(), kind))
-}
-
-fn role(text: &str) -> Result<RoleArn, String> {
-    RoleArn::new(text).ok_or_else(|| "expected arn:aws:iam::ACCOUNT:role/NAME".to_owned())
-}
-
-/// What STS takes for a session of a role.
-fn role_duration(text: &str) -> Result<Duration, String> {
-    let found = duration(text)?;
-    let allowed = Duration::from_mins(15)..=Duration::from_hours(12);
-    if allowed.contains(&found) {
-        Ok(found)
-    } else {
-        Err("AWS gives out credentials of a role for 15 minutes to 12 hours".to_owned())
-    }
-}
-
-/// A share of 100, with or without its sign.
-fn percent(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).trim();
-    match number.parse::<f64>() {
-        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
-        _ => Err("write a number from 0 to 100, such as 80 or 92.5".to_owned()),
-    }
-}
-
-/// A size as this program writes them, or with one letter behind the number, as Docker's options have it.
-pub(super) fn size(text: &str) -> Result<u64, String> {
-    let units = [
-        ("b", "B"),
-        ("k", "KiB"),
-        ("m", "MiB"),
-        ("g", "GiB"),
-        ("t", "TiB"),
-    ];
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = text[number.len()..].to_ascii_lowercase();
-    let unit = units.iter().find(|(letter, _)| *letter == unit);
-    let written = unit.map_or_else(|| text.to_owned(), |(_, unit)| format!("{number}{unit}"));
-    parse_size(&written).map_err(|error| error.to_string())
-}
-
-/// Billionths of a processor.
-fn processors(text: &str) -> Result<u64, String> {
-    let expected = || "expected a number such as 2 or 0.5".to_owned();
-    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
-    if part.is_empty() || part.len() > 9 || !part.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(expected());
-    }
-    let part: u64 = format!("{part:0<9}").parse().map_err(|_| expected())?;
-    let whole: u64 = whole.parse().map_err(|_| expected())?;
-    whole
-        .checked_mul(1_000_000_000)
-        .and_then(|whole| whole.checked_add(part))
-        .filter(|billionths| *billionths > 0)
-        .ok_or_else(expected)
-}
-
-fn ulimit(text: &str) -> Result<Ulimit, String> {
-    Ulimit::parse(text).ok_or_else(|| "expected NAME=SOFT or NAME=SOFT:HARD".to_owned())
-}
-
-fn image_pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, image)) if !name.is_empty() && !image.is_empty() => {
-            Ok((name.to_owned(), image.to_owned()))
-        }
-        _ => Err("expected NAME=IMAGE".to_owned()),
-    }
-}
-
-fn host_pair(text: &str) -> Result<String, String> {
-    match text.split_once(':') {
-        Some((name, address)) if !name.is_empty() && !address.is_empty() => Ok(text.to_owned()),
-        _ => Err("expected NAME:ADDRESS".to_owned()),
-    }
-}
-
-fn project_name(text: &str) -> Result<ProjectName, String> {
-    let rule = "a project name is 2 to 150 letters, digits, `-` and `_`, a letter or digit first";
-    ProjectName::new(text).ok_or_else(|| rule.to_owned())
-}
-
-fn shell(text: &str) -> Result<Shell, String> {
-    Shell::parse(text).ok_or_else(|| "expected `/bin/sh`, `bash`, `/bin/bash` or `pwsh`".to_owned())
 }
 
 #[cfg(test)]

@@ -116,6 +116,7 @@ pub(super) fn store(
                 bucket: bucket.clone(),
                 encryption_key: key,
                 always_kms: false,
+                is_ours_alone: false,
                 aws,
                 custom_endpoint: aws::has_custom_endpoint(),
                 proxy: None,

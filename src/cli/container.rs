@@ -186,7 +186,6 @@ pub(super) fn executor(
         ));
     }
     let program = process::this_program()
-        .and_then(|program| program.canonicalize().ok())
         .ok_or("this program cannot find itself, to bring itself into the container")?;
     let offers = Offers {
         tools: offered.tools,

@@ -5,7 +5,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
-
 use std::path::Path;
 
 use super::{aws, complain, machine, print, start};

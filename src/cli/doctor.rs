@@ -482,6 +482,7 @@ async fn bucket_check(settings: &AwsSettings, bucket: &str, prefix: &str) -> Che
         bucket: bucket.to_owned(),
         encryption_key: None,
         always_kms: false,
+        is_ours_alone: false,
         aws: settings.clone(),
         custom_endpoint: aws::has_custom_endpoint(),
         proxy: None,

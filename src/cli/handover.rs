@@ -21,6 +21,7 @@ const MOST: u64 = 1024 * 1024;
 /// Adds to a request what an agent says of it.
 pub(super) fn apply(handover: &Handover, request: &mut BuildRequest) {
     request.initiator.clone_from(&handover.initiator);
+    request.account.clone_from(&handover.account);
     request.start_build_variables.extend(handover.requested());
     request
         .source

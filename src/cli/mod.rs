@@ -3,6 +3,7 @@
 //! The only module that reads the process's environment and directory, and that installs signal handlers.
 
 mod agent;
+mod agent_arguments;
 mod agent_control;
 mod agent_operation;
 mod args;
@@ -52,11 +53,13 @@ mod terminal;
 mod tool;
 mod transfer;
 mod validate;
+mod value;
 mod variables;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use clap::CommandFactory as _;
 
@@ -200,7 +203,21 @@ fn print(text: &[u8]) -> ExitCode {
     }
 }
 
+/// Which command was called, by the names of its subcommands: known once the command line was read.
+static CALLED: OnceLock<Vec<String>> = OnceLock::new();
+
 /// A mistake on the command line that clap cannot know of, in clap's form.
 fn mistake(message: impl std::fmt::Display) -> clap::Error {
-    Args::command().error(clap::error::ErrorKind::ValueValidation, message)
+    let mut all = Args::command();
+    all.build();
+    let mut command = &mut all;
+    for name in CALLED.get().into_iter().flatten() {
+        if command.find_subcommand(name).is_none() {
+            break;
+        }
+        command = command
+            .find_subcommand_mut(name)
+            .expect("invariant: it was found");
+    }
+    command.error(clap::error::ErrorKind::ValueValidation, message)
 }

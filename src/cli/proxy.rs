@@ -9,7 +9,7 @@ use crate::proxy::Proxy;
 /// here are those that were given for this build, then this program's own. What the buildspec says of them counts for commands only.
 pub(super) fn of_uploads(loaded: &Loaded) -> Result<Option<Proxy>, String> {
     let plan = loaded.plan.as_ref().ok();
-    if !plan.is_some_and(|plan| plan.uploads_through_proxy) {
+    if !plan.is_some_and(|plan| plan.proxy.uploads) {
         return Ok(None);
     }
     let given = [

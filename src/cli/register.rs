@@ -4,7 +4,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::Value;
 
 use super::agent::CategoryArg;
-use super::{aws, complain, print, start};
+use super::{aws, complain, print, start, value};
 use crate::agent::register::forms::{self, Scope};
 use crate::agent::register::service::{self, Error, Registered};
 use crate::agent::register::{self, ActionType};
@@ -50,7 +50,7 @@ pub(super) struct RegisterArgs {
     execution_url: Option<String>,
 
     /// Project in the stage that is printed [default: my-project]
-    #[arg(long, value_name = "NAME", help_heading = "Policy and stage")]
+    #[arg(long, value_name = "NAME", value_parser = value::queried_project, help_heading = "Policy and stage")]
     project: Option<String>,
 
     /// Let the policy allow the agent to write to this group of CloudWatch Logs
@@ -58,7 +58,7 @@ pub(super) struct RegisterArgs {
     cloudwatch_log_group: Option<String>,
 
     /// Let the policy allow the agent to send to this event bus
-    #[arg(long, value_name = "NAME|ARN", help_heading = "Policy and stage")]
+    #[arg(long, value_name = "NAME|ARN", value_parser = value::event_bus, help_heading = "Policy and stage")]
     event_bus: Option<String>,
 
     /// AWS region

@@ -118,6 +118,7 @@ pub(super) async fn request(
             Runtimes::OnMachine(Vec::new())
         },
         shell: args.shell.clone(),
+        account: None,
         region,
         artifacts: artifacts(args, &sources.beside, &changeable)?,
         reports: reports(args, &sources.beside, &changeable)?,

@@ -47,6 +47,7 @@ use crate::report::made::FILES;
 use crate::secret::{Fetched, SecretSource};
 use crate::sink::{
     CodebuildLog, Console, ConsoleFormat, JsonLines, Pretty, Recorder, Sink, SinkFailure,
+    WithoutOutput,
 };
 use crate::store::{DirectoryStore, S3Settings, S3Store, Store};
 use crate::tool::{self, DebugSession, Masks};
@@ -54,6 +55,9 @@ use crate::tool::{self, DebugSession, Masks};
 /// Runs a build.
 pub(super) fn run(args: RunArgs) -> ExitCode {
     let started_at = Instant::now();
+    if args.request.job.is_some() {
+        process::begin_as_build();
+    }
     let runtime = match start::begin() {
         Ok(runtime) => runtime,
         Err(code) => return code,
@@ -933,6 +937,7 @@ fn store(identity: &Identity, loaded: &Loaded) -> Result<Store, String> {
             bucket: bucket.clone(),
             encryption_key: loaded.request.artifacts.encryption_key.clone(),
             always_kms: false,
+            is_ours_alone: false,
             aws: identity.aws.clone(),
             custom_endpoint: aws::has_custom_endpoint(),
             proxy: proxy::of_uploads(loaded)?,
@@ -986,9 +991,15 @@ fn sinks(
             let stdout = Console::stdout().map_err(console)?;
             sinks.push(Box::new(Pretty::new(stdout, style)));
         }
-        format => sinks.push(Box::new(
-            Console::new(format, buildspec.to_owned(), args.quiet).map_err(console)?,
-        )),
+        format => {
+            let console =
+                Console::new(format, buildspec.to_owned(), args.quiet).map_err(console)?;
+            sinks.push(match args.request.job {
+                // Nothing follows from output for an agent, which has it in the files.
+                Some(_) => Box::new(WithoutOutput(console)),
+                None => Box::new(console),
+            });
+        }
     }
     if let Some(path) = &args.log_file {
         sinks.push(Box::new(CodebuildLog::new(

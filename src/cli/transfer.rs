@@ -5,8 +5,9 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use tokio::sync::mpsc;
 
-use super::args::{When, duration};
+use super::args::When;
 use super::layers::Layers;
+use super::value;
 use super::{aws, complain, engine, machine, mistake, start};
 use crate::build::ExitCode;
 use crate::engine::{Engine, Platform};
@@ -42,7 +43,7 @@ pub(super) struct TransferArgs {
     pub(super) retries: u32,
 
     /// How long the engine may say nothing [default: 5m]
-    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Transfer")]
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, help_heading = "Transfer")]
     pub(super) idle_timeout: Option<Duration>,
 
     /// Show no progress

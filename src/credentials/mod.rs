@@ -13,4 +13,4 @@ mod source;
 pub use endpoint::{Endpoint, Service, TOKEN_VARIABLE, Token, URI_VARIABLE};
 pub use error::Error;
 pub use keeper::Keeper;
-pub use source::{Role, RoleArn, Source};
+pub use source::{ASSUMING, Role, RoleArn, Source};

@@ -92,16 +92,19 @@ impl Source {
     /// What is being done, for errors.
     pub(super) fn doing(&self) -> String {
         match self {
-            Self::Role(role) => format!("assume the role {}", role.arn.as_str()),
+            Self::Role(role) => format!("{ASSUMING} {}", role.arn.as_str()),
             Self::Caller => "get credentials for the build".to_owned(),
         }
     }
 }
 
+/// What is being done when a role is taken on, for errors; whoever answers for a build knows them by it.
+pub const ASSUMING: &str = "assume the role";
+
 /// Takes a role on.
 async fn assume(settings: &Settings, role: &Role) -> Result<Credentials, Error> {
     const HELP: &str = "allow the caller `sts:AssumeRole` on this role, and let the role's trust policy name the caller and the external id; `runner doctor --assume-role` says who the caller is";
-    let doing = format!("assume the role {}", role.arn.as_str());
+    let doing = format!("{ASSUMING} {}", role.arn.as_str());
     let answer = sts(settings, role.arn.region())
         .await
         .assume_role()

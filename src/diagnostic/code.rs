@@ -299,8 +299,8 @@ codes! {
         "CodeBuild throws its machine away after the build; one's own keeps every change, and needs the rights for it.";
     CodebuildOnlyCommand "BS909" "codebuild-only-command" Warning
         "The program is part of CodeBuild's images; elsewhere the shell does not find it and the command fails.";
-    ProxySectionIgnored "BS910" "proxy-section-ignored" Warning
-        "The section is about CodeBuild's own traffic: of the runner's only the upload of artifacts goes through a proxy, and none of an agent's.";
+    ProxySectionIgnored "BS910" "proxy-section-ignored" Info
+        "Artifacts and logs go through a proxy only where variables name one, artifacts only on their way to S3, and logs only if an agent sends them.";
 }
 
 impl Code {

@@ -29,6 +29,7 @@ pub use report::{
     ReportProblem, ReportSelected, ReportStatus, ReportsWritten, TestSummary,
 };
 
+use crate::buildspec::model::ThroughProxy;
 use crate::phase::{CommandPhase, Phase, PhaseContext, RetryScope, Status};
 use crate::plan::{CommandList, SourceKind};
 use crate::runtime::Choice;
@@ -212,6 +213,8 @@ pub struct BuildspecRead {
     pub has_parameters: bool,
     /// Whether values are fetched, from wherever: until they are there, nothing else of the build is.
     pub has_fetched: bool,
+    /// What is to go through a proxy.
+    pub proxy: ThroughProxy,
 }
 
 /// Whether a buildspec has `runtime-versions`.

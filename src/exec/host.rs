@@ -809,15 +809,11 @@ impl HostSession {
 
 /// Whether this process, or the system, has as many files open as it may have.
 fn is_out_of_files(error: &Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source()).any(|error| {
         let number = error.downcast_ref().and_then(Errno::from_io_error);
-        if matches!(number, Some(Errno::MFILE | Errno::NFILE)) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+        matches!(number, Some(Errno::MFILE | Errno::NFILE))
+    })
 }
 
 fn environment_too_large(variables: &[(OsString, OsString)]) -> Error {

@@ -165,11 +165,23 @@ fn secrets_of(buildspec: &Buildspec, environment: &[EnvironmentVariable]) -> Vec
 /// CodeBuild's account in names when nobody has said which it is; its local agent uses the same (ENV-2).
 const NO_ACCOUNT: &str = "000000000000";
 
+/// The partition of AWS that a region belongs to, as ARNs have it.
+#[must_use]
+pub fn partition(region: &str) -> &'static str {
+    match region {
+        _ if region.starts_with("cn-") => "aws-cn",
+        _ if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
+
 /// `CODEBUILD_*` as far as they make sense off AWS (ENV-2, ENV-3).
 fn runner_variables(request: &BuildRequest) -> Vec<(&'static str, OsString)> {
     let region = request.region.as_deref().unwrap_or("us-east-1");
+    let account = request.account.as_deref().unwrap_or(NO_ACCOUNT);
+    let partition = partition(region);
     let arn = |service: &str, resource: &str| {
-        format!("arn:aws:{service}:{region}:{NO_ACCOUNT}:{resource}")
+        format!("arn:{partition}:{service}:{region}:{account}:{resource}")
     };
     let since_epoch = request
         .start_time

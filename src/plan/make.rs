@@ -58,7 +58,7 @@ pub fn plan(
         buildspec_location: request.buildspec_location.clone(),
         version: buildspec.version,
         shell: shell.unwrap_or_default(),
-        uploads_through_proxy: buildspec.proxy_uploads.is_some(),
+        proxy: buildspec.proxy,
         git_credentials: buildspec.git_credential_helper.is_some() && request.has_git_credentials,
         secrets,
         exported,

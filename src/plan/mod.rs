@@ -11,7 +11,7 @@ mod request;
 mod types;
 mod unsupported;
 
-pub use environment::plan_environment as environment;
+pub use environment::{partition, plan_environment as environment};
 pub use make::{limits, plan};
 pub use request::{
     ArtifactLocation, ArtifactRequest, BuildRequest, CacheRequest, NamespaceType, Packaging,

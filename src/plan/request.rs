@@ -272,6 +272,8 @@ pub struct BuildRequest {
     pub shell: Option<Shell>,
     /// The region, where it is known.
     pub region: Option<String>,
+    /// Account for the ARNs of the build, where one is known.
+    pub account: Option<String>,
     /// Artifact settings.
     pub artifacts: ArtifactRequest,
     /// What is made of reports.

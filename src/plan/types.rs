@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::request::{ArtifactLocation, NamespaceType, Packaging, ProjectName, ReportRequest};
-use crate::buildspec::model::{ArtifactIdentifier, Shell, Unrecognized, Version};
+use crate::buildspec::model::{ArtifactIdentifier, Shell, ThroughProxy, Unrecognized, Version};
 use crate::env::{EnvironmentVariable, Origin, SecretReference};
 use crate::phase::{CommandPhase, OnFailure, RetryScope};
 use crate::source::LineColumn;
@@ -30,8 +30,8 @@ pub struct Plan {
     pub version: Version,
     /// What runs the commands.
     pub shell: Shell,
-    /// Whether artifacts are uploaded through the proxy that variables of the project name (ENV-56).
-    pub uploads_through_proxy: bool,
+    /// What goes through the proxy that variables name (ENV-56, ENV-57).
+    pub proxy: ThroughProxy,
     /// Whether git in commands is given credentials (CRED-20).
     pub git_credentials: bool,
     /// Every variable of the first command whose value is known, sorted by name.

@@ -7,9 +7,6 @@ use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::phase::CommandPhase;
 use crate::source::Span;
 
-/// How the name of who has started a build begins, if that is a pipeline.
-const OF_PIPELINE: &str = "codepipeline/";
-
 /// What a request changes about that.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Given<'r> {
@@ -173,30 +170,6 @@ impl Report<'_> {
                 span,
                 "`git-credential-helper` has no credentials to give: it needs `--git-credential`",
                 "say where a token is, such as `--git-credential env:CODEBUILD_GIT_TOKEN`; without it git has what the machine has",
-            );
-        }
-        self.proxy(buildspec, given);
-    }
-
-    /// Artifacts of a pipeline are stored by the agent, and so are logs: it goes through no proxy (ENV-57).
-    fn proxy(&mut self, buildspec: &Buildspec, given: Given<'_>) {
-        let is_in_pipeline = given
-            .request
-            .is_some_and(|request| request.initiator.starts_with(OF_PIPELINE));
-        if let (Some(span), true) = (buildspec.proxy_uploads, is_in_pipeline) {
-            self.warn_of(
-                Code::ProxySectionIgnored,
-                span,
-                "`proxy.upload-artifacts` has no effect in a pipeline: the agent stores its artifacts through no proxy",
-                "make S3 reachable for the agent without one",
-            );
-        }
-        if let Some(span) = buildspec.proxy_logs {
-            self.warn_of(
-                Code::ProxySectionIgnored,
-                span,
-                "`proxy.logs` has no effect: what is sent of a log goes through no proxy",
-                "make CloudWatch Logs reachable without one where an agent sends logs, or remove it",
             );
         }
     }

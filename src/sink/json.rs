@@ -115,6 +115,8 @@ fn buildspec_json(read: &BuildspecRead) -> Value {
         ("hasCache", read.has_cache),
         ("hasParameters", read.has_parameters),
         ("hasFetchedValues", read.has_fetched),
+        ("uploadsThroughProxy", read.proxy.uploads),
+        ("logsThroughProxy", read.proxy.logs),
     ] {
         if is_so {
             fields[name] = json!(true);

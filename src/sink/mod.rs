@@ -23,7 +23,7 @@ pub use recorder::{Recorder, SinkFailure};
 
 use std::io;
 
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 
 /// Shows or keeps events.
 pub trait Sink: Send {
@@ -36,6 +36,27 @@ pub trait Sink: Send {
 
     /// What it is, for a message about its failure.
     fn name(&self) -> String;
+}
+
+/// Hands everything on but what commands write.
+#[derive(Debug)]
+pub struct WithoutOutput<S>(pub S);
+
+impl<S: Sink> Sink for WithoutOutput<S> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        match event.kind {
+            EventKind::Output { .. } => Ok(()),
+            _ => self.0.event(event),
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.finish()
+    }
+
+    fn name(&self) -> String {
+        self.0.name()
+    }
 }
 
 /// Keeps every event, for tests.

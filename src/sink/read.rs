@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::json::{CODECOMMIT, GIT, OF_IMAGE, OF_MACHINE};
+use crate::buildspec::model::ThroughProxy;
 use crate::event::{
     ArtifactSelected, BreakpointLeft, BreakpointReached, BuildStarted, BuildspecRead, CacheEvent,
     CacheKept, CacheRestored, CacheSaved, CacheStep, CommandStarted, DirectorySelection, Event,
@@ -200,6 +201,17 @@ struct BuildspecFields {
     has_parameters: bool,
     #[serde(default)]
     has_fetched_values: bool,
+    #[serde(flatten)]
+    proxy: ProxyFields,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ProxyFields {
+    #[serde(default)]
+    uploads_through_proxy: bool,
+    #[serde(default)]
+    logs_through_proxy: bool,
 }
 
 impl BuildspecFields {
@@ -223,6 +235,10 @@ impl BuildspecFields {
             has_cache: self.has_cache,
             has_parameters: self.has_parameters,
             has_fetched: self.has_fetched_values,
+            proxy: ThroughProxy {
+                uploads: self.proxy.uploads_through_proxy,
+                logs: self.proxy.logs_through_proxy,
+            },
         }))
     }
 }

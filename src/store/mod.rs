@@ -15,7 +15,7 @@ mod s3;
 
 pub use dir::{DirectoryStore, Staging, can_write};
 pub use objects::{Beginning, Object};
-pub use s3::{S3Settings, S3Store};
+pub use s3::{S3Settings, S3Store, Unfinished};
 
 use std::ffi::OsString;
 use std::fs::File;

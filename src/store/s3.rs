@@ -7,8 +7,8 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
@@ -67,6 +67,8 @@ pub struct S3Settings {
     pub encryption_key: Option<String>,
     /// Whether KMS encrypts also where no key is given: then with the account's own for S3.
     pub always_kms: bool,
+    /// Whether nobody else stores there: then what is found afterwards has to be what was sent, by its SHA-256 (AGENT-19).
+    pub is_ours_alone: bool,
     /// How AWS is reached.
     pub aws: aws::Settings,
     /// Whether an endpoint other than AWS's own is set: those want the bucket in the path.
@@ -83,10 +85,18 @@ impl S3Settings {
     }
 }
 
+/// An upload in parts that could be neither finished nor given up. Its parts cost money for as long as it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    key: String,
+    id: String,
+}
+
 /// Keeps artifacts in a bucket.
 #[derive(Debug)]
 pub struct S3Store {
     pub(super) settings: S3Settings,
+    unfinished: Arc<Mutex<Vec<Unfinished>>>,
     /// Made at the first use: a build without artifacts does not look for credentials.
     client: OnceCell<Client>,
 }
@@ -97,6 +107,7 @@ impl S3Store {
     pub fn new(settings: S3Settings) -> Self {
         Self {
             settings,
+            unfinished: Arc::default(),
             client: OnceCell::new(),
         }
     }
@@ -162,6 +173,24 @@ impl S3Store {
         Ok(())
     }
 
+    /// The uploads that were begun here, and could not be given up.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<Unfinished> {
+        let held = self.unfinished.lock();
+        held.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives up uploads that others of this bucket left behind. Those for which that fails again are this store's from now on.
+    pub async fn give_up(&self, left: Vec<Unfinished>) {
+        let client = self.client().await;
+        for upload in left {
+            if !give_up(client, &self.settings.bucket, &upload).await {
+                let held = self.unfinished.lock();
+                held.unwrap_or_else(PoisonError::into_inner).push(upload);
+            }
+        }
+    }
+
     /// Stores files: all of them are there afterwards, verified, or this fails. Then objects that were stored by then stay:
     /// what they took the place of cannot come back, and may be somebody else's by now (ART-13).
     pub async fn put(
@@ -178,6 +207,7 @@ impl S3Store {
         let job = Arc::new(Job {
             client,
             settings: self.settings.clone(),
+            unfinished: Arc::clone(&self.unfinished),
             metadata,
             progress: progress.clone(),
             memory: Arc::new(Semaphore::new(IN_FLIGHT)),
@@ -205,6 +235,20 @@ fn no_region(settings: &S3Settings) -> Error {
         message: format!("could not store in s3://{}: {what}", settings.bucket),
         help: Some(help),
         source: None,
+    }
+}
+
+/// Gives up an upload in parts, and says whether it is gone.
+async fn give_up(client: &Client, bucket: &str, upload: &Unfinished) -> bool {
+    let request = client
+        .abort_multipart_upload()
+        .bucket(bucket)
+        .key(&upload.key)
+        .upload_id(&upload.id);
+    match tokio::time::timeout(CLEAN_UP, request.send()).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(error)) => error.code() == Some("NoSuchUpload"),
+        Err(_) => false,
     }
 }
 
@@ -243,6 +287,7 @@ fn small() -> aws_sdk_s3::config::Builder {
 struct Job {
     client: Client,
     settings: S3Settings,
+    unfinished: Arc<Mutex<Vec<Unfinished>>>,
     metadata: ObjectMetadata,
     progress: ProgressSender,
     memory: Arc<Semaphore>,
@@ -400,6 +445,7 @@ impl Job {
             .put_object()
             .bucket(&self.settings.bucket)
             .key(&upload.key)
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(&checksum)
             .set_content_type(self.metadata.content_type.map(str::to_owned))
             .set_if_none_match(upload.unless_there.then(any))
@@ -466,18 +512,18 @@ impl Job {
         .await;
         if result.is_err() {
             // Parts that stay behind cost money for ever.
-            let request = self
-                .client
-                .abort_multipart_upload()
-                .bucket(&self.settings.bucket)
-                .key(&upload.key);
-            let aborted = tokio::time::timeout(CLEAN_UP, request.upload_id(id).send()).await;
-            if !matches!(aborted, Ok(Ok(_))) {
+            let begun = Unfinished {
+                key: upload.key.clone(),
+                id: id.to_owned(),
+            };
+            if !give_up(&self.client, &self.settings.bucket, &begun).await {
                 self.note(format!(
                     "the upload {id} to {}/{} could not be aborted",
                     self.bucket_url(),
                     upload.key
                 ));
+                let held = self.unfinished.lock();
+                held.unwrap_or_else(PoisonError::into_inner).push(begun);
             }
         }
         result
@@ -588,7 +634,8 @@ impl Job {
     }
 
     /// Looks whether what is there is what was sent: by what the answer to storing it said, and by asking for it. Somebody else
-    /// may store under the same key at any time; then theirs is there, and ours was (ART-33).
+    /// may store under the same key at any time; then theirs is there, and ours was (ART-33). Where nobody else may, that is an
+    /// error, and so is a checksum that is missing (AGENT-19).
     async fn verify(&self, key: &str, size: u64, sent: &Sent) -> Result<(), Error> {
         let is_ours = |found: &str| is_same_checksum(found, &sent.checksum);
         if sent
@@ -605,6 +652,11 @@ impl Job {
         match head.checksum_sha256() {
             Some(found) if there == Some(size) && is_ours(found) => return Ok(()),
             _ if is_another(sent.tag.as_deref(), head.e_tag()) => {
+                if self.settings.is_ours_alone {
+                    return Err(
+                        self.odd_answer(key, "was stored, and then replaced by somebody else")
+                    );
+                }
                 self.note(format!(
                     "{}/{key} was stored, and then replaced by somebody else",
                     self.bucket_url()
@@ -621,6 +673,9 @@ impl Job {
             return Err(self.odd_answer(key, "has another SHA-256 than what was sent"));
         }
         if sent.answered.is_none() {
+            if self.settings.is_ours_alone {
+                return Err(self.odd_answer(key, "has no SHA-256 by which it could be verified"));
+            }
             self.note(format!(
                 "{} gave no checksum: only the size was verified",
                 self.bucket_url()

@@ -1,6 +1,6 @@
 //! Buckets on the server that `tests/run` starts, and a go-between that makes requests fail.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -178,6 +178,8 @@ impl Bucket {
 pub(crate) enum Verdict {
     /// Passes it on.
     Pass,
+    /// Passes it on, and takes this header (in small letters) out of the answer.
+    Without(&'static str),
     /// Answers with this, a whole HTTP response.
     Answer(String),
     /// Never answers.
@@ -283,13 +285,16 @@ fn serve(
         .push(line.clone());
     let mut client = client;
     match judge(&line, key) {
-        Verdict::Pass => {
+        verdict @ (Verdict::Pass | Verdict::Without(_)) => {
             let mut server = TcpStream::connect(upstream)?;
             // One request a connection, so that none goes by unseen.
             server.write_all(format!("{line}\r\nConnection: close\r\n{head}").as_bytes())?;
-            let mut back = server.try_clone()?;
+            let mut back = BufReader::new(server.try_clone()?);
             let mut to_client = client.try_clone()?;
             let answer = thread::spawn(move || {
+                if let Verdict::Without(header) = verdict {
+                    let _ = without(header, &mut back, &mut to_client);
+                }
                 let _ = std::io::copy(&mut back, &mut to_client);
                 let _ = to_client.shutdown(Shutdown::Both);
             });
@@ -314,6 +319,21 @@ fn serve(
         Verdict::Drop => {}
     }
     Ok(())
+}
+
+/// Passes on the head of an answer but for one header.
+fn without(header: &str, from: &mut impl BufRead, to: &mut impl Write) -> std::io::Result<()> {
+    loop {
+        let mut line = String::new();
+        let is_last = from.read_line(&mut line)? <= "\r\n".len();
+        let name = line.split(':').next().unwrap_or_default();
+        if !name.eq_ignore_ascii_case(header) {
+            to.write_all(line.as_bytes())?;
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
 }
 
 /// An error of S3's as a whole response.

@@ -10,10 +10,13 @@ use buildspec_runner::agent::logs::about::About;
 use buildspec_runner::agent::logs::ship::Pace;
 use buildspec_runner::agent::logs::shipping::{EVENTS, QUEUE_LIMIT, Settings};
 use buildspec_runner::aws::{Keys, Settings as AwsSettings};
+use buildspec_runner::proxy::Variables;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use super::codepipeline::CodePipeline;
+use super::wait::{LIMIT, within};
 
 /// The log group of every test.
 pub(crate) const GROUP: &str = "/runner/builds";
@@ -94,12 +97,31 @@ pub(crate) async fn shared(endpoint: &str) -> SdkConfig {
     settings.loader().load().await
 }
 
+/// What an agent does, on a thread that is not waited for too long.
+pub(crate) fn agent<T: Send + 'static>(work: impl AsyncFnOnce() -> T + Send + 'static) -> T {
+    within("what an agent sends", move || {
+        Runtime::new()
+            .expect("a runtime can be made")
+            .block_on(work())
+    })
+}
+
+/// Until something is so.
+pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
+    let end = tokio::time::Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(tokio::time::Instant::now() < end, "it did not come true");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// As fast as a test wants it.
 pub(crate) const FAST: Pace = Pace {
     look: Duration::from_millis(5),
     wait: Duration::from_millis(10),
     first_pause: Duration::from_millis(2),
     longest_pause: Duration::from_millis(20),
+    ending: Duration::from_secs(20),
     survey: Duration::from_millis(10),
 };
 
@@ -110,6 +132,7 @@ pub(crate) fn settings() -> Settings {
         event_bus: None,
         queue_limit: QUEUE_LIMIT,
         pace: FAST,
+        proxy: Variables::default(),
     }
 }
 
@@ -128,6 +151,11 @@ pub(crate) struct Job {
 impl Job {
     /// One that has written nothing.
     pub(crate) fn new() -> Self {
+        Self::numbered(3)
+    }
+
+    /// One of several, by a number that is its own.
+    pub(crate) fn numbered(number: u32) -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let events = OpenOptions::new()
             .append(true)
@@ -137,7 +165,7 @@ impl Job {
         Self {
             directory,
             events,
-            build: "web:1-2-3".to_owned(),
+            build: format!("web:1-2-{number}"),
             sequence: 0,
             now: Timestamp::try_from(SystemTime::now() - Duration::from_mins(5))
                 .expect("now is a time"),
@@ -159,7 +187,10 @@ impl Job {
     pub(crate) fn about(&self) -> About {
         About {
             build_id: self.build.clone(),
-            arn: "arn:aws:codebuild:us-east-1:123456789012:build/web:1-2-3".to_owned(),
+            arn: format!(
+                "arn:aws:codebuild:us-east-1:123456789012:build/{}",
+                self.build
+            ),
             initiator: "codepipeline/web-pipeline".to_owned(),
             ..About::default()
         }

@@ -11,15 +11,18 @@ pub(crate) mod codepipeline;
 pub(crate) mod container;
 pub(crate) mod engine;
 pub(crate) mod events;
+pub(crate) mod forward_proxy;
 pub(crate) mod git;
 pub(crate) mod normalise;
 pub(crate) mod oracle;
+pub(crate) mod package;
 pub(crate) mod python;
 pub(crate) mod request;
 pub(crate) mod sandbox;
 pub(crate) mod sound;
 pub(crate) mod stage;
 pub(crate) mod terminal;
+pub(crate) mod tls;
 pub(crate) mod tree;
 pub(crate) mod wait;
 
@@ -91,4 +94,18 @@ pub(crate) fn write_script(path: &Path, text: &str) {
         .write_all(text.as_bytes())
         .expect("it is read to its end");
     assert!(wait::end(writer).success(), "{}", path.display());
+}
+
+/// Bytes that no compression makes less of.
+pub(crate) fn noise(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
 }

@@ -34,6 +34,7 @@ pub(crate) fn request(source: &Path, artifacts: &Path) -> BuildRequest {
         users: Users::Only(Vec::new()),
         runtimes: Runtimes::OnMachine(Vec::new()),
         shell: None,
+        account: None,
         region: None,
         artifacts: ArtifactRequest {
             location: ArtifactLocation::Directory(artifacts.to_owned()),

@@ -1,14 +1,17 @@
 //! An agent, a server that hands it jobs, and a bucket.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use super::RUNNER;
 use super::aws::{Bucket, endpoint};
-use super::codepipeline::CodePipeline;
+use super::codepipeline::{CodePipeline, Control};
 use super::sandbox::Sandbox;
 use super::wait;
 
@@ -43,7 +46,7 @@ artifacts:
 /// A server with one action type, a bucket, and a place for the agent.
 pub(crate) struct Stage {
     pub(crate) server: CodePipeline,
-    pub(crate) bucket: Bucket,
+    pub(crate) bucket: Arc<Bucket>,
     pub(crate) sandbox: Sandbox,
     pub(crate) endpoint: String,
     pub(crate) action_type: Value,
@@ -60,7 +63,7 @@ impl Stage {
             .collect();
         let action_type = server.register("Runner", &json!(properties));
         Some(Self {
-            bucket: Bucket::new(&endpoint, &format!("agent-{test}")),
+            bucket: Arc::new(Bucket::new(&endpoint, &format!("agent-{test}"))),
             server,
             sandbox: Sandbox::new(),
             endpoint,
@@ -135,6 +138,18 @@ impl Stage {
         json!({ "status": answers[0]["status"], "request": answers[0]["request"] })
     }
 
+    /// The one answer of a job, when the agent has given it.
+    #[track_caller]
+    pub(crate) fn answered(&self, job: &str) -> Value {
+        let (endpoint, id) = (self.server.endpoint.clone(), job.to_owned());
+        wait::until("the job is answered", move || {
+            Control(&endpoint).told(&id)["answers"]
+                .as_array()
+                .is_some_and(|answers| !answers.is_empty())
+        });
+        self.answer(job)
+    }
+
     /// Fails if anything that is secret is anywhere in what the agent wrote, on standard error or to its directory.
     #[track_caller]
     pub(crate) fn keeps_secrets(&self, jobs: &[&str], written: &[u8]) {
@@ -189,6 +204,23 @@ pub(crate) fn unzip(archive: Vec<u8>) -> Vec<(String, String)> {
         files.push((name, text));
     }
     files
+}
+
+/// The same command with another program, which has these arguments before those of the command.
+pub(crate) fn by(command: &Command, program: impl AsRef<OsStr>, before: &[&str]) -> Command {
+    let mut other = Command::new(program);
+    other.args(before).args(command.get_args()).env_clear();
+    let set = |(name, value): (_, Option<_>)| Some((name, value?));
+    other.envs(command.get_envs().filter_map(set));
+    other.current_dir(command.get_current_dir().expect("every command has one"));
+    other.stdin(Stdio::null());
+    other
+}
+
+/// The same command with the umask of the package's unit, which leaves nothing to others.
+pub(crate) fn narrow(command: &Command) -> Command {
+    let script = "umask 077 && exec \"$0\" \"$@\"";
+    by(command, "/bin/sh", &["-c", script, RUNNER])
 }
 
 pub(crate) fn signal(child: &Child, signal: Signal) {

@@ -29,15 +29,25 @@ pub(super) fn badge(status: Option<Status>) -> String {
          <clipPath id=\"r\"><rect width=\"{all}\" height=\"20\" rx=\"4\"/></clipPath>\
          <g clip-path=\"url(#r)\"><rect width=\"{left_box}\" height=\"20\" fill=\"#3b4248\"/>\
          <rect x=\"{left_box}\" width=\"{right_box}\" height=\"20\" fill=\"{colour}\"/></g>\
-         <g fill=\"#fff\" text-anchor=\"middle\" font-family=\"Verdana,DejaVu Sans,Geneva,sans-serif\" font-size=\"11\">\
+         <g fill=\"#fff\" text-anchor=\"middle\" font-family=\"Verdana,DejaVu Sans,Geneva,sans-serif\" font-size=\"{SIZE}\">\
          <text x=\"{left_middle}\" y=\"14\" textLength=\"{left}\">{LABEL}</text>\
          <text x=\"{right_middle}\" y=\"14\" textLength=\"{right}\">{word}</text></g></svg>\n"
     )
 }
 
-/// Pixels that a word takes, about: `textLength` makes every font keep to it.
+/// Height of the letters, in pixels.
+const SIZE: usize = 11;
+
+/// Pixels that a word takes, by what letters take in Verdana, which other fonts are much like. `textLength` makes every font keep to it.
 fn width(word: &str) -> usize {
-    word.chars()
-        .map(|c| if "ilt ".contains(c) { 4 } else { 7 })
-        .sum()
+    let thousandths = word.chars().map(|letter| match letter {
+        'i' | 'l' => 274,
+        'f' | ' ' => 352,
+        'r' | 't' => 410,
+        'c' | 's' => 521,
+        'w' => 818,
+        'm' => 973,
+        _ => 615,
+    });
+    (thousandths.sum::<usize>() * SIZE).div_ceil(1000)
 }

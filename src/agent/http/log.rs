@@ -25,6 +25,8 @@ pub(super) struct Tail {
     pub(super) text: String,
     /// Bytes before them.
     pub(super) before: u64,
+    /// Whether there is a file.
+    pub(super) is_there: bool,
 }
 
 /// The end of a log. What cannot be read is nothing yet: a build that has only begun has no file.
@@ -53,6 +55,7 @@ async fn read_tail(file: &Path) -> io::Result<Tail> {
         // What goes back to the beginning of its line, as progress does, is shown as lines.
         text: text.replace("\r\n", "\n").replace('\r', "\n"),
         before: start + skipped as u64,
+        is_there: true,
     })
 }
 

@@ -232,6 +232,13 @@ fn counted(board: &Snapshot, text: &mut Text) {
             ("lost", Counter::LogEventsLost),
         ],
     );
+    text.counters(
+        board,
+        "runner_agent_builds_removed_total",
+        "Builds whose logs were removed before their time for want of room.",
+        "",
+        &[("", Counter::BuildsRemoved)],
+    );
     text.gauge(
         "runner_agent_log_events_waiting",
         "Log events that wait to be sent.",

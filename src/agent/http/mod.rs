@@ -11,10 +11,12 @@ mod page;
 mod route;
 mod status;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,7 +27,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
 use super::board::Board;
 use super::progress::Progress;
@@ -34,7 +36,7 @@ use crate::event::stamp;
 pub use host::Names;
 pub use route::Site;
 
-/// Connections that are served at the same time; more wait.
+/// Connections that are served at the same time. Whoever comes then is let in all the same: another one has to go.
 const CONNECTIONS: usize = 64;
 
 /// How long whoever asks may take to say what it wants.
@@ -66,6 +68,15 @@ pub enum ListenError {
     Bind(SocketAddr, #[source] io::Error),
 }
 
+/// Whether an agent with these names may be reached there at all (AGENT-82).
+pub fn may_listen(address: SocketAddr, hosts: &[String]) -> Result<(), ListenError> {
+    if address.ip().is_loopback() || !hosts.is_empty() {
+        Ok(())
+    } else {
+        Err(ListenError::Open(address))
+    }
+}
+
 /// Listens for as long as it lives: when it is dropped, the port is closed and every connection with it.
 #[derive(Debug)]
 pub struct Server {
@@ -81,9 +92,7 @@ impl Server {
         board: Board,
         progress: Progress,
     ) -> Result<Self, ListenError> {
-        if !address.ip().is_loopback() && hosts.is_empty() {
-            return Err(ListenError::Open(address));
-        }
+        may_listen(address, hosts)?;
         let failed = |error| ListenError::Bind(address, error);
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -108,13 +117,37 @@ impl Drop for Server {
     }
 }
 
+/// A connection that is served.
+struct Served {
+    serving: AbortHandle,
+    /// Whether it has said what it wants.
+    has_asked: Arc<AtomicBool>,
+}
+
+/// Of those that are served, the oldest first, the one that goes when there are too many: who says nothing, else who has had
+/// the most time. So nobody keeps others from asking whether the agent lives (AGENT-89).
+fn to_go(served: &VecDeque<Served>) -> usize {
+    let is_silent = |one: &Served| !one.has_asked.load(Ordering::Relaxed);
+    served.iter().position(is_silent).unwrap_or(0)
+}
+
 async fn serve_all(listener: TcpListener, site: Arc<Site>) {
     let mut connections = JoinSet::new();
+    let mut served: VecDeque<Served> = VecDeque::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((connection, _)) => {
-                    connections.spawn(serve(connection, Arc::clone(&site)));
+                    served.retain(|one| !one.serving.is_finished());
+                    if served.len() >= CONNECTIONS
+                        && let Some(one) = served.remove(to_go(&served))
+                    {
+                        one.serving.abort();
+                    }
+                    let has_asked = Arc::new(AtomicBool::new(false));
+                    let serving = serve(connection, Arc::clone(&site), Arc::clone(&has_asked));
+                    let serving = connections.spawn(serving);
+                    served.push_back(Served { serving, has_asked });
                 }
                 Err(_) => tokio::time::sleep(AFTER_FAILURE).await,
             },
@@ -124,8 +157,11 @@ async fn serve_all(listener: TcpListener, site: Arc<Site>) {
 }
 
 /// Serves one connection: one request, in bounded time. What is wrong with it is seen at its other end.
-async fn serve(connection: TcpStream, site: Arc<Site>) {
-    let answering = service_fn(|request| answer(request, &site));
+async fn serve(connection: TcpStream, site: Arc<Site>, has_asked: Arc<AtomicBool>) {
+    let answering = service_fn(|request| {
+        has_asked.store(true, Ordering::Relaxed);
+        answer(request, &site)
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_LIMIT)

@@ -51,15 +51,21 @@ pub(super) fn overview(board: &Snapshot, behind: &[String], now: SystemTime) -> 
     html
 }
 
-/// One build with the end of its log.
-pub(super) fn build(board: &Snapshot, build: &Build, tail: &Tail, now: SystemTime) -> String {
-    let goes_on = build.ended.is_none();
+/// One build with the end of its log. `is_still` if nobody is to turn the page while it is read.
+pub(super) fn build(
+    board: &Snapshot,
+    build: &Build,
+    tail: &Tail,
+    is_still: bool,
+    now: SystemTime,
+) -> String {
+    let goes_on = build.ended.is_none() && !is_still;
     let mut html = head(build.name(), goes_on.then_some(REFRESH_BUILD));
     let (project, id) = (escaped(&build.job.project), escaped(build.name()));
     html.push_str(&format!(
-        "<header><h1>{project}</h1>{}<small class=\"id\">{id}</small><small><a href=\"/\">{}</a></small></header>\n",
-        badge(build),
-        escaped(&board.about.name)
+        "<nav><a href=\"/\">← {}</a></nav>\n<header><h1>{project}</h1>{}<small class=\"id\">{id}</small></header>\n",
+        escaped(&board.about.name),
+        badge(build)
     ));
     facts(build, now, &mut html);
     if let Some(message) = &build.message {
@@ -70,7 +76,7 @@ pub(super) fn build(board: &Snapshot, build: &Build, tail: &Tail, now: SystemTim
         ));
     }
     phases(build, now, &mut html);
-    log(build, tail, &mut html);
+    log(build, tail, is_still, &mut html);
     html.push_str("</main></body></html>\n");
     html
 }
@@ -122,18 +128,18 @@ fn tiles(board: &Snapshot, now: SystemTime, html: &mut String) {
         ));
     };
     tile("", &busy, "slots in use");
-    tile("", &counted(Counter::JobsTaken).to_string(), "jobs taken");
-    tile(marked(good, "good"), &good.to_string(), "succeeded");
-    tile(
-        marked(broken, "bad"),
-        &broken.to_string(),
-        "did not succeed",
-    );
+    tile("", &short(counted(Counter::JobsTaken)), "jobs taken");
+    tile(marked(good, "good"), &short(good), "succeeded");
+    tile(marked(broken, "bad"), &short(broken), "did not succeed");
     tile("", &polled, "since the last poll");
-    tile("", &board.log_backlog().to_string(), "log lines waiting");
+    tile("", &short(board.log_backlog()), "log lines waiting");
     let lost = counted(Counter::LogEventsLost);
     if lost > 0 {
-        tile("bad", &lost.to_string(), "log lines lost");
+        tile("bad", &short(lost), "log lines lost");
+    }
+    let removed = counted(Counter::BuildsRemoved);
+    if removed > 0 {
+        tile("warn", &short(removed), "logs removed for room");
     }
     html.push_str("</section>\n");
 }
@@ -178,6 +184,16 @@ fn trouble(board: &Snapshot, behind: &[String], now: SystemTime, html: &mut Stri
         State::Stopping => say("bad", "The agent ends its builds."),
         State::Starting | State::Polling => {}
     }
+    for doubt in &board.doubts {
+        let (job, until) = (&doubt.job, written(doubt.until));
+        say(
+            "bad",
+            &format!(
+                "Nobody knows whose job {} of {}/{}/{} is: the answer to its acknowledgement was lost. Unless it is handed out again it is answered with a failure at {until}.",
+                job.id, job.pipeline, job.stage, job.action
+            ),
+        );
+    }
     if let Some(failure) = &board.poll_failure {
         let ago = since(failure.at, now);
         say(
@@ -196,14 +212,14 @@ fn going_on(board: &Snapshot, now: SystemTime, html: &mut String) {
         html.push_str("<div class=\"card empty\">Nothing runs.</div>\n");
         return;
     }
-    html.push_str("<div class=\"card\"><table><thead><tr><th>Build</th><th>Pipeline</th><th>Now</th><th class=\"ph\">Phases</th><th class=\"n\">Time</th></tr></thead><tbody>\n");
+    html.push_str("<div class=\"card\"><table class=\"builds\"><thead><tr><th>Build</th><th>Pipeline</th><th>Now</th><th class=\"ph\">Phases</th><th class=\"n\">Time</th></tr></thead><tbody>\n");
     for build in &board.running {
         let doing = match (build.activity, build.phase()) {
             (Activity::Building, Some(row)) => row.phase.name(),
             (activity, _) => activity.word(),
         };
         html.push_str(&format!(
-            "<tr>{}{}<td class=\"now\"><span class=\"live\">{doing}</span></td><td class=\"ph\">{}</td><td class=\"n\">{}</td></tr>\n",
+            "<tr>{}{}<td class=\"now how\"><span class=\"live\">{doing}</span></td><td class=\"ph\">{}</td><td class=\"n\">{}</td></tr>\n",
             named(build),
             origin(build),
             strip(build, now),
@@ -222,13 +238,13 @@ fn over(board: &Snapshot, now: SystemTime, html: &mut String) {
         html.push_str("<div class=\"card empty\">Nothing was built yet.</div>\n");
         return;
     }
-    html.push_str("<div class=\"card\"><table><thead><tr><th>Build</th><th>Status</th><th>Pipeline</th><th class=\"ph\">Phases</th><th class=\"n ph\">Time</th><th class=\"n\">Ended</th></tr></thead><tbody>\n");
+    html.push_str("<div class=\"card\"><table class=\"builds\"><thead><tr><th>Build</th><th>Status</th><th>Pipeline</th><th class=\"ph\">Phases</th><th class=\"n ph\">Time</th><th class=\"n\">Ended</th></tr></thead><tbody>\n");
     for build in &board.finished {
         let ended = build
             .ended
             .map_or_else(String::new, |ended| ago(ended, now));
         html.push_str(&format!(
-            "<tr>{}<td>{}</td>{}<td class=\"ph\">{}</td><td class=\"n ph\">{}</td><td class=\"n\">{ended}</td></tr>\n",
+            "<tr>{}<td class=\"how\">{}</td>{}<td class=\"ph\">{}</td><td class=\"n ph\">{}</td><td class=\"n\">{ended}</td></tr>\n",
             named(build),
             badge(build),
             origin(build),
@@ -243,10 +259,10 @@ fn over(board: &Snapshot, now: SystemTime, html: &mut String) {
 fn named(build: &Build) -> String {
     let id = build.name().rsplit(':').next().unwrap_or_default();
     let short: String = id.chars().take(SHORT).collect();
+    let project = escaped(&build.job.project);
     format!(
-        "<td class=\"name\"><a href=\"{}\">{}</a><small class=\"id\" title=\"{}\">{}</small></td>",
+        "<td class=\"name\"><a href=\"{}\" title=\"{project}\">{project}</a><small class=\"id\" title=\"{}\">{}</small></td>",
         address(build),
-        escaped(&build.job.project),
         escaped(build.name()),
         escaped(&short)
     )
@@ -255,11 +271,10 @@ fn named(build: &Build) -> String {
 /// The cell with the pipeline that a build is for.
 fn origin(build: &Build) -> String {
     let job = &build.job;
+    let pipeline = escaped(&job.pipeline);
+    let action = format!("{} › {}", escaped(&job.stage), escaped(&job.action));
     format!(
-        "<td class=\"name\">{}<small>{} › {}</small></td>",
-        escaped(&job.pipeline),
-        escaped(&job.stage),
-        escaped(&job.action)
+        "<td class=\"name from\"><span title=\"{pipeline}\">{pipeline}</span><small title=\"{action}\">{action}</small></td>"
     )
 }
 
@@ -334,13 +349,13 @@ fn facts(build: &Build, now: SystemTime, html: &mut String) {
         &format!(
             "{} <small>{}</small>",
             ago(build.taken, now),
-            written(build.taken)
+            readable(build.taken)
         ),
     );
     match build.ended {
         Some(ended) => fact(
             "Ended",
-            &format!("{} <small>{}</small>", ago(ended, now), written(ended)),
+            &format!("{} <small>{}</small>", ago(ended, now), readable(ended)),
         ),
         None => fact(
             "Now",
@@ -359,13 +374,13 @@ fn phases(build: &Build, now: SystemTime, html: &mut String) {
         .map(|row| took(row, build, now))
         .max()
         .unwrap_or_default();
-    html.push_str("<h2>Phases</h2>\n<div class=\"card\"><table><thead><tr><th>Phase</th><th>Status</th><th class=\"n\">Time</th></tr></thead><tbody>\n");
+    html.push_str("<h2>Phases</h2>\n<div class=\"card\"><table class=\"phases\"><thead><tr><th>Phase</th><th>Status</th><th class=\"n\">Time</th></tr></thead><tbody>\n");
     for row in shown(build) {
         let took = took(row, build, now);
         let part = took.as_secs_f64() / longest.as_secs_f64().max(f64::MIN_POSITIVE) * 100.0;
         let class = class(row.status);
         html.push_str(&format!(
-            "<tr><td class=\"name\">{}</td><td><span class=\"badge {class}\">{}</span></td><td class=\"n\"><span class=\"bar\"><i class=\"b-{class}\" style=\"width:{part:.1}%\"></i></span><span>{}</span></td></tr>\n",
+            "<tr><td>{}</td><td><span class=\"badge {class}\">{}</span></td><td class=\"n\"><span class=\"bar\"><i class=\"b-{class}\" style=\"width:{part:.1}%\"></i></span><span>{}</span></td></tr>\n",
             row.phase.name(),
             row.status.name(),
             render_duration(took)
@@ -374,13 +389,27 @@ fn phases(build: &Build, now: SystemTime, html: &mut String) {
     html.push_str("</tbody></table></div>\n");
 }
 
-fn log(build: &Build, tail: &Tail, html: &mut String) {
+fn log(build: &Build, tail: &Tail, is_still: bool, html: &mut String) {
     let address = address(build);
-    html.push_str(&format!(
-        "<h2>Log <a href=\"{address}/log\">all of it</a></h2>\n"
-    ));
+    let turn = match (build.ended.is_some(), is_still) {
+        (true, _) => String::new(),
+        (false, false) => format!(" <a href=\"{address}/still\">hold still</a>"),
+        (false, true) => format!(" <a href=\"{address}\">follow</a>"),
+    };
+    let whole = if tail.is_there {
+        format!(" <a href=\"{address}/log\">all of it</a>")
+    } else {
+        String::new()
+    };
+    html.push_str(&format!("<h2>Log{whole}{turn}</h2>\n"));
     if tail.text.is_empty() {
-        html.push_str("<div class=\"card empty\">Nothing was written yet.</div>\n");
+        let why = match (build.ended.is_some(), tail.is_there) {
+            (false, _) => "Nothing was written yet.",
+            (true, true) => "Nothing was written.",
+            (true, false) if build.log.is_some() => "This log is not kept any more.",
+            (true, false) => "There was no log.",
+        };
+        html.push_str(&format!("<div class=\"card empty\">{why}</div>\n"));
         return;
     }
     if tail.before > 0 {
@@ -401,7 +430,29 @@ fn since(then: SystemTime, now: SystemTime) -> String {
     let passed = now.duration_since(then).unwrap_or_default();
     match passed.as_secs() {
         seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ TWO_DAYS.. => {
+            format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24)
+        }
         _ => render_duration(passed),
+    }
+}
+
+/// Seconds after which nobody counts hours.
+const TWO_DAYS: u64 = 2 * 86_400;
+
+/// A moment as people read it.
+fn readable(time: SystemTime) -> String {
+    let written = written(time);
+    let (date, clock) = written.split_once('T').unwrap_or((&written, ""));
+    format!("{date} {} UTC", clock.get(..8).unwrap_or(clock))
+}
+
+/// A number that fits into a tile.
+fn short(number: u64) -> String {
+    match number {
+        0..100_000 => number.to_string(),
+        100_000..10_000_000 => format!("{}k", number / 1000),
+        _ => format!("{}M", number / 1_000_000),
     }
 }
 

@@ -178,12 +178,12 @@ impl Site {
             (None, _) => Answer::missing("this agent knows no such build, or no more"),
             (Some(build), Some("badge.svg")) => Answer::svg(badge::badge(Some(build.status))),
             (Some(build), Some("log")) => whole_log(&build).await,
-            (Some(build), None) => {
+            (Some(build), None | Some("still")) => {
                 let tail = match &build.log {
                     Some(file) => log::tail(file).await,
                     None => log::Tail::default(),
                 };
-                Answer::html(page::build(board, &build, &tail, now))
+                Answer::html(page::build(board, &build, &tail, part.is_some(), now))
             }
             (Some(_), Some(_)) => Answer::missing("there is nothing here"),
         }
@@ -220,7 +220,7 @@ fn readiness(board: &Snapshot, behind: &[String]) -> Answer {
     let why = match &board.state {
         _ if !behind.is_empty() => format!("stuck: {}", behind.join(", ")),
         State::Starting => "starting".to_owned(),
-        State::NoRoom(reason) => format!("no room: {reason}"),
+        State::NoRoom(reason) => format!("no jobs are taken: {reason}"),
         State::Draining => "draining".to_owned(),
         State::Stopping => "stopping".to_owned(),
         State::Polling => match (&board.poll_failure, board.polled) {

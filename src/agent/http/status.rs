@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::agent::board::{Build, Counter, PhaseRow, Snapshot};
+use crate::agent::board::{Build, Counter, Doubt, PhaseRow, Snapshot};
 
 /// Version of the form; grows with a change that a reader has to know of.
 const FORMAT: u32 = 1;
@@ -41,8 +41,19 @@ pub(super) fn status(board: &Snapshot, behind: &[String], now: SystemTime) -> Va
         })),
         "logEventsWaiting": board.log_backlog(),
         "counters": counters,
+        "inDoubt": board.doubts.iter().map(doubt).collect::<Vec<Value>>(),
         "running": builds(&mut board.running.iter().map(AsRef::as_ref)),
         "finished": builds(&mut board.finished.iter().map(AsRef::as_ref)),
+    })
+}
+
+fn doubt(doubt: &Doubt) -> Value {
+    json!({
+        "jobId": doubt.job.id,
+        "pipeline": doubt.job.pipeline,
+        "stage": doubt.job.stage,
+        "action": doubt.job.action,
+        "untilTime": written(doubt.until),
     })
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::about::About;
 use super::batch::Item;
+use super::lines::is_event;
 use super::ship::Translate;
 
 /// Who says so: names that begin with `aws.` are AWS's own (AGENT-71).
@@ -21,9 +22,6 @@ const LONGEST_CONTEXT: usize = 4096;
 
 /// Most phases that are told: a build that is retried has them several times.
 const MOST_PHASES: usize = 40;
-
-/// Where in a line the name of the event stands at the latest.
-const NAME_WITHIN: usize = 128;
 
 /// An entry for a bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,7 +219,8 @@ impl Translate for Changes {
     type Item = Change;
 
     fn feed(&mut self, line: &[u8]) -> Result<(), String> {
-        if is_output(line) {
+        // Of these there are most.
+        if is_event(line, "output") {
             return Ok(());
         }
         let event: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
@@ -258,13 +257,6 @@ impl Translate for Changes {
         // CodeBuild has no such event, and rules would not know it. The agent's status has the number.
         None
     }
-}
-
-/// Whether a line is an event of output, of which there are most.
-fn is_output(line: &[u8]) -> bool {
-    let name = br#""event":"output""#;
-    let head = &line[..line.len().min(NAME_WITHIN)];
-    head.windows(name.len()).any(|window| window == name)
 }
 
 fn text<'e>(event: &'e Value, field: &str) -> &'e str {

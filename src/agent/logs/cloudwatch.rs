@@ -1,6 +1,7 @@
 //! CloudWatch Logs (AGENT-61, AGENT-65, AGENT-66).
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 
 use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
@@ -10,13 +11,15 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::batch::{Limits, PUT_LOG_EVENTS};
 use super::lines::LogEvent;
+use super::route::{Chosen, Clients, Route};
 use super::ship::{Destination, Refused};
 use crate::aws;
 
 /// One log stream.
 #[derive(Clone, Debug)]
 pub struct CloudWatch {
-    client: Client,
+    clients: Arc<Clients>,
+    route: Chosen,
     group: String,
     stream: String,
     /// Whether the stream is known to be there.
@@ -26,13 +29,25 @@ pub struct CloudWatch {
 impl CloudWatch {
     /// A stream, which is made where it is missing, and so is its group.
     #[must_use]
-    pub const fn new(client: Client, group: String, stream: String) -> Self {
+    pub const fn new(clients: Arc<Clients>, route: Chosen, group: String, stream: String) -> Self {
         Self {
-            client,
+            clients,
+            route,
             group,
             stream,
             is_there: false,
         }
+    }
+
+    fn client(&self) -> Result<&Client, String> {
+        let route = self.route.get().unwrap_or(Route::Directly);
+        let client = self.clients.client(route);
+        client.map_err(|error| {
+            format!(
+                "could not send to the log group {} through a proxy, as `proxy.logs` asks: {error}",
+                self.group
+            )
+        })
     }
 
     async fn make(&mut self) -> Result<(), String> {
@@ -52,7 +67,7 @@ impl CloudWatch {
     /// False if there is no group that it could be in.
     async fn make_stream(&self) -> Result<bool, String> {
         let made = self
-            .client
+            .client()?
             .create_log_stream()
             .log_group_name(&self.group)
             .log_stream_name(&self.stream)
@@ -74,7 +89,7 @@ impl CloudWatch {
 
     async fn make_group(&self) -> Result<(), String> {
         let made = self
-            .client
+            .client()?
             .create_log_group()
             .log_group_name(&self.group)
             .send()
@@ -98,6 +113,10 @@ impl Destination for CloudWatch {
         PUT_LOG_EVENTS
     }
 
+    fn route(&self) -> Option<Route> {
+        self.route.get()
+    }
+
     async fn put(&mut self, items: &mut Vec<LogEvent>) -> Result<Refused, String> {
         self.make().await?;
         let events = items.iter().filter_map(|item| {
@@ -107,7 +126,7 @@ impl Destination for CloudWatch {
             event.build().ok()
         });
         let put = self
-            .client
+            .client()?
             .put_log_events()
             .log_group_name(&self.group)
             .log_stream_name(&self.stream)

@@ -9,6 +9,7 @@ use aws_smithy_types::DateTime;
 use super::batch::{Item as _, Limits};
 use super::changes::{Change, LARGEST_ENTRY, SOURCE};
 use super::cloudwatch::told;
+use super::route::Route;
 use super::ship::{Destination, Refused};
 
 /// What `PutEvents` takes: the size is that of all entries together, and of one alone.
@@ -61,6 +62,10 @@ impl Destination for EventBridge {
 
     fn limits(&self) -> Limits {
         PUT_EVENTS
+    }
+
+    fn route(&self) -> Option<Route> {
+        Some(Route::Directly)
     }
 
     async fn put(&mut self, items: &mut Vec<Change>) -> Result<Refused, String> {

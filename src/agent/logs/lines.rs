@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::route::Chosen;
 use super::ship::Translate;
 use crate::event::stamp;
 use crate::sink::{CodebuildLog, Sink as _, log_line, read_event};
@@ -18,6 +19,9 @@ const LONGEST_TEXT: usize = LARGEST_EVENT - PER_EVENT;
 
 /// How old a log event may be. The service takes none that is older than 14 days; a day is left to clocks and queues.
 const OLDEST: Duration = Duration::from_hours(13 * 24);
+
+/// What the log of a build says that has no end.
+const CUT_SHORT: &str = "runner: this log ends here, as the build's process was killed or could not write on: what it wrote last may be missing";
 
 /// One event of a log stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,22 +53,33 @@ pub struct LogLines {
     /// written, though a clock was put back.
     last: i64,
     is_over: bool,
+    route: Chosen,
+    /// Whether the build began and did not end, as far as is known.
+    is_running: bool,
 }
 
 impl Default for LogLines {
     fn default() -> Self {
+        Self::new(Chosen::default())
+    }
+}
+
+impl LogLines {
+    /// Those of a build; which way they go is learnt from its events.
+    #[must_use]
+    pub fn new(route: Chosen) -> Self {
         Self {
+            route,
             log: CodebuildLog::new(Vec::new(), "CloudWatch Logs"),
             taken: 0,
             now: 0,
             began: None,
             last: 0,
             is_over: false,
+            is_running: false,
         }
     }
-}
 
-impl LogLines {
     fn written(&mut self) -> &[u8] {
         &self.log.writer()[self.taken..]
     }
@@ -100,6 +115,17 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Where in a line the name of the event stands at the latest.
+const NAME_WITHIN: usize = 128;
+
+/// Whether a line is an event of this name, without a look at the rest of it.
+pub(super) fn is_event(line: &[u8], name: &str) -> bool {
+    let field = format!("\"event\":\"{name}\"");
+    let head = &line[..line.len().min(NAME_WITHIN)];
+    head.windows(field.len())
+        .any(|window| window == field.as_bytes())
+}
+
 /// Milliseconds since 1970.
 pub(super) fn milliseconds(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
@@ -115,6 +141,8 @@ impl Translate for LogLines {
         // What is given out goes, so that no more than one event's worth is held.
         let taken = std::mem::take(&mut self.taken);
         self.log.writer().drain(..taken);
+        self.is_running |= is_event(line, "build-started");
+        self.is_running &= !is_event(line, "build-finished");
         let Some(event) = read_event(line)? else {
             return Ok(());
         };
@@ -123,6 +151,7 @@ impl Translate for LogLines {
         } else {
             self.began = self.began.or(Some(self.now));
         }
+        self.route.learn(&event.kind);
         self.now = milliseconds(event.time);
         self.log.event(&event).map_err(|error| error.to_string())
     }
@@ -147,7 +176,15 @@ impl Translate for LogLines {
     fn end(&mut self) {
         // Into memory: that cannot fail.
         let _ = self.log.finish();
+        if self.is_running {
+            // Nobody knows how much it had still to write.
+            let time = SystemTime::UNIX_EPOCH
+                + Duration::from_millis(u64::try_from(self.now).unwrap_or_default());
+            let line = log_line(time, CUT_SHORT);
+            self.log.writer().extend(line.as_bytes());
+        }
         self.is_over = true;
+        self.route.end();
     }
 
     fn gap(&mut self, next: Option<&LogEvent>, lost: u64, why: &str) -> Option<LogEvent> {

@@ -5,13 +5,14 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
 
 use super::batch::{Batch, Item, Limits};
 use super::follower::{Follower, Step};
+use super::route::Route;
 use super::state::{Sent, StateFile};
 
 /// Makes items of the lines of a build's events. From the same lines it makes the same items, however often.
@@ -39,6 +40,9 @@ pub trait Destination: Send {
 
     /// What it takes at once.
     fn limits(&self) -> Limits;
+
+    /// Which way it is reached; nothing is sent before that is known.
+    fn route(&self) -> Option<Route>;
 
     /// Sends items, and removes those that need not be sent again, accepted or lost. The ones that stay are sent again, as
     /// are all of them after an error.
@@ -68,6 +72,8 @@ pub struct Pace {
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
+    /// How long a build that is over may send what is left beside others, before it takes its turn.
+    pub ending: Duration,
     /// How often it is looked at how much is waiting.
     pub survey: Duration,
 }
@@ -79,6 +85,7 @@ impl Default for Pace {
             wait: Duration::from_secs(1),
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_mins(1),
+            ending: Duration::from_secs(15),
             survey: Duration::from_secs(10),
         }
     }
@@ -110,7 +117,24 @@ pub struct Tally {
     queued: AtomicU64,
     accepted: AtomicU64,
     lost: AtomicU64,
-    trouble: Mutex<Option<String>>,
+    troubles: Mutex<Troubles>,
+}
+
+/// What goes wrong. What arrives on one way says nothing of the other one.
+#[derive(Debug, Default)]
+struct Troubles {
+    here: Option<String>,
+    directly: Option<String>,
+    through_proxy: Option<String>,
+}
+
+impl Troubles {
+    const fn of(&mut self, route: Route) -> &mut Option<String> {
+        match route {
+            Route::Directly => &mut self.directly,
+            Route::ThroughProxy => &mut self.through_proxy,
+        }
+    }
 }
 
 impl Tally {
@@ -135,12 +159,28 @@ impl Tally {
     /// What went wrong the last time, if nothing went right since.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let trouble = self.trouble.lock();
-        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+        let troubles = self.troubles();
+        let all = [&troubles.here, &troubles.directly, &troubles.through_proxy];
+        let all: Vec<&str> = all.into_iter().flatten().map(String::as_str).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
-    pub(super) fn set_trouble(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something on this machine keeps it from being sent.
+    pub(super) fn set_trouble(&self, trouble: String) {
+        self.troubles().here = Some(trouble);
+    }
+
+    /// What came of the last request that went this way.
+    fn set_trouble_of(&self, route: Option<Route>, trouble: Option<String>) {
+        let mut troubles = self.troubles();
+        if trouble.is_none() {
+            troubles.here = None;
+        }
+        *troubles.of(route.unwrap_or(Route::Directly)) = trouble;
     }
 }
 
@@ -177,6 +217,8 @@ pub struct Shipper<T: Translate, D> {
     began: Option<Instant>,
     /// Items that were behind us before we began.
     to_skip: u64,
+    /// Lines that nothing can be made of, and which are counted already.
+    broken_to_skip: u64,
     /// Where the line begins that was fed last.
     line: u64,
     /// Before this place in the file everything is lost that was not sent.
@@ -208,7 +250,7 @@ impl<T: Translate, D: Destination<Item = T::Item>> Shipper<T, D> {
         forsaken: Arc<AtomicU64>,
     ) -> Self {
         let sent = state.read().unwrap_or_else(|problem| {
-            common.tally.set_trouble(Some(problem));
+            common.tally.set_trouble(problem);
             Sent::default()
         });
         Self {
@@ -220,6 +262,7 @@ impl<T: Translate, D: Destination<Item = T::Item>> Shipper<T, D> {
             common,
             file: state,
             to_skip: sent.passed,
+            broken_to_skip: sent.broken,
             sent,
             held: None,
             began: None,
@@ -243,7 +286,7 @@ impl<T: Translate, D: Destination<Item = T::Item>> Shipper<T, D> {
                 (Ok(Filled::More), _) => tokio::task::yield_now().await,
                 (Ok(Filled::End), Orders::Finish) if !self.is_over => {
                     self.is_over = true;
-                    self.translate.end();
+                    self.end();
                 }
                 (Ok(Filled::End), Orders::Finish) if self.batch.is_empty() => {
                     if self.tell_gap(&mut orders).await.is_ok() {
@@ -274,10 +317,11 @@ impl<T: Translate, D: Destination<Item = T::Item>> Shipper<T, D> {
         Ended::Left
     }
 
-    /// Whether the oldest item has waited long enough.
+    /// Whether the oldest item has waited long enough, and can go.
     fn is_due(&self) -> bool {
         let pace = self.common.pace;
-        self.began.is_some_and(|began| began.elapsed() >= pace.wait)
+        let is_due = self.began.is_some_and(|began| began.elapsed() >= pace.wait);
+        is_due && self.destination.route().is_some()
     }
 
     /// Puts items into the batch.
@@ -308,15 +352,33 @@ impl<T: Translate, D: Destination<Item = T::Item>> Shipper<T, D> {
             };
             self.line = line;
             if let Some(problem) = problem {
-                // Nothing was made of it: it counts as one item.
-                self.common.tally.queued.fetch_add(1, Ordering::Relaxed);
-                self.lose(
-                    1,
-                    &format!("the file of events has a line that is none: {problem}"),
-                );
+                self.lose_line(&format!(
+                    "the file of events has a line that is none: {problem}"
+                ));
             }
         }
         Ok(Filled::More)
+    }
+
+    /// Nothing comes any more.
+    fn end(&mut self) {
+        let is_cut = self.follower.as_ref().is_some_and(Follower::is_inside_line);
+        if is_cut {
+            // Whoever wrote it was killed, or its disk was full.
+            self.lose_line("the file of events ends inside a line");
+        }
+        self.translate.end();
+    }
+
+    /// Nothing was made of a line: it counts as one item, once.
+    fn lose_line(&mut self, why: &str) {
+        if self.broken_to_skip > 0 {
+            self.broken_to_skip -= 1;
+            return;
+        }
+        self.sent.broken += 1;
+        self.common.tally.queued.fetch_add(1, Ordering::Relaxed);
+        self.lose(1, why);
     }
 
     /// The next item that was not sent and is to be.
@@ -369,7 +431,12 @@ impl<T: Translate, D: Destination<Item = T::Item>> Shipper<T, D> {
     }
 
     fn trouble(&self, trouble: String) {
-        self.common.tally.set_trouble(Some(trouble));
+        self.common.tally.set_trouble(trouble);
+    }
+
+    fn answered(&self, trouble: Option<String>) {
+        let route = self.destination.route();
+        self.common.tally.set_trouble_of(route, trouble);
     }
 
     /// Sends the batch, however often it takes.
@@ -427,18 +494,18 @@ impl<T: Translate, D: Destination<Item = T::Item>> Shipper<T, D> {
         let mut all = Refused::default();
         loop {
             let before = items.len();
-            match self.put(items).await {
+            match self.put(items, orders).await? {
                 Ok(refused) => {
                     all.items += refused.items;
                     if refused.items > 0 {
                         all.why = refused.why;
                     }
                     if items.is_empty() {
-                        self.common.tally.set_trouble(None);
+                        self.answered(None);
                         return Ok(all);
                     }
                 }
-                Err(why) => self.trouble(why),
+                Err(why) => self.answered(Some(why)),
             }
             if items.len() < before {
                 pause = pace.first_pause;
@@ -451,11 +518,19 @@ impl<T: Translate, D: Destination<Item = T::Item>> Shipper<T, D> {
         }
     }
 
-    async fn put(&mut self, items: &mut Vec<T::Item>) -> Result<Refused, String> {
+    async fn put(
+        &mut self,
+        items: &mut Vec<T::Item>,
+        orders: &mut watch::Receiver<Orders>,
+    ) -> Result<Result<Refused, String>, Left> {
         let requests = Arc::clone(&self.common.requests);
         // It is never closed; if it were, there would be no limit.
-        let _turn = requests.acquire().await;
-        self.destination.put(items).await
+        let _turn = tokio::select! {
+            turn = requests.acquire() => turn,
+            // Others may have theirs for long: whoever is to leave does not wait for it.
+            () = told_to_leave(orders) => return Err(Left),
+        };
+        Ok(self.destination.put(items).await)
     }
 
     /// Writes down how far it is. A disk that is full makes no build and no log fail: what is not written down is sent once
@@ -466,6 +541,16 @@ impl<T: Translate, D: Destination<Item = T::Item>> Shipper<T, D> {
         if let Ok(Err(problem)) = written {
             self.trouble(problem);
         }
+    }
+}
+
+async fn told_to_leave(orders: &mut watch::Receiver<Orders>) {
+    if orders
+        .wait_for(|order| *order == Orders::Leave)
+        .await
+        .is_err()
+    {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -486,4 +571,24 @@ async fn wait(orders: &mut watch::Receiver<Orders>, time: Duration) {
 fn jittered(pause: Duration) -> Duration {
     let random = uuid::Uuid::new_v4().into_bytes()[0];
     pause / 2 + pause / 2 * u32::from(random) / 255
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // AGENT-102
+    #[test]
+    fn what_arrives_one_way_says_nothing_of_the_other() {
+        let tally = Tally::default();
+        let of = |route, trouble: Option<&str>| {
+            tally.set_trouble_of(Some(route), trouble.map(str::to_owned));
+            tally.trouble()
+        };
+        tally.set_trouble("disk".to_owned());
+        let both = of(Route::ThroughProxy, Some("proxy"));
+        assert_eq!(both.as_deref(), Some("disk; proxy"));
+        assert_eq!(of(Route::Directly, None).as_deref(), Some("proxy"));
+        assert_eq!(of(Route::ThroughProxy, None), None);
+    }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -20,10 +20,12 @@ use super::changes::Changes;
 use super::cloudwatch::CloudWatch;
 use super::eventbridge::EventBridge;
 use super::lines::LogLines;
+use super::route::{Chosen, Clients};
 use super::ship::{Common, Ended, Orders, Pace, Shipper, Tally};
 use super::state::StateFile;
 use crate::aws::CONNECT;
 use crate::private;
+use crate::proxy::Variables;
 
 /// The file of a job's directory that the build's events are in.
 pub const EVENTS: &str = "events.jsonl";
@@ -43,6 +45,13 @@ const ATTEMPT: Duration = Duration::from_secs(30);
 /// Requests that are under way at once. Each has a mebibyte of log several times over.
 const REQUESTS: usize = 4;
 
+/// Builds that are over and send the rest of their logs beside each other. Each has a request's worth of log in memory.
+const ENDINGS: usize = 8;
+
+/// How long requests that are under way when an agent ends are waited for. What is broken off is sent once more by the next
+/// agent.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
 /// Where it all goes.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -54,6 +63,8 @@ pub struct Settings {
     pub queue_limit: u64,
     /// How fast it goes.
     pub pace: Pace,
+    /// What names the proxy for logs of builds that ask for one.
+    pub proxy: Variables,
 }
 
 /// How much is waiting if nothing is said.
@@ -89,21 +100,32 @@ pub struct Status {
 #[derive(Debug)]
 struct Build {
     orders: watch::Sender<Orders>,
-    tasks: Vec<JoinHandle<Ended>>,
+    attending: JoinHandle<()>,
+}
+
+/// A build that is over, and of which something is left to be sent.
+#[derive(Clone, Debug)]
+struct Left {
+    directory: PathBuf,
+    about: About,
 }
 
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
-    logs: Option<aws_sdk_cloudwatchlogs::Client>,
+    logs: Option<Arc<Clients>>,
     changes: Option<aws_sdk_eventbridge::Client>,
     region: String,
     log_tally: Arc<Tally>,
     change_tally: Arc<Tally>,
     requests: Arc<Semaphore>,
-    running: Mutex<HashMap<PathBuf, Build>>,
-    /// Builds that are over, the oldest first.
-    over: Mutex<VecDeque<PathBuf>>,
+    /// Builds that run, or were over a moment ago.
+    builds: Mutex<HashMap<PathBuf, Build>>,
+    endings: Arc<Semaphore>,
+    /// Builds whose turn comes later, the oldest first.
+    over: Mutex<VecDeque<Left>>,
+    /// How many builds are over of which something is not sent yet.
+    unsent: watch::Sender<usize>,
     /// Where in its file each build's log begins that is not given up; in the order of the builds.
     forsaken: Mutex<Vec<(PathBuf, Arc<AtomicU64>)>>,
     queued_bytes: AtomicU64,
@@ -143,15 +165,20 @@ impl Shipping {
         let has_group = settings.log_group.is_some();
         let has_bus = settings.event_bus.is_some();
         let inner = Arc::new(Inner {
-            logs: has_group.then(|| aws_sdk_cloudwatchlogs::Client::from_conf(logs)),
+            logs: has_group.then(|| {
+                let direct = aws_sdk_cloudwatchlogs::Client::from_conf(logs);
+                Arc::new(Clients::new(direct, settings.proxy.clone()))
+            }),
             changes: has_bus.then(|| aws_sdk_eventbridge::Client::from_conf(changes)),
             region: shared.region().map(ToString::to_string).unwrap_or_default(),
             settings,
             log_tally: Arc::default(),
             change_tally: Arc::default(),
             requests: Arc::new(Semaphore::new(REQUESTS)),
-            running: Mutex::default(),
+            builds: Mutex::default(),
+            endings: Arc::new(Semaphore::new(ENDINGS)),
             over: Mutex::default(),
+            unsent: watch::Sender::new(0),
             forsaken: Mutex::default(),
             queued_bytes: AtomicU64::new(0),
             has_more: Notify::new(),
@@ -168,102 +195,85 @@ impl Shipping {
     pub fn begin(&self, directory: &Path, about: &About) -> Result<(), String> {
         let text = serde_json::to_vec(about).unwrap_or_default();
         let file = directory.join(ABOUT);
-        private::write(&file, &text)
+        private::write_durably(&file, &text)
             .map_err(|error| format!("could not write {}: {error}", file.display()))?;
         let orders = watch::Sender::new(Orders::Follow);
         let tasks = self.inner.ship(directory, about, &orders);
-        let build = Build { orders, tasks };
-        lock(&self.inner.running).insert(directory.to_owned(), build);
+        let left = Left {
+            directory: directory.to_owned(),
+            about: about.clone(),
+        };
+        // It comes to its end only once it is in there.
+        let mut builds = lock(&self.inner.builds);
+        let attending = attend(Arc::clone(&self.inner), left, orders.clone(), tasks);
+        let attending = tokio::spawn(attending);
+        builds.insert(directory.to_owned(), Build { orders, attending });
         Ok(())
     }
 
-    /// A build is over. Waits until all of it is sent, not longer than `limit`: what is left then is sent in its turn.
-    /// Whether nothing is left.
-    pub async fn finish(&self, directory: &Path, limit: Duration) -> bool {
-        let Some(mut build) = lock(&self.inner.running).remove(directory) else {
-            return true;
-        };
-        build.orders.send_replace(Orders::Finish);
-        let all = async {
-            let mut done = true;
-            for task in &mut build.tasks {
-                done &= matches!(task.await, Ok(Ended::Done));
-            }
-            done
-        };
-        if timeout(limit, all).await == Ok(true) {
-            self.inner.forget(directory);
-            return true;
-        }
-        build.orders.send_replace(Orders::Leave);
-        for task in build.tasks {
-            if !task.is_finished() {
-                // Until a request that is under way has its answer: were it broken off, it would be sent twice.
-                let _ = task.await;
-            }
-        }
-        self.resume(directory);
-        false
-    }
-
-    /// Whether this agent has begun with a build, and not finished it.
+    /// A build is over. Nobody waits: the rest is sent beside what else goes on, for a little while, and what is left then
+    /// in its turn. False if this agent has not begun with it.
     #[must_use]
-    pub fn knows(&self, directory: &Path) -> bool {
-        lock(&self.inner.running).contains_key(directory)
+    pub fn finish(&self, directory: &Path) -> bool {
+        let builds = lock(&self.inner.builds);
+        let Some(build) = builds.get(directory) else {
+            return false;
+        };
+        self.inner.unsent.send_modify(|builds| *builds += 1);
+        build.orders.send_replace(Orders::Finish);
+        true
     }
 
     /// Whether nothing of a build is to be sent any more: then its directory is of no use here.
     #[must_use]
     pub fn is_done(&self, directory: &Path) -> bool {
-        let ways = [
-            (self.inner.logs.is_some(), LOG_STATE),
-            (self.inner.changes.is_some(), CHANGES_STATE),
-        ];
-        let is_open = |name: &str| {
-            let sent = StateFile::new(directory.join(name)).read();
-            sent.map_or(true, |sent| !sent.done)
-        };
-        let mut open = ways
-            .into_iter()
-            .filter(|(is_on, name)| *is_on && is_open(name));
-        !directory.join(ABOUT).exists() || open.next().is_none()
+        self.inner.is_done(directory)
     }
 
-    /// A build that is over may have something left, by an agent that was here before.
-    pub fn resume(&self, directory: &Path) {
+    /// A build that is over may have something left, by an agent that was here before. `about` is what is known of it where
+    /// what that agent wrote down cannot be read (AGENT-64).
+    pub fn resume(&self, directory: &Path, about: &About) {
         if self.is_done(directory) {
-            self.inner.forget(directory);
+            self.inner.done(directory);
             return;
         }
-        // Its place among those that are given up is that of its age.
-        self.inner.forsaken(directory);
-        lock(&self.inner.over).push_back(directory.to_owned());
-        self.inner.has_more.notify_one();
+        let about = known(directory).unwrap_or_else(|problem| {
+            self.inner.log_tally.set_trouble(problem);
+            about.clone()
+        });
+        self.inner.unsent.send_modify(|builds| *builds += 1);
+        self.inner.queue(Left {
+            directory: directory.to_owned(),
+            about,
+        });
     }
 
-    /// Leaves everything for the next agent. Waits for requests that are under way, not longer than `limit`.
-    pub async fn close(&self, limit: Duration) {
+    /// Waits until everything is sent of builds that are over, no longer than `patience`, and a little for requests that are
+    /// under way then. The rest is for the next agent.
+    pub async fn close(&self, patience: Duration) {
+        let mut unsent = self.inner.unsent.subscribe();
+        let _ = timeout(patience, unsent.wait_for(|builds| *builds == 0)).await;
         self.inner.orders.send_replace(Orders::Leave);
-        let running: Vec<Build> = lock(&self.inner.running)
+        let builds: Vec<Build> = lock(&self.inner.builds)
             .drain()
             .map(|(_, build)| build)
             .collect();
-        for build in &running {
+        for build in &builds {
             build.orders.send_replace(Orders::Leave);
         }
         self.keeper.abort();
         self.inner.has_more.notify_one();
         let worker = lock(&self.worker).take();
-        let tasks = running.into_iter().flat_map(|build| build.tasks);
         let all = async {
-            for task in tasks {
+            for task in builds
+                .into_iter()
+                .map(|build| build.attending)
+                .chain(worker)
+            {
                 let _ = task.await;
             }
-            if let Some(worker) = worker {
-                let _ = worker.await;
-            }
         };
-        let _ = timeout(limit, all).await;
+        let _ = timeout(LAST_REQUESTS, all).await;
     }
 
     /// How it stands.
@@ -280,7 +290,7 @@ impl Shipping {
             logs: inner.logs.is_some().then(|| way(&inner.log_tally)),
             changes: inner.changes.is_some().then(|| way(&inner.change_tally)),
             queued_bytes: inner.queued_bytes.load(Ordering::Relaxed),
-            queued_builds: lock(&inner.over).len(),
+            queued_builds: *inner.unsent.borrow(),
         }
     }
 }
@@ -304,12 +314,14 @@ impl Inner {
         let events = directory.join(EVENTS);
         let state = |name: &str| StateFile::new(directory.join(name));
         let mut tasks = Vec::new();
-        if let (Some(client), Some(group)) = (&self.logs, &self.settings.log_group) {
-            let to = CloudWatch::new(client.clone(), group.clone(), about.stream());
+        if let (Some(clients), Some(group)) = (&self.logs, &self.settings.log_group) {
+            let route = Chosen::default();
+            let clients = Arc::clone(clients);
+            let to = CloudWatch::new(clients, route.clone(), group.clone(), about.stream());
             let shipper = Shipper::new(
                 events.clone(),
                 state(LOG_STATE),
-                LogLines::default(),
+                LogLines::new(route),
                 to,
                 self.common(&self.log_tally),
                 self.forsaken(directory),
@@ -331,6 +343,37 @@ impl Inner {
             tasks.push(tokio::spawn(shipper.run(orders.subscribe())));
         }
         tasks
+    }
+
+    fn is_done(&self, directory: &Path) -> bool {
+        let ways = [
+            (self.logs.is_some(), LOG_STATE),
+            (self.changes.is_some(), CHANGES_STATE),
+        ];
+        let is_open = |name: &str| {
+            let sent = StateFile::new(directory.join(name)).read();
+            sent.map_or(true, |sent| !sent.done)
+        };
+        let mut open = ways
+            .into_iter()
+            .filter(|(is_on, name)| *is_on && is_open(name));
+        !directory.join(ABOUT).exists() || open.next().is_none()
+    }
+
+    /// Everything of a build is sent: what only this needed goes (AGENT-30).
+    fn done(&self, directory: &Path) {
+        self.forget(directory);
+        for name in [EVENTS, ABOUT] {
+            // What cannot be removed is removed with the directory.
+            let _ = fs::remove_file(directory.join(name));
+        }
+    }
+
+    fn queue(&self, left: Left) {
+        // Its place among those that are given up is that of its age.
+        self.forsaken(&left.directory);
+        lock(&self.over).push_back(left);
+        self.has_more.notify_one();
     }
 
     fn forsaken(&self, directory: &Path) -> Arc<AtomicU64> {
@@ -391,32 +434,81 @@ async fn keep(inner: Arc<Inner>) {
     }
 }
 
-/// Sends what is left of builds that are over, one after the other.
-async fn work(inner: Arc<Inner>) {
-    while *inner.orders.borrow() != Orders::Leave {
-        let Some(directory) = lock(&inner.over).front().cloned() else {
-            inner.has_more.notified().await;
-            continue;
-        };
-        let mut ended = true;
-        match about(&directory) {
-            Ok(about) => {
-                for task in inner.ship(&directory, &about, &inner.orders) {
-                    ended &= matches!(task.await, Ok(Ended::Done));
-                }
-            }
-            Err(problem) => inner.log_tally.set_trouble(Some(problem)),
+/// Sees to it that a build whose log is sent comes to its end: what takes too long then takes its turn with others.
+async fn attend(
+    inner: Arc<Inner>,
+    left: Left,
+    orders: watch::Sender<Orders>,
+    tasks: Vec<JoinHandle<Ended>>,
+) {
+    let mut place = None;
+    let late = async {
+        place = be_late(&inner, orders.subscribe()).await;
+        orders.send_replace(Orders::Leave);
+        std::future::pending::<()>().await;
+    };
+    let is_done = tokio::select! {
+        is_done = all(tasks) => is_done,
+        () = late => unreachable!("invariant: it waits for ever"),
+    };
+    drop(place);
+    let is_over = *orders.borrow() != Orders::Follow;
+    lock(&inner.builds).remove(&left.directory);
+    if is_done {
+        finished(&inner, left.directory).await;
+        if is_over {
+            inner.unsent.send_modify(|builds| *builds -= 1);
         }
-        let mut over = lock(&inner.over);
-        over.pop_front();
-        if ended {
-            drop(over);
-            inner.forget(&directory);
-        }
+    } else if *inner.orders.borrow() != Orders::Leave {
+        inner.queue(left);
     }
 }
 
-fn about(directory: &Path) -> Result<About, String> {
+/// Until a build has been over for as long as it may send beside others, of which there are not too many.
+async fn be_late(
+    inner: &Inner,
+    mut orders: watch::Receiver<Orders>,
+) -> Option<OwnedSemaphorePermit> {
+    let _ = orders.wait_for(|order| *order != Orders::Follow).await;
+    let place = Arc::clone(&inner.endings).try_acquire_owned().ok()?;
+    tokio::time::sleep(inner.settings.pace.ending).await;
+    Some(place)
+}
+
+/// Whether all that there was to be sent is.
+async fn all(tasks: Vec<JoinHandle<Ended>>) -> bool {
+    let mut is_done = true;
+    for task in tasks {
+        is_done &= matches!(task.await, Ok(Ended::Done));
+    }
+    is_done
+}
+
+async fn finished(inner: &Arc<Inner>, directory: PathBuf) {
+    let inner = Arc::clone(inner);
+    // A file may be large, and its end long.
+    let _ = tokio::task::spawn_blocking(move || inner.done(&directory)).await;
+}
+
+/// Sends what is left of builds that are over, one after the other.
+async fn work(inner: Arc<Inner>) {
+    while *inner.orders.borrow() != Orders::Leave {
+        let Some(left) = lock(&inner.over).front().cloned() else {
+            inner.has_more.notified().await;
+            continue;
+        };
+        let tasks = inner.ship(&left.directory, &left.about, &inner.orders);
+        let is_done = all(tasks).await;
+        lock(&inner.over).pop_front();
+        if is_done {
+            finished(&inner, left.directory).await;
+        }
+        inner.unsent.send_modify(|builds| *builds -= 1);
+    }
+}
+
+/// What was written down of a build.
+fn known(directory: &Path) -> Result<About, String> {
     let file = directory.join(ABOUT);
     let doing = || format!("could not read {}", file.display());
     let text = fs::read(&file).map_err(|error| format!("{}: {error}", doing()))?;

@@ -20,7 +20,9 @@ pub struct Sent {
     pub accepted: u64,
     /// Items that were lost.
     pub lost: u64,
-    /// Those of them that nothing was said of where they are missing.
+    /// Lines of the file of events that nothing could be made of, counted from its beginning.
+    pub broken: u64,
+    /// Those of what was lost that nothing was said of where they are missing.
     pub untold: u64,
     /// Why they were lost, as a phrase.
     pub why: String,

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{ARTIFACTS, ActionType, OWNER, PROJECT_NAME, PROPERTIES, Property};
+use crate::plan::partition;
 
 /// What the stage has for a project, where none was named.
 const SOME_PROJECT: &str = "my-project";
@@ -25,12 +26,7 @@ impl Scope {
 
     /// The part of AWS that the region is in.
     fn partition(&self) -> &'static str {
-        let region = self.region.as_deref().unwrap_or_default();
-        match region {
-            _ if region.starts_with("cn-") => "aws-cn",
-            _ if region.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
-        }
+        partition(self.region.as_deref().unwrap_or_default())
     }
 
     /// An ARN of the caller's own account, which the one that has the policy is.

@@ -21,7 +21,7 @@ use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 use self::applied::Applied;
 use self::table::Table;
 use super::args::Args;
-use super::{mistake, usage};
+use super::{CALLED, mistake, usage};
 use crate::build::ExitCode;
 
 pub(super) use self::file::problems;
@@ -66,6 +66,7 @@ fn resolve(
         Err(error) => return Err(usage(&error)),
     };
     let path = path_of(&given);
+    let _ = CALLED.set(path.iter().map(|name| (*name).to_owned()).collect());
     let mut applied = match Table::of(&path) {
         Some(table) => Applied::of(command, table, &path, &given)?,
         None => Applied::default(),
@@ -74,40 +75,45 @@ fn resolve(
         return Err(usage(&error));
     }
     container::leave_host(&mut applied, innermost(&given));
-    let mut matches = with(&applied, command, arguments, &given, missing)?;
+    let mut configured = with(&applied, command, arguments, &given, missing)?;
     if missing == Missing::IsAnError {
-        let called = command_at(command, &path).cloned().unwrap_or_default();
-        if container::leave_out(&mut applied, &called, &matches) {
-            matches = with(&applied, command, arguments, &given, missing)?;
+        let all = configured.as_ref().unwrap_or(&given);
+        let called = command_at(command, &path);
+        if called.is_some_and(|called| container::leave_out(&mut applied, called, all)) {
+            configured = with(&applied, command, arguments, &given, missing)?;
         }
-        if let Some(flag) = container::without_container(&called, &given, &matches) {
+        let all = configured.as_ref().unwrap_or(&given);
+        let called = command_at(command, &path);
+        let flag = called.and_then(|called| container::without_container(called, &given, all));
+        if let Some(flag) = flag {
             return Err(usage(&mistake(format!(
                 "`--{flag}` is for builds in containers: add `--image IMAGE`"
             ))));
         }
     }
+    let matches = configured.unwrap_or(given);
     Ok(Resolved { matches, applied })
 }
 
-/// What the command line and all that is configured come to together.
+/// What the command line and all that is configured come to together; `None` where nothing is configured.
 fn with(
     applied: &Applied,
     command: &mut Command,
     arguments: &[OsString],
     given: &ArgMatches,
     missing: Missing,
-) -> Result<ArgMatches, ExitCode> {
+) -> Result<Option<ArgMatches>, ExitCode> {
     if applied.is_empty() {
-        return Ok(given.clone());
+        return Ok(None);
     }
     let all = applied.among(arguments, path_of(given).len());
     match command.try_get_matches_from_mut(&all) {
-        Ok(matches) => Ok(matches),
+        Ok(matches) => Ok(Some(matches)),
         Err(error)
             if missing == Missing::IsShown
                 && error.kind() == ErrorKind::MissingRequiredArgument =>
         {
-            leniently(&all).ok_or_else(|| usage(&error))
+            leniently(&all).map(Some).ok_or_else(|| usage(&error))
         }
         Err(error) => Err(applied.explain(&error)),
     }

@@ -28,6 +28,7 @@ use super::wire::Streams;
 use super::{ContainerExecutor, PROGRAM, STATE_DIRECTORY, transfer};
 use crate::engine::{self, Endpoint, Engine};
 use crate::exec::{Environment, Error, Mount};
+use crate::process;
 
 /// Most of what an entry point wrote that is shown when it failed, in bytes.
 const SHOWN_LOG: usize = 2000;
@@ -88,15 +89,32 @@ pub(super) async fn open(
         SourceMount::Bind => true,
         SourceMount::Auto => matches!(engine.endpoint(), Endpoint::Unix(_)),
     };
+    let bound = Bound::of(bound);
     if let Some(session) = attempt(executor, &engine, environment.clone(), bound).await? {
         return Ok(session);
     }
     // The path of the source leads to something else where the engine is: its socket is forwarded, or it has mounts of its
     // own.
-    let session = attempt(executor, &engine, environment, false).await?;
+    let session = attempt(executor, &engine, environment, Bound::default()).await?;
     session.ok_or_else(|| Error::InContainer {
         message: "the session in the container did not find its copy of the source".to_owned(),
     })
+}
+
+/// What the engine mounts. What it does not is sent to it.
+#[derive(Clone, Default)]
+struct Bound {
+    sources: bool,
+    /// This program, by the name of its file.
+    program: Option<PathBuf>,
+}
+
+impl Bound {
+    /// Sources, and this program if it is where it was: after an upgrade there is another one, or none.
+    fn of(sources: bool) -> Self {
+        let program = sources.then(process::file_of_this_program).flatten();
+        Self { sources, program }
+    }
 }
 
 /// Makes a container and opens a session in it, or leaves nothing behind. `None` if what the engine mounted is not the source.
@@ -104,30 +122,27 @@ async fn attempt(
     executor: &ContainerExecutor,
     engine: &Engine,
     environment: Environment,
-    bound: bool,
+    bound: Bound,
 ) -> Result<Option<ContainerSession>, Error> {
-    let (made, bound) = create(executor, engine, &environment, bound).await?;
-    let Some(container) = made.get() else {
-        return Ok(None);
-    };
-    let opened = start(executor, container, environment, bound).await;
-    let container = made.take();
-    if let (Some(container), Err(_) | Ok(None)) = (container, &opened) {
-        let _ = container.remove().await;
+    let (mut made, bound) = create(executor, engine, &environment, bound).await?;
+    let opened = start(executor, &made.container, environment, bound).await;
+    made.is_answered_for = true;
+    if !matches!(opened, Ok(Some(_))) {
+        let _ = made.container.remove().await;
     }
     opened
 }
 
-/// Makes the container. Gives whether the source is mounted in it.
+/// Makes the container. Gives what is mounted in it.
 async fn create(
     executor: &ContainerExecutor,
     engine: &Engine,
     environment: &Environment,
-    bound: bool,
-) -> Result<(Unopened, bool), Error> {
+    bound: Bound,
+) -> Result<(Unopened, Bound), Error> {
     volumes::check(&executor.volumes, engine)?;
     let volumes = Volumes::of(&executor.volumes);
-    let body = body(executor, environment, volumes, bound);
+    let body = body(executor, environment, volumes, &bound);
     // Before there is a container: this process may be killed while the engine makes it.
     let marker = Marker::make(
         &executor.temporary_directory,
@@ -162,9 +177,9 @@ async fn not_made(
     executor: &ContainerExecutor,
     engine: &Engine,
     environment: &Environment,
-    bound: bool,
+    bound: Bound,
     error: ApiError,
-) -> Result<(Unopened, bool), Error> {
+) -> Result<(Unopened, Bound), Error> {
     if let ApiError::DockerResponseServerError { message, .. } = &error
         && let Some(missing) = volumes::refused(&executor.volumes, message)
     {
@@ -173,11 +188,11 @@ async fn not_made(
     match error {
         // The engine is elsewhere, or sees other files than this program does.
         ApiError::DockerResponseServerError { message, .. }
-            if bound
+            if bound.sources
                 && executor.source_mount == SourceMount::Auto
                 && message.contains("bind source path does not exist") =>
         {
-            Box::pin(create(executor, engine, environment, false)).await
+            Box::pin(create(executor, engine, environment, Bound::default())).await
         }
         error => {
             let doing = format!("make a container of {}", executor.image);
@@ -190,7 +205,7 @@ fn body(
     executor: &ContainerExecutor,
     environment: &Environment,
     volumes: Volumes,
-    bound: bool,
+    bound: &Bound,
 ) -> ContainerCreateBody {
     let labels: HashMap<String, String> = executor.labels.iter().cloned().collect();
     ContainerCreateBody {
@@ -215,7 +230,7 @@ fn host_config(
     executor: &ContainerExecutor,
     environment: &Environment,
     volumes: Volumes,
-    bound: bool,
+    bound: &Bound,
 ) -> HostConfig {
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let ulimits = executor.ulimits.iter().map(|limit| ResourcesUlimits {
@@ -248,7 +263,7 @@ fn host_config(
 fn mounts(
     executor: &ContainerExecutor,
     environment: &Environment,
-    bound: bool,
+    bound: &Bound,
 ) -> Vec<EngineMount> {
     let mount = |source: &Path, target: &Path, read_only: bool| EngineMount {
         source: Some(source.display().to_string()),
@@ -258,8 +273,10 @@ fn mounts(
         ..Default::default()
     };
     let mut mounts = Vec::new();
-    if bound {
-        mounts.push(mount(&executor.program, Path::new(PROGRAM), true));
+    if let Some(program) = &bound.program {
+        mounts.push(mount(program, Path::new(PROGRAM), true));
+    }
+    if bound.sources {
         let places = source_places(executor, environment);
         mounts.extend(
             places
@@ -291,13 +308,20 @@ async fn start(
     executor: &ContainerExecutor,
     container: &Container,
     environment: Environment,
-    bound: bool,
+    bound: Bound,
 ) -> Result<Option<ContainerSession>, Error> {
     let mut known = Vec::new();
-    if !bound {
-        let program = (executor.program.clone(), PathBuf::from(PROGRAM));
-        let sources = source_places(executor, &environment);
-        let sent = transfer::send(container, sources, vec![program]).await?;
+    let program = (executor.program.clone(), PathBuf::from(PROGRAM));
+    let programs: Vec<_> = std::iter::once(program)
+        .filter(|_| bound.program.is_none())
+        .collect();
+    let sources = if bound.sources {
+        Vec::new()
+    } else {
+        source_places(executor, &environment)
+    };
+    if !(programs.is_empty() && sources.is_empty()) {
+        let sent = transfer::send(container, sources, programs).await?;
         let sent = sent.into_iter();
         known.extend(sent.map(|sent| Arc::new(Mutex::new(Known::new(sent, executor.build())))));
     }
@@ -311,10 +335,10 @@ async fn start(
     }
     let source = SourcePlace {
         places: source_places(executor, &environment),
-        bound,
+        bound: bound.sources,
         known,
         // Whoever asks for a mount knows what is there; some engines show it with other numbers.
-        to_be_seen: bound && executor.source_mount == SourceMount::Auto,
+        to_be_seen: bound.sources && executor.source_mount == SourceMount::Auto,
         temporary_directory: executor.temporary_directory.clone(),
         elsewhere: None,
     };

@@ -13,27 +13,16 @@ use super::session::{Container, LAST_RESORT};
 
 /// A container that has no session yet. It goes where nobody waits for one any more.
 #[derive(Debug)]
-pub(super) struct Unopened(Option<Container>);
-
-impl Unopened {
-    pub(super) const fn new(container: Container) -> Self {
-        Self(Some(container))
-    }
-
-    /// The container, for which somebody else answers from now on.
-    pub(super) fn take(mut self) -> Option<Container> {
-        self.0.take()
-    }
-
-    pub(super) const fn get(&self) -> Option<&Container> {
-        self.0.as_ref()
-    }
+pub(super) struct Unopened {
+    pub(super) container: Container,
+    /// Whether somebody else answers for it now.
+    pub(super) is_answered_for: bool,
 }
 
 impl Drop for Unopened {
     fn drop(&mut self) {
-        if let Some(container) = self.0.take() {
-            container.remove_at_once();
+        if !self.is_answered_for {
+            self.container.remove_at_once();
         }
     }
 }
@@ -56,10 +45,13 @@ impl Making {
             let engine = as_asked.engine.clone();
             let made = engine.api().create_container(Some(options), body).await;
             let made = match made {
-                Ok(made) => Ok(Unopened::new(Container {
-                    id: made.id,
-                    ..as_asked
-                })),
+                Ok(made) => Ok(Unopened {
+                    container: Container {
+                        id: made.id,
+                        ..as_asked
+                    },
+                    is_answered_for: false,
+                }),
                 Err(error) => {
                     // What the engine refuses is not there; of what it did not answer nobody knows.
                     if matches!(error, ApiError::DockerResponseServerError { .. }) {

@@ -179,7 +179,7 @@ pub struct ContainerExecutor {
     pub secondary_directories: Vec<PathBuf>,
     /// Where files of the build may be put, as many as artifacts have.
     pub temporary_directory: PathBuf,
-    /// This program.
+    /// This program, as a file that can be read as long as this process lives. It is mounted where its name leads to it still.
     pub program: PathBuf,
     /// Who calls this program: user and group. What a build makes in its source is theirs, or, where that is root,
     /// whoever's the source directory is (CTR-4).

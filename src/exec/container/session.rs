@@ -164,7 +164,8 @@ impl Container {
     }
 
     /// The same for whoever cannot wait as one waits elsewhere, such as something that is dropped.
-    pub(super) fn remove_at_once(self) {
+    pub(super) fn remove_at_once(&self) {
+        let container = self.clone();
         // No runtime can be waited for in here; this one is of its own, and ends.
         let removing = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -172,7 +173,7 @@ impl Container {
                 .build();
             if let Ok(runtime) = runtime {
                 let limit = LAST_RESORT;
-                let _ = runtime.block_on(async { timeout(limit, self.remove()).await });
+                let _ = runtime.block_on(async { timeout(limit, container.remove()).await });
             }
         });
         let _ = removing.join();
@@ -807,7 +808,7 @@ impl Drop for ContainerSession {
             return;
         }
         self.source.clear();
-        self.container.clone().remove_at_once();
+        self.container.remove_at_once();
     }
 }
 

@@ -1,14 +1,15 @@
 //! The directory that an archive is unpacked in.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::name::Name;
 use super::{Error, Limits, Unpacked, too_many_bytes};
+use crate::private;
 
 /// Bytes that are copied at a time.
 const CHUNK: usize = 64 * 1024;
@@ -93,9 +94,7 @@ impl<'l> Tree<'l> {
     }
 
     fn make_directory(path: &Path, name: &Name) -> Result<(), Error> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(DIRECTORY_MODE);
-        match builder.create(path) {
+        match private::make_all(path, DIRECTORY_MODE) {
             Ok(()) => Ok(()),
             Err(error) if is_in_the_way(&error) => Err(file_and_directory(name)),
             Err(error) => Err(io("make", path)(error)),

@@ -19,6 +19,7 @@ pub(super) const RULES: &[Rule] = &[
     absolute_codebuild_path,
     host_mutation,
     codebuild_only_command,
+    proxy_section_ignored,
 ];
 
 /// What `runner run` would refuse or warn of, in its own words (SPEC-22).
@@ -29,6 +30,35 @@ fn unsupported_here(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {
     }
     if let Ok((buildspec, _)) = Buildspec::from_ast(subject.buildspec.clone(), Vec::new()) {
         diagnostics.extend(plan::limits(&buildspec));
+    }
+}
+
+/// What goes through a proxy only where there is one (ENV-56, ENV-57).
+fn proxy_section_ignored(subject: &Subject<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let Some(proxy) = &subject.buildspec.proxy else {
+        return;
+    };
+    let flags = [
+        (
+            "upload-artifacts",
+            &proxy.upload_artifacts,
+            "behind a proxy, where artifacts go to S3",
+        ),
+        (
+            "logs",
+            &proxy.logs,
+            "behind a proxy, for an agent that sends logs",
+        ),
+    ];
+    for (key, flag, place) in flags {
+        let is_on = |flag: &&Spanned<bool>| flag.value && subject.profile == Profile::Runner;
+        if let Some(flag) = flag.as_ref().filter(is_on) {
+            let message = format!("`proxy.{key}` only matters {place}");
+            diagnostics.push(
+                Diagnostic::new(Code::ProxySectionIgnored, flag.span, message)
+                    .with_help("name the proxy with HTTP_PROXY and HTTPS_PROXY, in a pipeline in the agent's own environment"),
+            );
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Operating-system processes: the only file that starts them, signals them, waits for them and knows their numbers.
+//! Operating-system processes: the only module that starts them, signals them, waits for them and knows their numbers.
 //!
 //! Every process gets a group of its own, named after it, so that a signal reaches all it started. A process that left
 //! its group (a daemon) is still found: it is a descendant, and this process adopts orphans ([`adopt_orphans`]).
@@ -18,6 +18,18 @@ use tokio::process::{Child, Command};
 
 use crate::event::Exit;
 use crate::user::User;
+
+#[cfg(target_os = "linux")]
+mod left;
+#[cfg(target_os = "linux")]
+pub use left::end_marked;
+
+/// Nobody knows here what other processes were started with.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub const fn end_marked(_name: &str, _value: &str) -> usize {
+    0
+}
 
 /// `argv[0]` under which this program only leaves its terminal and becomes another one (CMD-10).
 pub const SESSION_NAME: &str = "runner-session";
@@ -232,6 +244,24 @@ impl Group {
     }
 }
 
+/// How much sooner than whoever started it a build is ended when memory runs out.
+const SOONER: i32 = 100;
+
+/// What a build's process does first that an agent has started (AGENT-17): what its commands make has the permissions that it
+/// has in CodeBuild, and when memory runs out it goes before the agent and is nothing better than other processes.
+pub fn begin_as_build() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let score = "/proc/self/oom_score_adj";
+    let inherited = std::fs::read_to_string(score);
+    if let Some(inherited) = inherited
+        .ok()
+        .and_then(|text| text.trim().parse::<i32>().ok())
+    {
+        // Up is for everybody; where it is refused all the same, a build is what it was.
+        let _ = std::fs::write(score, (inherited + SOONER).clamp(0, 1000).to_string());
+    }
+}
+
 /// Makes orphaned descendants children of this process, so that [`descendants`] finds every one of them.
 pub fn adopt_orphans() {
     #[cfg(target_os = "linux")]
@@ -296,17 +326,22 @@ fn parents() -> Vec<(i32, i32)> {
         .flatten()
         .filter_map(|entry| {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let stat = std::fs::read(entry.path().join("stat")).ok()?;
-            // `pid (name) state parent …`; the name may hold anything, so count from its closing parenthesis.
-            let after_name = stat.iter().rposition(|byte| *byte == b')')?;
-            let mut fields = stat[after_name + 1..]
-                .split(|byte| *byte == b' ')
-                .filter(|field| !field.is_empty());
-            let state = fields.next()?;
-            let parent = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-            (state != b"Z").then_some((pid, parent))
+            Some((pid, parent_of(pid)?))
         })
         .collect()
+}
+
+/// The parent of a living process.
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // `pid (name) state parent …`; the name may hold anything, so count from its closing parenthesis.
+    let after_name = stat.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = stat[after_name + 1..]
+        .split(|byte| *byte == b' ')
+        .filter(|field| !field.is_empty());
+    let state = fields.next()?;
+    let parent = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    (state != b"Z").then_some(parent)
 }
 
 /// Asks, then forces, every process that comes from this one to end, and waits until they have. With `hurry`, force comes
@@ -366,6 +401,21 @@ pub fn this_program() -> Option<PathBuf> {
     } else {
         std::env::current_exe().ok()
     }
+}
+
+/// The file of this program by a name that leads to it for others too; `None` once it was replaced or removed: an upgrade, while
+/// a build or an agent goes on.
+#[must_use]
+pub fn file_of_this_program() -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt as _;
+    let running = this_program()?;
+    let named = running.canonicalize().ok()?;
+    let identity = |path: &Path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    // What the system calls a removed file may be the name of another one.
+    (identity(&running)? == identity(&named)?).then_some(named)
 }
 
 /// This program, as something that other processes can start while this one lives, even if its file was replaced or removed
