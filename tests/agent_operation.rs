@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::sandbox::Sandbox;
 use support::stage::{Stage, signal, stderr, unzip};
 use support::wait;
@@ -63,15 +63,62 @@ fn hear(socket: &UnixDatagram, beginning: &str) -> String {
     panic!("nothing begins with {beginning}");
 }
 
+/// A port that nobody else asks for meanwhile, most likely.
+fn free_port() -> u16 {
+    let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
+    free.expect("there is a free port").port()
+}
+
+// AGENT-84: the console's link to a build leads there, whatever became of its agent.
+#[test]
+fn a_build_that_a_killed_agent_left_is_found_by_its_id() {
+    let Some(stage) = Stage::new("links") else {
+        return;
+    };
+    let buildspec = "version: 0.2\nphases:\n  build:\n    commands:\n      - echo the build says hello\n      - touch \"$MARK\"; sleep 600\n";
+    let source = stage.source("A/x", &[("buildspec.yml", buildspec)]);
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let mark = stage.sandbox.path("mark");
+    let start = || {
+        let mut command = stage.agent(&["--listen", &address, "--grace", "1s"]);
+        Sandbox::spawn(command.env("MARK", &mark))
+    };
+    let killed = stage.job(&json!({ "ProjectName": "web" }), &[source], &[]);
+    let agent = start();
+    wait::until("the build", {
+        let mark = mark.clone();
+        move || mark.exists()
+    });
+    signal(&agent, Signal::KILL);
+    wait::output(agent);
+    let agent = start();
+    // And one whose input was not to be had.
+    let nothing = stage.artifact("B", "B/none");
+    let without = stage.job(&json!({ "ProjectName": "web" }), &[nothing], &[]);
+    for (job, has_log) in [(killed, true), (without, false)] {
+        let answer = stage.answered(&job);
+        let details = &answer["request"]["failureDetails"];
+        let build = details["externalExecutionId"].as_str().unwrap_or_default();
+        assert!(build.starts_with("web:"), "{answer}");
+        let (status, page) = get(port, &format!("/builds/{build}"));
+        assert_eq!(status, 200, "{build}");
+        assert!(page.contains(build), "{page}");
+        let (status, log) = get(port, &format!("/builds/{build}/log"));
+        assert_eq!(status == 200, has_log, "{status} {log}");
+        assert_eq!(log.contains("the build says hello"), has_log, "{log}");
+    }
+    signal(&agent, Signal::TERM);
+    assert!(wait::output(agent).status.success());
+}
+
 // CONF-7, CONF-9, AGENT-82, AGENT-83, AGENT-84, AGENT-87, AGENT-90, AGENT-91, AGENT-92, AGENT-93
 #[test]
 fn an_agent_is_configured_looked_at_reloaded_and_ended() {
     let Some(stage) = Stage::new("operation") else {
         return;
     };
-    // Nobody else asks for this port meanwhile, most likely.
-    let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-    let port = free.expect("there is a free port").port();
+    let port = free_port();
     let config = stage.sandbox.path("agent.toml");
     let write = |pipelines: &str| {
         let text = format!(
@@ -86,7 +133,8 @@ fn an_agent_is_configured_looked_at_reloaded_and_ended() {
         .set_read_timeout(Some(wait::LIMIT))
         .expect("a limit can be set");
 
-    let mut command = stage.agent(&["--config", &config.display().to_string()]);
+    let place = config.display().to_string();
+    let mut command = stage.agent(&["--config", &place, "--log-format", "json"]);
     command
         .env("NOTIFY_SOCKET", &address)
         .env("WATCHDOG_USEC", "120000000")
@@ -166,6 +214,11 @@ fn an_agent_is_configured_looked_at_reloaded_and_ended() {
     hear(&socket, "STOPPING=1");
     let ran = wait::output(agent);
     assert!(ran.status.success(), "{}", stderr(&ran));
+    // Also what is wrong with a configuration is for programs.
+    for line in stderr(&ran).lines() {
+        let line: Value = serde_json::from_str(line).expect("each line is an object");
+        assert!(line["message"].is_string(), "{line}");
+    }
     for said in [
         "unexpected key `listen-port` in `[agent]`",
         "`--job` is the agent's to say for each build",

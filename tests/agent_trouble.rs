@@ -191,6 +191,7 @@ fn a_job_that_a_killed_agent_may_have_taken_is_in_doubt_for_the_next() {
         stderr(&ran)
     );
     assert_eq!(stage.server.told(&job)["answers"], json!([]));
+    stage.keeps_secrets(&[&job], &ran.stderr);
     // Its patience was that of its own settings, and is on disk: an hour and a half.
     let record = stage
         .sandbox
@@ -317,6 +318,73 @@ fn an_agent_without_room_and_without_jobs_ends_when_it_was_idle_for_long() {
         "{}",
         stderr(&ran)
     );
+}
+
+// AGENT-36: an end that was wanted, and a job that nobody could know of.
+#[test]
+fn an_agent_that_was_never_answered_is_not_idle() {
+    let Some(stage) = Stage::new("unanswered") else {
+        return;
+    };
+    let down = json!({ "kind": "error", "operation": "PollForJobs", "code": "ServiceUnavailableException", "times": null });
+    stage.server.fault(&down);
+    let ran = stage.run(&["--max-idle", "300ms"]);
+    assert_eq!(ran.status.code(), Some(4), "{}", stderr(&ran));
+    let said = stderr(&ran);
+    let last = said.lines().rev().nth(1).unwrap_or_default();
+    assert!(last.contains(" error ") && last.contains("poll"), "{said}");
+}
+
+// AGENT-8: what is not acknowledged yet would be handed out again, with another nonce.
+#[test]
+fn nobody_is_asked_for_more_while_a_job_is_being_acknowledged() {
+    let Some(stage) = Stage::new("settling") else {
+        return;
+    };
+    let stall = json!({ "kind": "stall", "operation": "AcknowledgeJob", "seconds": 1 });
+    stage.server.fault(&stall);
+    let jobs = [easy(&stage), easy(&stage)];
+    let agent = Sandbox::spawn(&mut stage.agent(&["--jobs", "2", "--poll-interval", "60s"]));
+    for job in &jobs {
+        told(&stage, job, "the answer", |told| is(told, "Succeeded"));
+    }
+    let said = end(agent);
+    for job in &jobs {
+        let calls = stage.server.calls(job);
+        assert_eq!(count(&calls, "PollForJobs"), 1, "{said}");
+        assert_eq!(count(&calls, "AcknowledgeJob"), 1, "{said}");
+    }
+}
+
+// AGENT-66, AGENT-34
+#[test]
+fn logs_that_cannot_be_sent_are_seen_in_the_status_and_left_to_the_next_agent() {
+    let Some(stage) = Stage::new("unsent") else {
+        return;
+    };
+    let mut command = stage.agent(&["--cloudwatch-log-group", "/builds/web"]);
+    // Nobody listens there.
+    command.env("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", "http://127.0.0.1:9");
+    let agent = Sandbox::spawn(&mut command);
+    let job = easy(&stage);
+    assert_eq!(stage.answered(&job)["status"], "Succeeded");
+    let what = "logs to CloudWatch Logs";
+    let found = status(&stage, "trouble", move |status| {
+        status["unsent"][what].is_string()
+    });
+    let why = found["unsent"][what].as_str().unwrap_or_default();
+    assert!(why.contains("/builds/web"), "{why}");
+    let mut command = stage.sandbox.command(&["agent", "status"]);
+    let shown = wait::output(Sandbox::spawn(&mut command));
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains(&format!("not sent  {what}: ")), "{shown}");
+    let said = end(agent);
+    for words in [
+        "waits 10s at most for what is not sent yet of logs and changes; builds: 1",
+        "leaves what is not sent of logs and changes to the next agent; builds: 1",
+    ] {
+        assert!(said.contains(words), "no {words} in {said}");
+    }
 }
 
 // AGENT-24, AGENT-20: what CodePipeline was told is what the agent says.

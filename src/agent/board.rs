@@ -441,6 +441,8 @@ pub struct Snapshot {
     pub polled: Option<SystemTime>,
     /// The last poll that failed, if none was answered after it.
     pub poll_failure: Option<PollFailure>,
+    /// What cannot be sent at the moment, logs or changes of builds, and why.
+    pub unsent: BTreeMap<&'static str, String>,
 }
 
 impl Snapshot {
@@ -490,6 +492,7 @@ impl Board {
             build_time: Duration::ZERO,
             polled: None,
             poll_failure: None,
+            unsent: BTreeMap::new(),
         };
         Self {
             now: Arc::new(Mutex::new(Arc::new(snapshot))),
@@ -555,6 +558,14 @@ impl Board {
         });
     }
 
+    /// Something cannot be sent for this reason, or can again.
+    pub fn sending(&self, what: &'static str, trouble: Option<&str>) {
+        self.update(|now| match trouble {
+            Some(why) => drop(now.unsent.insert(what, why.to_owned())),
+            None => drop(now.unsent.remove(what)),
+        });
+    }
+
     /// Something happened, so many times.
     pub fn count(&self, counter: Counter, times: u64) {
         self.update(|now| now.counters.add(counter, times));
@@ -581,6 +592,11 @@ impl Board {
     /// The agent turns to something else with a job.
     pub fn job_turns_to(&self, job: &str, activity: Activity, at: SystemTime) {
         self.build(job, |build| build.turn(activity, at));
+    }
+
+    /// The build of a job has this id.
+    pub fn build_is(&self, job: &str, id: &str) {
+        self.build(job, |build| build.id = Some(id.to_owned()));
     }
 
     /// The log of a job's build is in this file.

@@ -185,6 +185,7 @@ pub fn status(snapshot: &Snapshot) -> Value {
         "free": snapshot.free(),
         "polled": snapshot.polled.map(moment),
         "pollFailure": snapshot.poll_failure.as_ref().map(|failure| &failure.message),
+        "unsent": snapshot.unsent,
         "inDoubt": doubts.collect::<Vec<Value>>(),
         "running": builds,
         "finished": finished,

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 
 use super::board;
+use super::history;
 use super::log::moment;
 use super::pipeline::Pipeline;
 use super::serve::Agent;
@@ -91,7 +92,7 @@ pub(super) fn begin<P: Pipeline>(
     );
     agent.log.error(&message, about);
     agent.board.doubted(board::Doubt {
-        job: work::job_of(&record),
+        job: history::job_of(&record),
         until,
     });
     let stop = Stop::default();

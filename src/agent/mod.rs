@@ -10,7 +10,8 @@
 //! | [`state`] | what is on disk, so that nothing is lost or answered twice |
 //! | [`poll`], [`room`] | when to ask, and for how many; whether jobs may be taken at all |
 //! | `acknowledge`, [`doubt`] | whose a job is |
-//! | [`work`] | one job from its acknowledgement to its end |
+//! | [`work`], `attempt` | one job from its acknowledgement to its end; its inputs, build and outputs |
+//! | [`history`] | what the record of a job tells others |
 //! | [`input`], [`output`] | artifacts in and out |
 //! | [`child`] | the process of a build |
 //! | [`answer`], [`deliver`] | what a build comes to, and CodePipeline told of it |
@@ -25,12 +26,14 @@
 
 mod acknowledge;
 pub mod answer;
+mod attempt;
 pub mod attend;
 pub mod board;
 pub mod child;
 pub mod control;
 pub mod deliver;
 pub mod doubt;
+pub mod history;
 pub mod http;
 pub mod input;
 pub mod job;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::board::State;
@@ -90,6 +90,10 @@ struct Poller<P> {
     answered: bool,
     told_no_room: Option<String>,
     failures: u32,
+    /// What the last poll that failed came to, if none was answered after it.
+    failure: Option<Error>,
+    /// Each ends when it is known whose a job is.
+    settling: Vec<oneshot::Receiver<()>>,
 }
 
 /// Asks for jobs and starts what comes, until there is a reason not to.
@@ -103,6 +107,8 @@ pub async fn run<P: Pipeline>(agent: Arc<Agent<P>>, slots: Arc<Semaphore>) -> En
         answered: false,
         told_no_room: None,
         failures: 0,
+        failure: None,
+        settling: Vec::new(),
     };
     poller.run().await
 }
@@ -121,6 +127,7 @@ impl<P: Pipeline> Poller<P> {
     async fn ask_until(&mut self) -> End {
         loop {
             let permits = self.free_slots().await;
+            self.settled().await;
             in_rounds(&self.pulse, kept::make_room(&self.agent)).await;
             let room = self.agent.room.look(&self.agent).await;
             let pause = match self.room(room) {
@@ -136,7 +143,9 @@ impl<P: Pipeline> Poller<P> {
                 Ok(Pause::For(time)) => self.sleep(time).await,
             }
             if self.is_idle_too_long() {
-                return End::Idle;
+                // Nobody knows whether there were jobs for one that never got an answer.
+                let never = self.failure.take().filter(|_| !self.answered);
+                return never.map_or(End::Idle, End::Never);
             }
         }
     }
@@ -152,6 +161,19 @@ impl<P: Pipeline> Poller<P> {
             permits.push(more);
         }
         permits
+    }
+
+    /// Waits until it is known of each job whose it is: until then CodePipeline may hand it out again (AGENT-8). What takes longer
+    /// than a poll interval has gone wrong, and holds up no others.
+    async fn settled(&mut self) {
+        let all = async {
+            for job in self.settling.drain(..) {
+                // Nothing is sent: it is dropped.
+                let _ = job.await;
+            }
+        };
+        let patience = self.agent.settings().interval;
+        let _ = in_rounds(&self.pulse, tokio::time::timeout(patience, all)).await;
     }
 
     async fn sleep(&self, time: Duration) {
@@ -191,7 +213,7 @@ impl<P: Pipeline> Poller<P> {
                 if !self.answered || self.failures > 0 {
                     self.agent.log.info("CodePipeline answers", &[]);
                 }
-                (self.answered, self.failures) = (true, 0);
+                (self.answered, self.failures, self.failure) = (true, 0, None);
                 if !jobs.is_empty() {
                     let room = self.agent.room.look_again(&self.agent).await;
                     if let Err(wait) = self.room(room) {
@@ -238,6 +260,7 @@ impl<P: Pipeline> Poller<P> {
             }
         }
         self.failures += 1;
+        self.failure = Some(error);
         Ok(Pause::For(pause))
     }
 
@@ -278,16 +301,18 @@ impl<P: Pipeline> Poller<P> {
 
     /// Works on a job in a task of its own. Whether it was taken.
     fn work(
-        &self,
+        &mut self,
         claim: Claim,
         job: Job,
         since: Instant,
         permit: Option<OwnedSemaphorePermit>,
     ) -> JoinHandle<bool> {
         let agent = Arc::clone(&self.agent);
+        let (settled, settling) = oneshot::channel();
+        self.settling.push(settling);
         tokio::spawn(async move {
             let id = job.id.clone();
-            let taken = Box::pin(work::run(&agent, claim, job, since)).await;
+            let taken = Box::pin(work::run(&agent, claim, job, since, settled)).await;
             agent.end(&id);
             drop(permit);
             taken

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::board::{Board, State};
 use super::control::{self, Control};
 use super::doubt::{self, Doubts};
+use super::history;
 use super::job::{Allowed, Defaults};
 use super::kept::Kept;
 use super::log::Log;
@@ -27,6 +28,7 @@ use crate::aws;
 use crate::engine::EndpointSettings;
 use crate::process;
 use crate::store::Stop;
+use crate::units::write_duration;
 
 /// What an agent does, and with what.
 #[derive(Clone, Debug)]
@@ -231,7 +233,7 @@ pub async fn serve<P: Pipeline>(
         let ended = work_until_drained(Arc::clone(&agent), Arc::clone(&slots)).await;
         // Who has no patience with it is heard.
         if let Some(shipping) = &agent.shipping {
-            shipping.close(LOGS_PATIENCE).await;
+            send_what_is_left(&agent, shipping).await;
         }
         ended
     };
@@ -259,6 +261,25 @@ pub async fn serve<P: Pipeline>(
 
 /// How long an agent that ends waits for what is left of logs: the next agent sends it, too.
 const LOGS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits a while for what is left of logs, and says so.
+async fn send_what_is_left<P: Pipeline>(agent: &Agent<P>, shipping: &Shipping) {
+    let say = |message: &str| agent.log.info(message, &[]);
+    let left = shipping.status().queued_builds;
+    if left > 0 {
+        let patience = write_duration(LOGS_PATIENCE);
+        say(&format!(
+            "waits {patience} at most for what is not sent yet of logs and changes; builds: {left}"
+        ));
+    }
+    shipping.close(LOGS_PATIENCE).await;
+    let left = shipping.status().queued_builds;
+    if left > 0 {
+        say(&format!(
+            "leaves what is not sent of logs and changes to the next agent; builds: {left}"
+        ));
+    }
+}
 
 /// What a command comes to: the end at once, if anything.
 fn obey<P: Pipeline>(
@@ -389,10 +410,10 @@ fn take_up<P: Pipeline>(
     }
     let mut tasks = Vec::new();
     for (directory, record) in jobs {
-        if let Some(build) = work::remembered(&directory, &record) {
+        if let Some(build) = history::remembered(&directory, &record) {
             agent.board.remembered(build);
             if let Some(shipping) = &agent.shipping {
-                shipping.resume(directory.path(), &work::about_of(&record));
+                shipping.resume(directory.path(), &history::about_of(&record));
             }
             agent.kept.add(directory);
             continue;

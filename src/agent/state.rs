@@ -62,7 +62,7 @@ pub struct Record {
     pub format: u32,
     /// The job's id.
     pub job: String,
-    /// What it is acknowledged with; gone when the job is over.
+    /// What it is acknowledged with; gone as soon as it is of no more use.
     pub nonce: Option<Nonce>,
     /// Where it comes from.
     pub origin: Origin,

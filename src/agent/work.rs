@@ -8,45 +8,33 @@
 //! however it is ended, it clears up behind itself.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
 
 use super::acknowledge::{Acknowledged, Attempt, REFUSALS};
-use super::answer::{Answer, FailureKind, Told};
-use super::board::{self, Activity, Counter};
-use super::child::{self, Finished};
+use super::answer::{Answer, FailureKind};
+use super::board::{Activity, Counter};
+use super::child;
 use super::deliver::{Delivered, deliver};
 use super::doubt;
-use super::input::{self, AsJob, JobCredentials};
-use super::job::{self, BuildspecFrom, Handover, Order};
+use super::history::{about_of, job_of, milliseconds, taken_at};
+use super::job::{self, Handover, Order};
 use super::kept;
-use super::logs::about::About;
-use super::output;
-use super::pipeline::{Artifact, Details, ErrorKind, Job, Nonce, Pipeline};
+use super::pipeline::{Details, ErrorKind, Job, Nonce, Pipeline};
 use super::poll::Backoff;
 use super::progress::{Pulse, in_rounds};
 use super::serve::Agent;
 use super::state::{JobDirectory, Record, Stage};
 use crate::event::stamp;
 use crate::phase::Status;
-use crate::store::{Stop, Unfinished};
-
-/// How often an output is stored, with new credentials each time.
-const STORE_ATTEMPTS: u32 = 4;
 
 /// How long the process of a build that an earlier agent began may take to notice that this agent is gone and to clear up.
 const ORPHAN_PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long a job is still answered at least after a restart, whatever the clock says of the time before.
 const AFTER_RESTART: Duration = Duration::from_mins(15);
-
-/// Milliseconds since 1970.
-#[must_use]
-pub fn milliseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
-}
 
 /// A job that is written down.
 pub struct Claim {
@@ -74,16 +62,19 @@ pub fn claim<P: Pipeline>(agent: &Agent<P>, job: &Job) -> Option<Claim> {
     }
 }
 
-/// Works on a job that was handed out at that moment. Whether it was taken.
+/// Works on a job that was handed out at that moment. Whether it was taken. `settled` is dropped as soon as that is known.
 pub async fn run<P: Pipeline>(
     agent: &Arc<Agent<P>>,
     claim: Claim,
     job: Job,
     since: Instant,
+    settled: oneshot::Sender<()>,
 ) -> bool {
     let deadline = since + agent.settings().patience;
     let mut open = Open::new(agent, claim.directory, claim.record, deadline);
-    match open.acknowledge(&job.nonce, false).await {
+    let taken = open.acknowledge(&job.nonce, false).await;
+    drop(settled);
+    match taken {
         Taken::Ours => open.build(job.details, since).await,
         Taken::Doubtful => open.doubt().await,
         Taken::No => return false,
@@ -135,20 +126,19 @@ pub async fn answer_doubt<P: Pipeline>(
     open.finish(answer, Status::Fault).await;
 }
 
-/// How long ago a job was handed out, by the wall clock.
+/// How long ago that was.
 fn age(record: &Record) -> Duration {
-    let since = SystemTime::UNIX_EPOCH + Duration::from_millis(record.taken);
-    stamp().duration_since(since).unwrap_or_default()
+    stamp().duration_since(taken_at(record)).unwrap_or_default()
 }
 
 /// A job that is this agent's, or is about to be.
-struct Open<'a, P: Pipeline> {
-    agent: &'a Arc<Agent<P>>,
-    directory: JobDirectory,
-    record: Record,
+pub(super) struct Open<'a, P: Pipeline> {
+    pub(super) agent: &'a Arc<Agent<P>>,
+    pub(super) directory: JobDirectory,
+    pub(super) record: Record,
     /// When its pipeline has given it up.
-    deadline: Instant,
-    pulse: Pulse,
+    pub(super) deadline: Instant,
+    pub(super) pulse: Pulse,
 }
 
 /// Whose a job is.
@@ -158,24 +148,6 @@ enum Taken {
     No,
     Doubtful,
 }
-
-/// Tells a build to end: somebody stops the agent, or the pipeline has given the job up.
-struct Watch {
-    halt: Stop,
-    why: Arc<std::sync::Mutex<Option<&'static str>>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-const STOPPED: &str =
-    "the agent was stopped, and the build with it: retry the stage to build it again";
-const GIVEN_UP: &str = "CodePipeline has given the job up, so the build was stopped";
-const TOO_LATE: &str = "the build was stopped: a pipeline waits a day for a job, and that is over";
 
 impl<'a, P: Pipeline> Open<'a, P> {
     fn new(
@@ -196,7 +168,7 @@ impl<'a, P: Pipeline> Open<'a, P> {
         }
     }
 
-    fn id(&self) -> &str {
+    pub(super) fn id(&self) -> &str {
         &self.record.job
     }
 
@@ -206,7 +178,7 @@ impl<'a, P: Pipeline> Open<'a, P> {
         self.agent.log.info(message, &about);
     }
 
-    fn warn(&self, message: &str) {
+    pub(super) fn warn(&self, message: &str) {
         let build = self.record.build.as_deref().unwrap_or_default();
         let about = [("job", self.id()), ("build", build)];
         self.agent.log.warn(message, &about);
@@ -256,6 +228,7 @@ impl<'a, P: Pipeline> Open<'a, P> {
         self.record.stage = Stage::Doubtful {
             until: milliseconds(until),
         };
+        self.record.nonce = None;
         if let Err(error) = self.directory.write(&self.record) {
             self.warn(&format!(
                 "could not write down that nobody knows whose the job is: {error}"
@@ -335,12 +308,20 @@ impl<'a, P: Pipeline> Open<'a, P> {
         }
     }
 
-    /// Tells the board that the job is here.
+    /// Tells the board that the job is here, and what is there of its build: after a restart, or before it has begun.
     fn take(&self) {
-        self.agent.board.taken(job_of(&self.record), stamp());
+        let board = &self.agent.board;
+        board.taken(job_of(&self.record), taken_at(&self.record));
+        if let Some(build) = &self.record.build {
+            board.build_is(self.id(), build);
+        }
+        let log = self.directory.log();
+        if log.exists() {
+            board.log_is(self.id(), log);
+        }
     }
 
-    fn turn_to(&self, activity: Activity) {
+    pub(super) fn turn_to(&self, activity: Activity) {
         self.agent.board.job_turns_to(self.id(), activity, stamp());
     }
 
@@ -349,6 +330,7 @@ impl<'a, P: Pipeline> Open<'a, P> {
         let order = job::order(&details, &settings.allowed, &settings.defaults);
         self.record.origin = details.origin.clone();
         self.record.stage = Stage::Working;
+        self.record.nonce = None;
         let mut handover = None;
         if let Ok(order) = &order {
             let made = handover_of(order, &details);
@@ -387,228 +369,6 @@ impl<'a, P: Pipeline> Open<'a, P> {
         }
     }
 
-    async fn attempt(
-        &self,
-        order: &Order,
-        handover: &Handover,
-        details: Details,
-        since: Instant,
-    ) -> (Answer, Status) {
-        let agent = self.agent;
-        let keys = details.credentials.clone();
-        if keys.is_none() && !(details.inputs.is_empty() && details.outputs.is_empty()) {
-            // Nobody's else would do: the agent's may not do what the pipeline's may.
-            let kind = FailureKind::PermissionError;
-            let build = self.record.build.clone();
-            return (
-                Answer::failure(kind, input::NO_CREDENTIALS, build),
-                Status::Failed,
-            );
-        }
-        let credentials = JobCredentials::new(Arc::clone(&agent.pipeline), self.id(), keys, since);
-        let s3 = AsJob::new(
-            &credentials,
-            &agent.settings().aws,
-            agent.settings().custom_endpoint,
-        );
-        let watch = self.watch(&credentials);
-        self.turn_to(Activity::Downloading);
-        let work = self.directory.work();
-        let fetched = tokio::select! {
-            fetched = in_rounds(&self.pulse, input::fetch(order, &work, &credentials, &s3)) => fetched,
-            () = watch.halt.requested() => return self.halted(&watch),
-        };
-        match fetched {
-            Ok(bytes) => agent.board.count(Counter::InputBytes, bytes),
-            Err(not_fetched) => {
-                let build = self.record.build.clone();
-                let answer = Answer::failure(not_fetched.kind, &not_fetched.message, build);
-                return (answer, Status::Failed);
-            }
-        }
-        self.turn_to(Activity::Building);
-        self.ship(order);
-        agent.board.log_is(self.id(), self.directory.log());
-        let finished = child::run(
-            agent,
-            &self.directory,
-            self.id(),
-            order,
-            handover,
-            &watch.halt,
-            &self.pulse,
-        );
-        let Finished {
-            mut told,
-            exit,
-            said,
-        } = match finished.await {
-            Ok(finished) => finished,
-            Err(message) => {
-                let kind = FailureKind::SystemUnavailable;
-                let build = self.record.build.clone();
-                return (Answer::failure(kind, &message, build), Status::Fault);
-            }
-        };
-        if watch.halt.is_requested() {
-            return self.halted(&watch);
-        }
-        told.is_inline = matches!(order.buildspec, BuildspecFrom::Inline(_));
-        let status = told.status.as_deref().map_or(Status::Fault, status_of);
-        let answer = told
-            .answer(exit, &said)
-            .with_build(self.record.build.as_ref());
-        if matches!(answer, Answer::Failure(_)) {
-            let status = if status == Status::Succeeded {
-                Status::Fault
-            } else {
-                status
-            };
-            return (answer, status);
-        }
-        self.turn_to(Activity::Uploading);
-        let stored = self.store(&details, &told, &credentials, &s3, &watch.halt);
-        match in_rounds(&self.pulse, stored).await {
-            Ok(()) => (answer, Status::Succeeded),
-            Err(_) if watch.halt.is_requested() => self.halted(&watch),
-            Err(not_stored) => {
-                let build = self.record.build.clone();
-                let answer = Answer::failure(not_stored.kind, &not_stored.message, build);
-                (answer, Status::Failed)
-            }
-        }
-    }
-
-    /// What a job is answered with whose build was stopped.
-    fn halted(&self, watch: &Watch) -> (Answer, Status) {
-        let why = watch.why.lock().ok().and_then(|why| *why);
-        let message = why.unwrap_or(STOPPED);
-        self.warn(message);
-        let build = self.record.build.clone();
-        let answer = Answer::failure(FailureKind::JobFailed, message, build);
-        (answer, Status::Stopped)
-    }
-
-    /// Looks after a job while it is worked on: whether somebody wants it still, with new credentials each time.
-    fn watch(&self, credentials: &Arc<JobCredentials<P>>) -> Watch {
-        let halt = Stop::default();
-        let why = Arc::new(std::sync::Mutex::new(None));
-        let (stop, said) = (halt.clone(), Arc::clone(&why));
-        let (agent, credentials) = (Arc::clone(self.agent), Arc::clone(credentials));
-        let deadline = self.deadline;
-        let task = tokio::spawn(async move {
-            let every = agent.settings().look_after;
-            let given_up = async {
-                loop {
-                    tokio::time::sleep(every).await;
-                    let renewed = credentials.renew().await;
-                    if renewed.is_err_and(|error| error.kind == ErrorKind::NotFound) {
-                        return;
-                    }
-                }
-            };
-            let reason = tokio::select! {
-                () = agent.cancel.requested() => STOPPED,
-                () = given_up => GIVEN_UP,
-                () = tokio::time::sleep_until(deadline.into()) => TOO_LATE,
-            };
-            if let Ok(mut said) = said.lock() {
-                *said = Some(reason);
-            }
-            stop.request();
-        });
-        Watch { halt, why, task }
-    }
-
-    /// Stores every output, one after the other: what is left of them when one fails is taken by nobody.
-    async fn store(
-        &self,
-        details: &Details,
-        told: &Told,
-        credentials: &Arc<JobCredentials<P>>,
-        s3: &AsJob,
-        stop: &Stop,
-    ) -> Result<(), output::NotStored> {
-        let key = details.encryption_key.as_deref();
-        let selected = output::select(&details.outputs, &told.artifacts)?;
-        let environment = &self.agent.settings().variables;
-        let s3 = &AsJob {
-            proxy: output::proxy(&details.outputs, told, environment)?,
-            ..s3.clone()
-        };
-        for (artifact, stored) in selected {
-            let mut pause = Backoff::new(Duration::from_secs(1), Duration::from_secs(20));
-            let mut attempt = 1;
-            let mut left = Vec::new();
-            loop {
-                let to = output::place(artifact, key, s3);
-                to.give_up(left).await;
-                let note = |note: &str| self.warn(note);
-                let result = Box::pin(output::store(&to, artifact, stored, note, stop)).await;
-                left = to.unfinished();
-                let Err(not_stored) = result else { break };
-                let is_final = !not_stored.credentials || attempt == STORE_ATTEMPTS;
-                if is_final || stop.is_requested() {
-                    self.give_up(artifact, left, credentials, s3).await;
-                    return Err(not_stored);
-                }
-                self.warn(&format!("{}; tried again", not_stored.message));
-                attempt += 1;
-                tokio::select! {
-                    () = tokio::time::sleep(pause.pause()) => {}
-                    () = stop.requested() => return Err(not_stored),
-                }
-                let _ = credentials.renew().await;
-            }
-            self.agent.board.count(Counter::OutputBytes, stored.bytes);
-        }
-        Ok(())
-    }
-
-    /// Parts that stay behind cost the owner of the pipeline money: new credentials may do what the old ones could not.
-    async fn give_up(
-        &self,
-        artifact: &Artifact,
-        left: Vec<Unfinished>,
-        credentials: &JobCredentials<P>,
-        s3: &AsJob,
-    ) {
-        if left.is_empty() {
-            return;
-        }
-        let _ = credentials.renew().await;
-        let to = output::place(artifact, None, s3);
-        to.give_up(left).await;
-        if !to.unfinished().is_empty() {
-            self.warn(&format!(
-                "parts of an upload to s3://{}/{} stay there: a rule of the bucket's life cycle (AbortIncompleteMultipartUpload) removes them",
-                artifact.bucket, artifact.key
-            ));
-        }
-    }
-
-    /// Has the build's log and changes sent while it runs. No build fails where that cannot be (AGENT-60).
-    fn ship(&self, order: &Order) {
-        let Some(shipping) = &self.agent.shipping else {
-            return;
-        };
-        let settings = self.agent.settings();
-        let image = order
-            .image
-            .clone()
-            .or_else(|| settings.defaults.image.clone());
-        let about = About {
-            image: image.filter(|_| order.executor.as_deref() != Some("host")),
-            privileged: order.privileged,
-            timeout_minutes: Some(order.timeout.unwrap_or(settings.timeout).as_secs() / 60),
-            source: order.source_version.clone(),
-            ..about_of(&self.record)
-        };
-        if let Err(problem) = shipping.begin(self.directory.path(), &about) {
-            self.warn(&format!("the build's log is not sent: {problem}"));
-        }
-    }
-
     /// What is left of the log is sent while other jobs are worked on (AGENT-68).
     fn leave_to_be_sent(&self) {
         let directory = self.directory.path();
@@ -640,7 +400,6 @@ impl<'a, P: Pipeline> Open<'a, P> {
             return;
         }
         let (status, message) = self.said(delivered, status);
-        self.record.nonce = None;
         self.record.ended = Some(milliseconds(stamp()));
         self.record.stage = Stage::Done {
             status: status.name().to_owned(),
@@ -697,28 +456,6 @@ impl<'a, P: Pipeline> Open<'a, P> {
     }
 }
 
-/// What a record knows of its build, for whoever sends its log.
-#[must_use]
-pub fn about_of(record: &Record) -> About {
-    let build = record.build.clone().unwrap_or_default();
-    About {
-        arn: arn_of(&build, &record.origin.arn),
-        initiator: format!("codepipeline/{}", record.origin.pipeline),
-        build_id: build,
-        ..About::default()
-    }
-}
-
-/// The ARN of a build, in the account and region of the pipeline that it is for. Empty if that is not known.
-fn arn_of(build: &str, pipeline: &str) -> String {
-    match pipeline.split(':').collect::<Vec<_>>().as_slice() {
-        ["arn", partition, "codepipeline", region, account, ..] => {
-            format!("arn:{partition}:codebuild:{region}:{account}:build/{build}")
-        }
-        _ => String::new(),
-    }
-}
-
 fn handover_of(order: &Order, details: &Details) -> Handover {
     let primary = order.primary.as_ref();
     Handover {
@@ -728,55 +465,4 @@ fn handover_of(order: &Order, details: &Details) -> Handover {
         account: details.origin.arn.split(':').nth(4).map(str::to_owned),
         variables: order.variables.clone(),
     }
-}
-
-/// A build's status by CodeBuild's name for it.
-fn status_of(name: &str) -> Status {
-    let all = [
-        Status::Succeeded,
-        Status::Failed,
-        Status::TimedOut,
-        Status::Stopped,
-    ];
-    all.into_iter()
-        .find(|status| status.name() == name)
-        .unwrap_or(Status::Fault)
-}
-
-/// A job as the board has it.
-pub(super) fn job_of(record: &Record) -> board::Job {
-    let origin = &record.origin;
-    board::Job {
-        id: record.job.clone(),
-        pipeline: origin.pipeline.clone(),
-        stage: origin.stage.clone(),
-        action: origin.action.clone(),
-        execution: origin.execution.clone(),
-        project: record.project.clone(),
-    }
-}
-
-/// What is left of a build that an earlier agent ended, as the board remembers it.
-#[must_use]
-pub fn remembered(directory: &JobDirectory, record: &Record) -> Option<board::Build> {
-    let Stage::Done {
-        status, message, ..
-    } = &record.stage
-    else {
-        return None;
-    };
-    let at = |milliseconds: u64| SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds);
-    let ended = at(record.ended.unwrap_or(record.taken));
-    Some(board::Build {
-        job: job_of(record),
-        id: record.build.clone(),
-        activity: Activity::Done,
-        since: ended,
-        taken: at(record.taken),
-        ended: Some(ended),
-        phases: Vec::new(),
-        status: status_of(status),
-        message: message.clone(),
-        log: Some(directory.log()).filter(|log: &std::path::PathBuf| Path::exists(log)),
-    })
 }

@@ -94,6 +94,10 @@ fn table(status: &Value) -> String {
     if let Some(failure) = status["pollFailure"].as_str() {
         out.push_str(&format!("failure   {failure}\n"));
     }
+    for (what, why) in status["unsent"].as_object().into_iter().flatten() {
+        let why = why.as_str().unwrap_or_default();
+        out.push_str(&format!("not sent  {what}: {why}\n"));
+    }
     for (title, list, last, time) in [
         (
             "in doubt, answered with a failure at",

@@ -10,7 +10,8 @@ use clap::{Args as ClapArgs, ValueHint};
 
 use super::agent::ServeArgs;
 use super::args::Command;
-use super::{configured, mistake, usage};
+use super::refused::Refused;
+use super::{configured, mistake};
 use crate::agent::attend::attend;
 use crate::agent::board::Board;
 use crate::agent::http::{self, Server};
@@ -124,25 +125,22 @@ impl Operation {
         follow: impl FnOnce(&ServeArgs) -> Result<(), clap::Error>,
     ) {
         self.notifier.reloading();
-        let followed = match configured::parse(arguments).map(|args| args.command) {
-            Ok(Some(Command::Agent(args))) => match follow(&args.serve) {
-                Ok(()) => true,
-                Err(mistake) => {
-                    usage(&mistake);
-                    false
-                }
-            },
-            // It has said what is wrong.
-            _ => false,
-        };
-        if followed {
-            let rest = "what it polls for, its slots and where it listens change with a restart";
-            log.info(
-                &format!("follows its configuration as it is now; {rest}"),
-                &[],
-            );
-        } else {
-            log.error("the configuration cannot be used: goes on as before", &[]);
+        let followed = configured::parse(arguments).and_then(|args| match args.command {
+            Some(Command::Agent(args)) => follow(&args.serve).map_err(Refused::from),
+            _ => unreachable!("invariant: the same arguments name the same command"),
+        });
+        match followed {
+            Ok(()) => {
+                let rest =
+                    "what it polls for, its slots and where it listens change with a restart";
+                let message = format!("follows its configuration as it is now; {rest}");
+                log.info(&message, &[]);
+            }
+            Err(refused) => {
+                let why = refused.line();
+                let message = format!("the configuration cannot be used, goes on as before: {why}");
+                log.error(&message, &[]);
+            }
         }
         self.notifier.ready("has read its configuration again");
     }

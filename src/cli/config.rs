@@ -115,16 +115,16 @@ impl Default for Configuration {
 }
 
 impl Unusable {
-    /// The first thing that is wrong, in a line.
+    /// All that is wrong, in a line.
     pub(super) fn line(&self) -> String {
         match self {
             Self::Unreadable(why) => why.trim_end().to_owned(),
             Self::Wrong(source, problems) => {
-                let first = problems.first().map(|problem| {
+                let all = problems.iter().map(|problem| {
                     let place = source.start_of(problem.primary.span);
                     format!("{}:{place}: {}", source.name(), problem.message)
                 });
-                first.unwrap_or_default()
+                all.collect::<Vec<_>>().join("; ")
             }
         }
     }

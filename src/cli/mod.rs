@@ -40,6 +40,7 @@ mod proxy;
 mod prune;
 mod pull;
 mod push;
+mod refused;
 mod register;
 mod request;
 mod run;
@@ -112,7 +113,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     }
     let args = match configured::parse(arguments) {
         Ok(args) => args,
-        Err(code) => return code,
+        Err(refused) => return refused.say(),
     };
     match args.command {
         None => run::run(args.run),

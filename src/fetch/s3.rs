@@ -334,7 +334,7 @@ impl Download<'_> {
                 self.place(),
                 file.display()
             ),
-            "make room there, or point TMPDIR somewhere else",
+            "make room there",
         )
     }
 }

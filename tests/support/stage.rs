@@ -73,9 +73,11 @@ impl Stage {
 
     /// The command of an agent that asks often.
     pub(crate) fn agent(&self, more: &[&str]) -> Command {
-        let mut arguments = vec!["agent", "--provider", "Runner", "--poll-interval", "50ms"];
-        if !more.contains(&"--min-free-space") {
-            arguments.extend(["--min-free-space", "1m"]);
+        let mut arguments = vec!["agent", "--provider", "Runner"];
+        for (flag, value) in [("--poll-interval", "50ms"), ("--min-free-space", "1m")] {
+            if !more.contains(&flag) {
+                arguments.extend([flag, value]);
+            }
         }
         arguments.extend(more);
         self.server

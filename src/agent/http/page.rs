@@ -201,6 +201,10 @@ fn trouble(board: &Snapshot, behind: &[String], now: SystemTime, html: &mut Stri
             &format!("The last poll failed {ago} ago: {}", failure.message),
         );
     }
+    for (what, why) in &board.unsent {
+        let kept = "It is kept, and sent when it can be.";
+        say("warn", &format!("Could not send {what}: {why}. {kept}"));
+    }
 }
 
 fn going_on(board: &Snapshot, now: SystemTime, html: &mut String) {

@@ -40,6 +40,7 @@ pub(super) fn status(board: &Snapshot, behind: &[String], now: SystemTime) -> Va
             "message": failure.message,
         })),
         "logEventsWaiting": board.log_backlog(),
+        "unsent": board.unsent,
         "counters": counters,
         "inDoubt": board.doubts.iter().map(doubt).collect::<Vec<Value>>(),
         "running": builds(&mut board.running.iter().map(AsRef::as_ref)),

@@ -503,7 +503,10 @@ async fn work(inner: Arc<Inner>) {
         if is_done {
             finished(&inner, left.directory).await;
         }
-        inner.unsent.send_modify(|builds| *builds -= 1);
+        // What is left at the end is the next agent's, and is counted until then.
+        if is_done || *inner.orders.borrow() != Orders::Leave {
+            inner.unsent.send_modify(|builds| *builds -= 1);
+        }
     }
 }
 

@@ -61,7 +61,12 @@ impl Told {
 }
 
 /// Says what keeps something from being sent once, and once that nothing does any more.
-fn trouble<P: Pipeline>(agent: &Agent<P>, what: &str, known: &mut Way, now: Option<String>) {
+fn trouble<P: Pipeline>(
+    agent: &Agent<P>,
+    what: &'static str,
+    known: &mut Way,
+    now: Option<String>,
+) {
     match (&known.trouble, &now) {
         (None, Some(why)) => {
             let message =
@@ -70,6 +75,9 @@ fn trouble<P: Pipeline>(agent: &Agent<P>, what: &str, known: &mut Way, now: Opti
         }
         (Some(_), None) => agent.log.info(&format!("sends {what} again"), &[]),
         _ => {}
+    }
+    if known.trouble != now {
+        agent.board.sending(what, now.as_deref());
     }
     known.trouble = now;
 }

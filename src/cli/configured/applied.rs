@@ -1,6 +1,7 @@
 //! What holds of all that variables and the file say: what nothing stronger says otherwise (CONF-1).
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -10,12 +11,10 @@ use super::table::{MACHINE_FILE, Place, Table, key, why_not_for_anyone};
 use super::value::{Origin, Setting};
 use super::variable::Variables;
 use super::{command_at, file, innermost, is_given};
-use crate::build::ExitCode;
 use crate::cli::args::When;
-use crate::cli::complain::complain;
 use crate::cli::config::{self, Unusable};
 use crate::cli::mistake;
-use crate::cli::usage;
+use crate::cli::refused::Refused;
 use crate::diagnostic::{Code, Diagnostic};
 
 /// What holds.
@@ -40,13 +39,13 @@ struct File {
 }
 
 impl Applied {
-    /// What holds for a command that was called like this. What is wrong with it has been said.
+    /// What holds for a command that was called like this. Or what is wrong with it.
     pub(super) fn of(
         root: &mut Command,
         table: &'static Table,
         path: &[&str],
         given: &ArgMatches,
-    ) -> Result<Self, ExitCode> {
+    ) -> Result<Self, Refused> {
         let given = innermost(given);
         let variables = Variables::read();
         let file = chosen(table, &variables, given)?;
@@ -69,10 +68,8 @@ impl Applied {
         if stronger.iter().any(|said| said.arg.is_exclusive_set()) {
             return Ok(applied);
         }
-        let said = variables.settings(root, table, &flags).map_err(|why| {
-            complain(&why);
-            ExitCode::Usage
-        })?;
+        let said = variables.settings(root, table, &flags);
+        let said = said.map_err(Refused::Variable)?;
         applied.add(said, &command, &mut stronger);
         if let Some(file) = file {
             let said = said_by(&file, root, table, &command, &stronger, given)?;
@@ -138,19 +135,20 @@ impl Applied {
         all
     }
 
-    /// Says what the parser says of all that holds together, and what of it nobody wrote on the command line.
-    pub(super) fn explain(&self, error: &clap::Error) -> ExitCode {
-        let code = usage(error);
+    /// What the parser says of all that holds together, and what of it nobody wrote on the command line.
+    pub(super) fn explain(&self, error: clap::Error) -> Refused {
         let said = error.to_string();
+        let mut notes = String::new();
         for setting in &self.settings {
             if said.contains(&format!("--{}", setting.key)) {
-                complain(&format!(
-                    "note: `--{}` is set by {}\n",
+                let _ = writeln!(
+                    notes,
+                    "note: `--{}` is set by {}",
                     setting.key, setting.origin
-                ));
+                );
             }
         }
-        code
+        Refused::Arguments(error, notes)
     }
 
     /// Where what a flag is comes from.
@@ -173,14 +171,14 @@ fn said_by(
     command: &Command,
     stronger: &[Stronger<'_>],
     given: &ArgMatches,
-) -> Result<Vec<Setting>, ExitCode> {
+) -> Result<Vec<Setting>, Refused> {
     // `validate` says all that is wrong itself, and there are those who only look whether it can be used.
     let is_for_linter = table.name == "validate";
-    let tell = |why: Unusable| why.tell(colour(given));
+    let refused = |why: Unusable| Refused::File(why, colour(given));
     let source = match config::checked(&file.path) {
         Ok((source, _)) => source,
         Err(_) if is_for_linter => return Ok(Vec::new()),
-        Err(why) => return Err(tell(why)),
+        Err(why) => return Err(refused(why)),
     };
     let (placed, _) = file::read(&source, root, table);
     let mut problems = Vec::new();
@@ -213,7 +211,7 @@ fn said_by(
     if problems.is_empty() {
         Ok(said)
     } else {
-        Err(tell(Unusable::Wrong(Box::new(source), problems)))
+        Err(refused(Unusable::Wrong(Box::new(source), problems)))
     }
 }
 
@@ -239,7 +237,7 @@ fn chosen(
     table: &Table,
     variables: &Variables,
     given: &ArgMatches,
-) -> Result<Option<File>, ExitCode> {
+) -> Result<Option<File>, Refused> {
     let named = |path: PathBuf| {
         Some(File {
             path,
@@ -264,7 +262,7 @@ fn chosen(
         Some(Some("true" | "1")) => return Ok(None),
         Some(_) => {
             let why = "RUNNER_NO_CONFIG is neither `true` nor `false`";
-            return Err(usage(&mistake(why)));
+            return Err(mistake(why).into());
         }
     }
     Ok(match table.place {

@@ -21,17 +21,17 @@ use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 use self::applied::Applied;
 use self::table::Table;
 use super::args::Args;
-use super::{CALLED, mistake, usage};
-use crate::build::ExitCode;
+use super::refused::Refused;
+use super::{CALLED, mistake};
 
 pub(super) use self::file::problems;
 pub(super) use self::show::{ConfigArgs as ConfigCommand, run};
 
-/// The arguments with all that is configured. What is wrong with either has been said.
-pub(super) fn parse(arguments: &[OsString]) -> Result<Args, ExitCode> {
+/// The arguments with all that is configured, or what is wrong with either.
+pub(super) fn parse(arguments: &[OsString]) -> Result<Args, Refused> {
     let mut command = Args::command();
     let Resolved { matches, .. } = resolve(&mut command, arguments, Missing::IsAnError)?;
-    Args::from_arg_matches(&matches).map_err(|error| usage(&error.format(&mut command)))
+    Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command).into())
 }
 
 /// Whether everything that a command needs has to be there.
@@ -53,17 +53,17 @@ fn resolve(
     command: &mut Command,
     arguments: &[OsString],
     missing: Missing,
-) -> Result<Resolved, ExitCode> {
+) -> Result<Resolved, Refused> {
     let (given, wrong) = match command.try_get_matches_from_mut(arguments) {
         Ok(matches) => (matches, None),
         // What is missing may be configured.
         Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
             match leniently(arguments) {
                 Some(matches) => (matches, Some(error)),
-                None => return Err(usage(&error)),
+                None => return Err(error.into()),
             }
         }
-        Err(error) => return Err(usage(&error)),
+        Err(error) => return Err(error.into()),
     };
     let path = path_of(&given);
     let _ = CALLED.set(path.iter().map(|name| (*name).to_owned()).collect());
@@ -72,7 +72,7 @@ fn resolve(
         None => Applied::default(),
     };
     if let Some(error) = wrong.filter(|_| applied.is_empty() && missing == Missing::IsAnError) {
-        return Err(usage(&error));
+        return Err(error.into());
     }
     container::leave_host(&mut applied, innermost(&given));
     let mut configured = with(&applied, command, arguments, &given, missing)?;
@@ -86,9 +86,10 @@ fn resolve(
         let called = command_at(command, &path);
         let flag = called.and_then(|called| container::without_container(called, &given, all));
         if let Some(flag) = flag {
-            return Err(usage(&mistake(format!(
+            return Err(mistake(format!(
                 "`--{flag}` is for builds in containers: add `--image IMAGE`"
-            ))));
+            ))
+            .into());
         }
     }
     let matches = configured.unwrap_or(given);
@@ -102,7 +103,7 @@ fn with(
     arguments: &[OsString],
     given: &ArgMatches,
     missing: Missing,
-) -> Result<Option<ArgMatches>, ExitCode> {
+) -> Result<Option<ArgMatches>, Refused> {
     if applied.is_empty() {
         return Ok(None);
     }
@@ -113,9 +114,9 @@ fn with(
             if missing == Missing::IsShown
                 && error.kind() == ErrorKind::MissingRequiredArgument =>
         {
-            leniently(&all).map(Some).ok_or_else(|| usage(&error))
+            leniently(&all).map(Some).ok_or_else(|| error.into())
         }
-        Err(error) => Err(applied.explain(&error)),
+        Err(error) => Err(applied.explain(error)),
     }
 }
 

@@ -11,7 +11,8 @@ use super::value::{Kind, Origin};
 use super::{Missing, Resolved, command_at, innermost, resolve};
 use crate::build::ExitCode;
 use crate::cli::args::Args;
-use crate::cli::{mistake, print, usage};
+use crate::cli::refused::Refused;
+use crate::cli::{mistake, print};
 
 /// What can be done with the configuration.
 #[derive(Debug, Subcommand)]
@@ -62,11 +63,11 @@ pub(in crate::cli) fn run(args: &ConfigArgs) -> ExitCode {
     let ConfigArgs::Show(args) = args;
     match shown(args) {
         Ok(text) => print(text.as_bytes()),
-        Err(code) => code,
+        Err(refused) => refused.say(),
     }
 }
 
-fn shown(args: &ShowArgs) -> Result<String, ExitCode> {
+fn shown(args: &ShowArgs) -> Result<String, Refused> {
     let mut root = Args::command();
     root.build();
     let mut text = String::new();
@@ -90,7 +91,7 @@ fn shown(args: &ShowArgs) -> Result<String, ExitCode> {
 fn asked<'a>(
     args: &'a ShowArgs,
     root: &clap::Command,
-) -> Result<Vec<(&'static Table, &'a [OsString])>, ExitCode> {
+) -> Result<Vec<(&'static Table, &'a [OsString])>, Refused> {
     let is_there = |table: &&Table| command_at(root, table.path()).is_some();
     let Some((name, rest)) = args.command.split_first() else {
         let all = table::ALL.iter().filter(is_there);
@@ -105,14 +106,14 @@ fn asked<'a>(
             .collect();
         let expected = crate::diagnostic::one_of(&names);
         let name = name.display();
-        usage(&mistake(format!(
+        mistake(format!(
             "`{name}` cannot be configured: expected {expected}"
-        )))
+        ))
     })?;
     Ok(vec![(found, rest)])
 }
 
-fn rows(args: &ShowArgs, table: &'static Table, rest: &[OsString]) -> Result<Vec<Shown>, ExitCode> {
+fn rows(args: &ShowArgs, table: &'static Table, rest: &[OsString]) -> Result<Vec<Shown>, Refused> {
     let mut arguments: Vec<OsString> = vec!["runner".into()];
     arguments.extend(table.path().iter().map(Into::into));
     if let Some(config) = &args.config {
@@ -131,6 +132,12 @@ fn rows(args: &ShowArgs, table: &'static Table, rest: &[OsString]) -> Result<Vec
 fn row(arg: &Arg, resolved: &Resolved) -> Option<Shown> {
     let key = key(arg)?;
     let matches = innermost(&resolved.matches);
+    // What is for tests is in no list until somebody sets it.
+    if arg.is_hide_set()
+        && resolved.applied.origin(key, matches, arg.get_id().as_str()) == Origin::Default
+    {
+        return None;
+    }
     let kind = Kind::of(arg);
     Some(Shown {
         key: key.to_owned(),

@@ -129,7 +129,7 @@ impl Error {
                 "make the archive without this entry, in the directory that it is to be unpacked in"
             }
             Self::TooMuch(_) => "make the archive smaller, or divide it among several sources",
-            Self::Io { .. } => "see whether there is room, and whether TMPDIR is a place for it",
+            Self::Io { .. } => "see whether there is room, and whether files can be made there",
             Self::Stopped => "start the build again",
         }
     }
