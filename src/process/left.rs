@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::{parent_of, parents};
+use super::descendants::{parent_of, parents};
 
 /// Largest environment that is looked at, in bytes: the system lets a process have less.
 const MAX_ENVIRONMENT: u64 = 8 * 1024 * 1024;
