@@ -251,6 +251,8 @@ pub struct Unanswered {
     pub why: String,
     /// What to do.
     pub help: String,
+    /// Whether the request surely never left: then nothing came of it.
+    pub unsent: bool,
 }
 
 /// Kinds of reasons why no answer came.
@@ -325,7 +327,21 @@ pub fn unanswered(error: &(dyn std::error::Error + 'static), missing: Option<&st
             ),
         ),
     };
-    Unanswered { kind, why, help }
+    Unanswered {
+        kind,
+        why,
+        help,
+        unsent: kind != UnansweredKind::Network || is_of_connecting(error),
+    }
+}
+
+/// Whether there never was a connection.
+fn is_of_connecting(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_it = |error: &(dyn std::error::Error + 'static)| {
+        let found = error.downcast_ref::<hyper_util::client::legacy::Error>();
+        found.is_some_and(hyper_util::client::legacy::Error::is_connect)
+    };
+    std::iter::successors(Some(error), |error| error.source()).any(is_it)
 }
 
 /// Why nothing can be done without a region, and what to do.

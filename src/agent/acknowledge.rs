@@ -52,21 +52,28 @@ impl Attempt<'_> {
             self.pulse.beat(Instant::now());
             let error = match agent.pipeline.acknowledge(self.job, self.nonce).await {
                 Ok(true) => {
-                    agent.room.release();
+                    allowed(agent);
                     return Acknowledged::Ours;
                 }
                 Ok(false) => {
+                    allowed(agent);
                     let why = "it is not in progress once it is acknowledged";
                     return Acknowledged::No(why.to_owned());
                 }
                 Err(error) => error,
             };
             match error.kind {
-                ErrorKind::InvalidNonce if self.unanswered => return Acknowledged::Doubtful,
+                ErrorKind::InvalidNonce if self.unanswered => {
+                    allowed(agent);
+                    return Acknowledged::Doubtful;
+                }
                 ErrorKind::InvalidNonce
                 | ErrorKind::NotFound
                 | ErrorKind::InvalidState
-                | ErrorKind::Invalid => return Acknowledged::No(error.message),
+                | ErrorKind::Invalid => {
+                    allowed(agent);
+                    return Acknowledged::No(error.message);
+                }
                 ErrorKind::Denied | ErrorKind::NoCredentials => {
                     refusals += 1;
                     if refusals == 1 {
@@ -94,6 +101,13 @@ impl Attempt<'_> {
                 () = agent.cancel.requested() => return Acknowledged::Left,
             }
         }
+    }
+}
+
+/// Whatever CodePipeline said, this agent may acknowledge jobs.
+fn allowed<P: Pipeline>(agent: &Agent<P>) {
+    if agent.room.release() {
+        agent.board.has_room();
     }
 }
 

@@ -35,7 +35,7 @@ impl Drop for Watch {
     }
 }
 
-const STOPPED: &str =
+pub(super) const STOPPED: &str =
     "the agent was stopped, and the build with it: retry the stage to build it again";
 const GIVEN_UP: &str = "CodePipeline has given the job up, so the build was stopped";
 const TOO_LATE: &str = "the build was stopped: a pipeline waits a day for a job, and that is over";
@@ -63,8 +63,8 @@ impl<P: Pipeline> Open<'_, P> {
         let credentials = JobCredentials::new(Arc::clone(&agent.pipeline), self.id(), keys, since);
         let s3 = AsJob::new(
             &credentials,
-            &agent.settings().aws,
-            agent.settings().custom_endpoint,
+            &self.settings.aws,
+            self.settings.custom_endpoint,
         );
         let watch = self.watch(&credentials);
         self.turn_to(Activity::Downloading);
@@ -84,15 +84,14 @@ impl<P: Pipeline> Open<'_, P> {
         self.turn_to(Activity::Building);
         self.ship(order);
         agent.board.log_is(self.id(), self.directory.log());
-        let finished = child::run(
-            agent,
-            &self.directory,
-            self.id(),
+        let given = child::Given {
+            settings: &self.settings,
+            directory: &self.directory,
+            job: self.id(),
             order,
             handover,
-            &watch.halt,
-            &self.pulse,
-        );
+        };
+        let finished = child::run(agent, given, &watch.halt, &self.pulse);
         let Finished {
             mut told,
             exit,
@@ -150,9 +149,9 @@ impl<P: Pipeline> Open<'_, P> {
         let why = Arc::new(std::sync::Mutex::new(None));
         let (stop, said) = (halt.clone(), Arc::clone(&why));
         let (agent, credentials) = (Arc::clone(self.agent), Arc::clone(credentials));
-        let deadline = self.deadline;
+        let (settings, deadline) = (Arc::clone(&self.settings), self.deadline);
         let task = tokio::spawn(async move {
-            let every = agent.settings().look_after;
+            let every = settings.look_after;
             let given_up = async {
                 loop {
                     tokio::time::sleep(every).await;
@@ -186,7 +185,7 @@ impl<P: Pipeline> Open<'_, P> {
     ) -> Result<(), output::NotStored> {
         let key = details.encryption_key.as_deref();
         let selected = output::select(&details.outputs, &told.artifacts)?;
-        let environment = &self.agent.settings().variables;
+        let environment = &self.settings.variables;
         let s3 = &AsJob {
             proxy: output::proxy(&details.outputs, told, environment)?,
             ..s3.clone()
@@ -211,7 +210,10 @@ impl<P: Pipeline> Open<'_, P> {
                 attempt += 1;
                 tokio::select! {
                     () = tokio::time::sleep(pause.pause()) => {}
-                    () = stop.requested() => return Err(not_stored),
+                    () = stop.requested() => {
+                        self.give_up(artifact, left, credentials, s3).await;
+                        return Err(not_stored);
+                    }
                 }
                 let _ = credentials.renew().await;
             }
@@ -247,7 +249,7 @@ impl<P: Pipeline> Open<'_, P> {
         let Some(shipping) = &self.agent.shipping else {
             return;
         };
-        let settings = self.agent.settings();
+        let settings = &self.settings;
         let image = order
             .image
             .clone()

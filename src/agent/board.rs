@@ -535,6 +535,15 @@ impl Board {
         });
     }
 
+    /// It takes jobs again, if that was all that kept it from it.
+    pub fn has_room(&self) {
+        self.update(|now| {
+            if matches!(now.state, State::NoRoom(_)) {
+                now.state = State::Polling;
+            }
+        });
+    }
+
     /// There are this many slots from now on.
     pub fn set_slots(&self, slots: usize) {
         self.update(|now| now.slots = slots);

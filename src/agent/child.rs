@@ -61,21 +61,39 @@ pub struct Finished {
     pub said: String,
 }
 
+/// What a build is to be.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// What held when the job was taken (AGENT-93).
+    pub settings: &'a Settings,
+    /// Where it works.
+    pub directory: &'a JobDirectory,
+    /// The job's id.
+    pub job: &'a str,
+    /// What the job asks for.
+    pub order: &'a Order,
+    /// What the build is told.
+    pub handover: &'a Handover,
+}
+
 /// Runs the build of a job to its end. `halt` asks it to end, then forces it. An error is why it could not be started.
 pub async fn run<P: Pipeline>(
     agent: &Agent<P>,
-    directory: &JobDirectory,
-    job: &str,
-    order: &Order,
-    handover: &Handover,
+    given: Given<'_>,
     halt: &Stop,
     pulse: &Pulse,
 ) -> Result<Finished, String> {
+    let Given {
+        settings,
+        directory,
+        job,
+        order,
+        handover,
+    } = given;
     let failed = |error: io::Error| format!("could not start the build: {error}");
     prepare(directory, order, handover).map_err(failed)?;
-    let arguments = arguments(&agent.settings(), directory, order);
+    let arguments = arguments(settings, directory, order);
     let errors = log_file(&directory.said()).map_err(failed)?;
-    let settings = agent.settings();
     let build = format!("{}:{}", order.project, handover.build_uuid);
     // Whatever it starts has this, whoever starts it.
     let mut variables = settings.variables.clone();

@@ -25,6 +25,9 @@ use crate::store::Stop;
 /// More jobs are never answered at the same time.
 const MOST: u32 = 1 << 16;
 
+/// How often it is looked at least whether CodePipeline was asked.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The jobs in doubt of an agent.
 #[derive(Debug)]
 pub struct Doubts {
@@ -104,6 +107,7 @@ pub(super) fn begin<P: Pipeline>(
             () = wait(left) => {}
             () = stop.requested() => return,
         }
+        asked_again(&agent).await;
         let job = record.job.clone();
         let _answering = agent.doubts.answering.acquire().await;
         if agent.doubts.open().remove(&job).is_none() {
@@ -114,6 +118,23 @@ pub(super) fn begin<P: Pipeline>(
         Box::pin(work::answer_doubt(&agent, directory, record)).await;
         agent.end(&job);
     });
+}
+
+/// Waits until CodePipeline was asked twice from now on, and had the chance to hand the job out again: nobody may have asked
+/// while no agent ran.
+async fn asked_again<P: Pipeline>(agent: &Agent<P>) {
+    let mut last = agent.board.snapshot().polled;
+    for _ in 0..2 {
+        let pause = agent.settings().interval.min(LOOK);
+        loop {
+            tokio::time::sleep(pause).await;
+            let polled = agent.board.snapshot().polled;
+            if polled != last {
+                last = polled;
+                break;
+            }
+        }
+    }
 }
 
 /// A clock that was put back while no agent ran must not make it longer than CodePipeline's own patience.

@@ -241,9 +241,11 @@ fn is_final(error: &fetch::Error) -> bool {
     is_ours(message) || message.starts_with("NoSuch") || message.starts_with("could not unpack")
 }
 
-/// Whether it is this machine that has no room, or no rights.
+/// Whether it is this machine that has no room, or no rights. A connection that breaks off is an error of the system, too, and
+/// says nothing of this machine.
 fn is_ours(message: &str) -> bool {
-    message.starts_with("could not write") || message.contains("(os error ")
+    let is_of_network = message.starts_with("could not fetch");
+    message.starts_with("could not write") || (message.contains("(os error ") && !is_of_network)
 }
 
 fn kind(error: &fetch::Error) -> FailureKind {

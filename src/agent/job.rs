@@ -203,7 +203,12 @@ fn check_allowed(order: &Order, allowed: &Allowed, defaults: &Defaults) -> Resul
         (None, None) => usual.unwrap_or("host"),
     };
     if usual != Some(executor) {
-        check(&allowed.executors, "executor", executor)?;
+        check(&allowed.executors, "executor", executor).map_err(|why| match order.executor {
+            None if executor == "host" => {
+                format!("{why}: with an Image, the action's build runs in a container")
+            }
+            _ => why,
+        })?;
         // Who has builds run in containers has reasons to; an empty list says nothing against them.
         if usual == Some("docker") && allowed.executors.is_empty() {
             return Err(format!(

@@ -43,12 +43,13 @@ impl Kept {
         problem
     }
 
-    /// Removes one after the other, the oldest first, until there is room or no more that `may_go`. How many it were.
+    /// Removes one after the other, the oldest first, until there is room or no more that `may_go`. How many it were, and what kept one
+    /// from going.
     pub fn make_room(
         &self,
         mut has_room: impl FnMut() -> bool,
         may_go: impl Fn(&JobDirectory) -> bool,
-    ) -> io::Result<usize> {
+    ) -> (usize, io::Result<()>) {
         let (mut stay, mut removed, mut problem) = (Vec::new(), 0, Ok(()));
         while !has_room() {
             let Some(job) = self.all().pop_front() else {
@@ -67,7 +68,7 @@ impl Kept {
             }
         }
         self.put_back(stay);
-        problem.map(|()| removed)
+        (removed, problem)
     }
 
     /// They are older than all others.
@@ -105,17 +106,19 @@ pub async fn make_room<P: Pipeline>(agent: &Arc<Agent<P>>) {
         let has_room = || has_room(agent);
         agent.kept.make_room(has_room, |job| may_go(agent, job))
     });
-    match removed.await {
-        Some(Ok(removed)) if removed > 0 => {
-            let message = format!(
-                "removed the logs of the {removed} oldest builds: less than {} were free (--min-free-space)",
-                render_size(least)
-            );
-            agent.log.warn(&message, &[]);
-            agent.board.count(Counter::BuildsRemoved, removed as u64);
-        }
-        Some(Err(error)) => complain(agent, &error),
-        _ => {}
+    let Some((removed, problem)) = removed.await else {
+        return;
+    };
+    if removed > 0 {
+        let message = format!(
+            "removed the logs of the {removed} oldest builds: less than {} were free (--min-free-space)",
+            render_size(least)
+        );
+        agent.log.warn(&message, &[]);
+        agent.board.count(Counter::BuildsRemoved, removed as u64);
+    }
+    if let Err(error) = problem {
+        complain(agent, &error);
     }
 }
 

@@ -125,6 +125,7 @@ fn flat(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' => flat.push_str("; "),
+            '\t' => flat.push(' '),
             c if c.is_control() => flat.extend(c.escape_default()),
             c => flat.push(c),
         }
@@ -153,7 +154,7 @@ mod tests {
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_746_522_611);
         let about: About<'_> = &[("job", "1-2"), ("pipeline", "a b"), ("build", "")];
         assert_eq!(
-            line(Form::Text, time, Level::Info, "took\na job", about),
+            line(Form::Text, time, Level::Info, "took\na\tjob", about),
             "2025-05-06T09:10:11.000Z info    took; a job job=1-2 pipeline=\"a b\"\n"
         );
         assert_eq!(

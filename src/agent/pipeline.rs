@@ -306,7 +306,7 @@ impl CodePipeline {
                 kind,
                 message: format!("could not {doing}: {}", unanswered.why),
                 help: Some(unanswered.help),
-                refused: kind == ErrorKind::NoCredentials,
+                refused: unanswered.unsent,
             };
         };
         let status = response.status().as_u16();
@@ -315,6 +315,9 @@ impl CodePipeline {
         let said = code.map_or_else(|| format!("HTTP {status}"), str::to_owned);
         // Words about who may not do what name no nonce, and are what an operator needs.
         let words = error.message().filter(|_| kind == ErrorKind::Denied);
+        // About a signature they may repeat all that was signed, credentials too.
+        let words = words.filter(|_| !code.is_some_and(|code| code.contains("Signature")));
+        let words = words.and_then(|words| words.lines().next());
         let words = words.map_or_else(String::new, |words| format!(": {words}"));
         let request = error.request_id().unwrap_or("none");
         Error {

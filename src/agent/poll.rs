@@ -125,6 +125,10 @@ impl<P: Pipeline> Poller<P> {
     }
 
     async fn ask_until(&mut self) -> End {
+        if self.slots.available_permits() == 0 {
+            // It works on what an earlier agent has left: whoever started it has not to wait for that (AGENT-90).
+            self.agent.board.turn_to(State::Polling);
+        }
         loop {
             let permits = self.free_slots().await;
             self.settled().await;

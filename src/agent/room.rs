@@ -61,20 +61,28 @@ impl Room {
     /// Jobs may not be acknowledged: none is asked for during a pause that doubles each time. To this agent they are of no
     /// use, and each one that it takes from the queue others wait for.
     pub fn hold(&self, why: &str, interval: Duration) {
+        self.hold_from(Instant::now(), why, interval);
+    }
+
+    fn hold_from(&self, now: Instant, why: &str, interval: Duration) {
         let mut known = self.known();
+        // Jobs of one poll are denied together.
+        if known.held.as_ref().is_some_and(|held| now < held.until) {
+            return;
+        }
         let last = known.held.as_ref().map(|held| held.pause);
         let pause = last.map_or(interval * HOLD_INTERVALS, |last| last * 2);
         let pause = pause.min(LONGEST_HOLD);
         known.held = Some(Held {
             why: why.to_owned(),
-            until: Instant::now() + pause,
+            until: now + pause,
             pause,
         });
     }
 
-    /// A job was acknowledged.
-    pub fn release(&self) {
-        self.known().held = None;
+    /// Jobs may be acknowledged. Whether that is news.
+    pub fn release(&self) -> bool {
+        self.known().held.take().is_some()
     }
 
     /// Whether there is room for a job; an error says why not.
@@ -217,12 +225,17 @@ mod tests {
         let pause = || room.known().held.as_ref().map(|held| held.pause);
         let interval = Duration::from_secs(10);
         let mut pauses = Vec::new();
+        let mut now = Instant::now();
         for _ in 0..6 {
-            room.hold("no", interval);
+            room.hold_from(now, "no", interval);
+            // Another one of the same poll.
+            room.hold_from(now, "no", interval);
             pauses.push(pause().unwrap().as_secs());
+            now += pause().unwrap();
         }
         assert_eq!(pauses, [60, 120, 240, 480, 900, 900]);
-        room.release();
+        assert!(room.release());
+        assert!(!room.release());
         assert_eq!(pause(), None);
     }
 }

@@ -22,7 +22,7 @@ use super::pipeline::{Error, Pipeline};
 use super::poll::{self, End};
 use super::progress::Progress;
 use super::room::Room;
-use super::state::{Stage, StateDirectory};
+use super::state::{JobDirectory, Stage, StateDirectory};
 use super::work;
 use crate::aws;
 use crate::engine::EndpointSettings;
@@ -328,6 +328,8 @@ fn drain<P: Pipeline>(agent: &Agent<P>, why: &str) {
 async fn work_until_drained<P: Pipeline>(agent: Arc<Agent<P>>, slots: Arc<Semaphore>) -> Ended {
     let left = take_up(&agent, &slots);
     let end = poll::run(Arc::clone(&agent), Arc::clone(&slots)).await;
+    // Whyever it ends: what is surely not acknowledged goes back.
+    agent.drain.request();
     let ended = match &end {
         End::Never(error) => {
             let help = error
@@ -390,6 +392,17 @@ fn in_line(
     }
 }
 
+/// Removes what only a build and its answer needed, where an earlier agent did not come to it, or knew less of it.
+fn clear_ended<P: Pipeline>(agent: &Agent<P>, directory: JobDirectory) {
+    let has_readers = agent.shipping.is_some();
+    tokio::spawn(async move {
+        if !has_readers {
+            let _ = std::fs::remove_file(directory.events());
+        }
+        directory.clear().await;
+    });
+}
+
 /// Takes up what an earlier agent has left open. Only what is still to be built needs a slot.
 fn take_up<P: Pipeline>(
     agent: &Arc<Agent<P>>,
@@ -415,6 +428,7 @@ fn take_up<P: Pipeline>(
             if let Some(shipping) = &agent.shipping {
                 shipping.resume(directory.path(), &history::about_of(&record));
             }
+            clear_ended(agent, directory.clone());
             agent.kept.add(directory);
             continue;
         }

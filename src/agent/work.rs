@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::acknowledge::{Acknowledged, Attempt, REFUSALS};
 use super::answer::{Answer, FailureKind};
+use super::attempt::STOPPED;
 use super::board::{Activity, Counter};
 use super::child;
 use super::deliver::{Delivered, deliver};
@@ -25,7 +26,7 @@ use super::kept;
 use super::pipeline::{Details, ErrorKind, Job, Nonce, Pipeline};
 use super::poll::Backoff;
 use super::progress::{Pulse, in_rounds};
-use super::serve::Agent;
+use super::serve::{Agent, Settings};
 use super::state::{JobDirectory, Record, Stage};
 use crate::event::stamp;
 use crate::phase::Status;
@@ -76,7 +77,11 @@ pub async fn run<P: Pipeline>(
     drop(settled);
     match taken {
         Taken::Ours => open.build(job.details, since).await,
-        Taken::Doubtful => open.doubt().await,
+        Taken::Doubtful => {
+            open.doubt().await;
+            // Who is to do one job has done none.
+            return false;
+        }
         Taken::No => return false,
     }
     true
@@ -120,10 +125,17 @@ pub async fn answer_doubt<P: Pipeline>(
 ) {
     let deadline = Instant::now() + AFTER_RESTART.min(agent.settings().patience);
     let mut open = Open::new(agent, directory, record, deadline);
-    open.take();
     let message = "the answer to an acknowledgement of the job was lost, and nobody else has answered the job: it was not built; retry the stage to build it";
     let answer = Answer::failure(FailureKind::SystemUnavailable, message, None);
-    open.finish(answer, Status::Fault).await;
+    match open.deliver(answer).await {
+        Delivered::Left => {}
+        // Somebody else has it, or nobody: then it is handed out again, and is a job like others.
+        Delivered::Unwanted => open.drop_job("CodePipeline wants no answer of this agent's to it"),
+        delivered => {
+            open.take();
+            open.put_away(delivered, Status::Fault).await;
+        }
+    }
 }
 
 /// How long ago that was.
@@ -134,6 +146,8 @@ fn age(record: &Record) -> Duration {
 /// A job that is this agent's, or is about to be.
 pub(super) struct Open<'a, P: Pipeline> {
     pub(super) agent: &'a Arc<Agent<P>>,
+    /// What held when the job was taken: its build goes on by it (AGENT-93).
+    pub(super) settings: Arc<Settings>,
     pub(super) directory: JobDirectory,
     pub(super) record: Record,
     /// When its pipeline has given it up.
@@ -160,6 +174,7 @@ impl<'a, P: Pipeline> Open<'a, P> {
             .progress
             .begin(format!("job {}", record.job), Instant::now());
         Self {
+            settings: agent.settings(),
             agent,
             directory,
             record,
@@ -210,7 +225,7 @@ impl<'a, P: Pipeline> Open<'a, P> {
 
     /// Nobody knows whose the job is: it is waited until any other worker would be done with it.
     async fn doubt(mut self) {
-        let settings = self.agent.settings();
+        let settings = &self.settings;
         let mut limit = settings.timeout;
         match self.agent.pipeline.details(self.id()).await {
             Ok(details) => {
@@ -257,6 +272,14 @@ impl<'a, P: Pipeline> Open<'a, P> {
             Taken::Doubtful => return self.doubt().await,
             Taken::No => return,
         }
+        // From here on nobody is asked again whose it is, and nobody else will do it.
+        self.record.nonce = None;
+        self.record.stage = Stage::Working;
+        if let Err(error) = self.directory.write(&self.record) {
+            self.warn(&format!(
+                "could not write down that the job is taken: {error}"
+            ));
+        }
         let since = Instant::now();
         let mut pause = Backoff::new(Duration::from_millis(300), Duration::from_secs(20));
         let mut refusals = 0;
@@ -272,14 +295,22 @@ impl<'a, P: Pipeline> Open<'a, P> {
                 _ => {}
             }
             if refusals >= REFUSALS || Instant::now() >= self.deadline {
+                let kind = match error.kind {
+                    ErrorKind::Denied | ErrorKind::NoCredentials => FailureKind::PermissionError,
+                    _ => FailureKind::SystemUnavailable,
+                };
                 self.take();
-                let answer = Answer::failure(FailureKind::PermissionError, &error.message, None);
+                let answer = Answer::failure(kind, &error.message, None);
                 return self.finish(answer, Status::Fault).await;
             }
             self.warn(&error.message);
             tokio::select! {
                 () = tokio::time::sleep(pause.pause()) => {}
-                () = self.agent.cancel.requested() => return,
+                () = self.agent.cancel.requested() => {
+                    self.take();
+                    let answer = Answer::failure(FailureKind::JobFailed, STOPPED, None);
+                    return self.finish(answer, Status::Stopped).await;
+                }
             }
         }
     }
@@ -326,7 +357,7 @@ impl<'a, P: Pipeline> Open<'a, P> {
     }
 
     async fn build(&mut self, details: Details, since: Instant) {
-        let settings = self.agent.settings();
+        let settings = &self.settings;
         let order = job::order(&details, &settings.allowed, &settings.defaults);
         self.record.origin = details.origin.clone();
         self.record.stage = Stage::Working;
@@ -384,6 +415,15 @@ impl<'a, P: Pipeline> Open<'a, P> {
     /// Answers the job and puts away what it left.
     async fn finish(&mut self, answer: Answer, status: Status) {
         self.turn_to(Activity::Answering);
+        let delivered = self.deliver(answer).await;
+        if delivered != Delivered::Left {
+            self.put_away(delivered, status).await;
+        }
+    }
+
+    /// Answers the job; what its build needed is needed no more then.
+    async fn deliver(&mut self, answer: Answer) -> Delivered {
+        self.record.nonce = None;
         let (agent, deadline) = (self.agent, self.deadline);
         let record = &mut self.record;
         let delivered = deliver(
@@ -396,9 +436,11 @@ impl<'a, P: Pipeline> Open<'a, P> {
         )
         .await;
         in_rounds(&self.pulse, self.directory.clear()).await;
-        if delivered == Delivered::Left {
-            return;
-        }
+        delivered
+    }
+
+    /// Remembers how a job ended.
+    async fn put_away(&mut self, delivered: Delivered, status: Status) {
         let (status, message) = self.said(delivered, status);
         self.record.ended = Some(milliseconds(stamp()));
         self.record.stage = Stage::Done {
@@ -449,10 +491,15 @@ impl<'a, P: Pipeline> Open<'a, P> {
             Delivered::Late => "CodePipeline could not be told in time",
         };
         self.agent.board.count(Counter::AnswersRefused, 1);
+        // A success that nobody knows of is none.
+        let told = match status {
+            Status::Succeeded => Status::Fault,
+            status => status,
+        };
         let message = format!("not answered: {without}; here it ended as {status}");
         self.warn(&format!("{message}{why}"));
         let given = given.map_or_else(String::new, |given| format!("\n{given}"));
-        (status, Some(format!("{message}{given}")))
+        (told, Some(format!("{message}{given}")))
     }
 }
 

@@ -146,11 +146,26 @@ impl Operation {
     }
 }
 
+/// What else systemd tells a service of itself. To a build it would say that it is one.
+const OF_SERVICE: [&str; 10] = [
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "SYSTEMD_EXEC_PID",
+    "CREDENTIALS_DIRECTORY",
+    "RUNTIME_DIRECTORY",
+    "STATE_DIRECTORY",
+    "CACHE_DIRECTORY",
+    "LOGS_DIRECTORY",
+    "CONFIGURATION_DIRECTORY",
+    "MEMORY_PRESSURE_WATCH",
+];
+
 /// What builds get of the agent's environment: neither what is for its own flags, nor what lets them speak to systemd in its
 /// name (AGENT-93, CONF-9).
 pub(super) fn handed_on(mut variables: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
     let is_own = |name: &OsStr| {
-        name.as_bytes().starts_with(b"RUNNER_") || VARIABLES.iter().any(|own| name == *own)
+        let of_service = VARIABLES.iter().chain(&OF_SERVICE);
+        name.as_bytes().starts_with(b"RUNNER_") || of_service.into_iter().any(|own| name == *own)
     };
     variables.retain(|(name, _)| !is_own(name));
     variables

@@ -672,10 +672,10 @@ impl Job {
         if head.checksum_sha256().is_some() {
             return Err(self.odd_answer(key, "has another SHA-256 than what was sent"));
         }
+        if self.settings.is_ours_alone {
+            return Err(self.odd_answer(key, "has no SHA-256 by which it could be verified"));
+        }
         if sent.answered.is_none() {
-            if self.settings.is_ours_alone {
-                return Err(self.odd_answer(key, "has no SHA-256 by which it could be verified"));
-            }
             self.note(format!(
                 "{} gave no checksum: only the size was verified",
                 self.bucket_url()
@@ -806,7 +806,9 @@ fn unreachable_service<E>(
 where
     E: std::error::Error + Send + Sync + 'static,
 {
-    let Unanswered { kind, why, help } = aws::unanswered(&error, profile);
+    let Unanswered {
+        kind, why, help, ..
+    } = aws::unanswered(&error, profile);
     let kind = match kind {
         UnansweredKind::NoCredentials => ErrorKind::Forbidden,
         UnansweredKind::BadCredentials | UnansweredKind::Network => ErrorKind::Unreachable,

@@ -74,6 +74,8 @@ pub struct Pace {
     pub longest_pause: Duration,
     /// How long a build that is over may send what is left beside others, before it takes its turn.
     pub ending: Duration,
+    /// How long it has then, while others wait for theirs.
+    pub turn: Duration,
     /// How often it is looked at how much is waiting.
     pub survey: Duration,
 }
@@ -86,6 +88,7 @@ impl Default for Pace {
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_mins(1),
             ending: Duration::from_secs(15),
+            turn: Duration::from_mins(1),
             survey: Duration::from_secs(10),
         }
     }

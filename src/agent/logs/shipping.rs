@@ -497,15 +497,50 @@ async fn work(inner: Arc<Inner>) {
             inner.has_more.notified().await;
             continue;
         };
-        let tasks = inner.ship(&left.directory, &left.about, &inner.orders);
-        let is_done = all(tasks).await;
-        lock(&inner.over).pop_front();
+        let orders = watch::Sender::new(Orders::Finish);
+        let tasks = inner.ship(&left.directory, &left.about, &orders);
+        let (is_done, is_late) = turn(&inner, &orders, tasks).await;
+        {
+            let mut over = lock(&inner.over);
+            over.pop_front();
+            if is_late && !is_done {
+                over.push_back(left);
+                continue;
+            }
+        }
         if is_done {
             finished(&inner, left.directory).await;
         }
         // What is left at the end is the next agent's, and is counted until then.
         if is_done || *inner.orders.borrow() != Orders::Leave {
             inner.unsent.send_modify(|builds| *builds -= 1);
+        }
+    }
+}
+
+/// Sends one build. Whether all of it is sent, and whether it had its time and others wait: what keeps this one from being sent,
+/// a proxy that is gone say, may not keep them.
+async fn turn(
+    inner: &Inner,
+    orders: &watch::Sender<Orders>,
+    tasks: Vec<JoinHandle<Ended>>,
+) -> (bool, bool) {
+    let sending = all(tasks);
+    tokio::pin!(sending);
+    let mut ends = inner.orders.subscribe();
+    let mut late = false;
+    loop {
+        tokio::select! {
+            is_done = &mut sending => return (is_done, late),
+            _ = ends.wait_for(|order| *order == Orders::Leave), if *orders.borrow() != Orders::Leave => {
+                orders.send_replace(Orders::Leave);
+            }
+            () = tokio::time::sleep(inner.settings.pace.turn), if *orders.borrow() != Orders::Leave => {
+                if lock(&inner.over).len() > 1 {
+                    late = true;
+                    orders.send_replace(Orders::Leave);
+                }
+            }
         }
     }
 }
