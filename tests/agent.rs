@@ -8,6 +8,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use buildspec_runner::agent::control;
 use rustix::process::Signal;
@@ -25,7 +26,7 @@ fn a_job_becomes_a_build_and_its_artifact_and_its_answer() {
     };
     let buildspec = format!("{BUILDSPEC}  name: ignored-$(date)\n").replace(
         "out/\n",
-        "out/\n      - env | grep ^CODEBUILD_ > out/env.txt\n",
+        "out/\n      - env | grep ^CODEBUILD_ > out/env.txt\n      - tr '\\0' '\\n' < /proc/$PPID/cmdline > out/arguments.txt\n",
     );
     let mut source = stage.source(
         "App/one",
@@ -68,10 +69,150 @@ fn a_job_becomes_a_build_and_its_artifact_and_its_answer() {
     ] {
         assert!(variables.contains(expected), "no {expected} in {variables}");
     }
+    // Everybody on a machine can read arguments.
+    let arguments = find("arguments.txt").expect("it was made");
+    assert!(arguments.contains("\n--job="), "{arguments}");
+    for secret in stage.secrets(&[&job]) {
+        assert!(!arguments.contains(&secret), "{secret} in {arguments}");
+    }
     let calls = stage.server.calls(&job);
     assert_eq!(count(&calls, "AcknowledgeJob"), 1);
     assert_eq!(count(&calls, "PutJobSuccessResult"), 1);
     stage.keeps_secrets(&[&job], &ran.stderr);
+}
+
+// AGENT-12, AGENT-17, AGENT-22
+#[test]
+fn a_build_has_the_time_limit_of_its_action_or_else_the_agents() {
+    let Some(stage) = Stage::new("limits") else {
+        return;
+    };
+    let slow = "version: 0.2\nphases:\n  build:\n    commands:\n      - sleep 600\n";
+    let source = stage.source("A/x", &[("buildspec.yml", slow)]);
+    let job = stage.job(&json!({ "ProjectName": "web" }), &[source], &[]);
+    let ran = stage.run(&["--once", "--timeout", "1s", "--grace", "1s"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let details = stage.answer(&job)["request"]["failureDetails"].clone();
+    assert_eq!(details["type"], "JobFailed", "{details}");
+    let message = details["message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("BUILD_TIMED_OUT: "), "{message}");
+
+    let asks = "version: 0.2\nphases:\n  build:\n    commands:\n      - tr '\\0' '\\n' < /proc/$PPID/cmdline > arguments\nartifacts:\n  files: arguments\n";
+    let source = stage.source("B/x", &[("buildspec.yml", asks)]);
+    let configuration = json!({ "ProjectName": "web", "Timeout": "90" });
+    let job = stage.job(&configuration, &[source], &["Out"]);
+    let ran = stage.run(&["--once", "--timeout", "10m"]);
+    assert_eq!(
+        stage.answer(&job)["status"],
+        "Succeeded",
+        "{}",
+        stderr(&ran)
+    );
+    let files = unzip(stage.bucket.get("out/Out").content);
+    let lines: Vec<&str> = files[0].1.lines().collect();
+    assert!(lines.contains(&"--timeout=1h30m"), "{lines:?}");
+}
+
+// AGENT-16: what needs leave, with it.
+#[test]
+fn a_privileged_container_is_asked_for_where_it_is_allowed() {
+    let Some(stage) = Stage::new("leave") else {
+        return;
+    };
+    let source = stage.source("A/x", &[("buildspec.yml", BUILDSPEC)]);
+    let configuration = json!({ "ProjectName": "web", "Image": "busybox", "Privileged": "true" });
+    let job = stage.job(&configuration, &[source], &[]);
+    let mut command = stage.agent(&["--once", "--allow-privileged"]);
+    command.env("DOCKER_HOST", "unix:///nowhere/engine.sock");
+    wait::output(Sandbox::spawn(&mut command));
+    let details = stage.answer(&job)["request"]["failureDetails"].clone();
+    assert_eq!(details["type"], "SystemUnavailable", "{details}");
+}
+
+// AGENT-2
+#[test]
+fn who_has_no_free_slot_asks_for_nothing_and_then_at_once() {
+    let Some(stage) = Stage::new("full-slots") else {
+        return;
+    };
+    let source = stage.source("A/x", &[("buildspec.yml", BUILDSPEC), ("name.txt", "x")]);
+    let configuration = json!({ "ProjectName": "web" });
+    let jobs = [(); 2].map(|()| stage.job(&configuration, std::slice::from_ref(&source), &[]));
+    // An answer that takes a minute more would be one too late.
+    let agent = Sandbox::spawn(&mut stage.agent(&["--poll-interval", "1h"]));
+    for job in &jobs {
+        stage.answered(job);
+    }
+    signal(&agent, Signal::TERM);
+    let ran = wait::output(agent);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let calls = stage.server.ask("GET", "/calls", None);
+    let operations: Vec<&str> = calls
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|call| call["operation"].as_str())
+        .filter(|name| ["PollForJobs", "AcknowledgeJob", "PutJobSuccessResult"].contains(name))
+        .collect();
+    let one = ["PollForJobs", "AcknowledgeJob", "PutJobSuccessResult"];
+    assert_eq!(operations[..6], [one, one].concat(), "{operations:?}");
+}
+
+// AGENT-30
+#[test]
+fn only_the_last_builds_are_kept() {
+    let Some(stage) = Stage::new("kept") else {
+        return;
+    };
+    let source = stage.source("A/x", &[("buildspec.yml", BUILDSPEC), ("name.txt", "x")]);
+    let configuration = json!({ "ProjectName": "web" });
+    let jobs = [(); 3].map(|()| stage.job(&configuration, std::slice::from_ref(&source), &[]));
+    let ran = stage.run(&["--keep-builds", "1", "--max-idle", "1s"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let kept = fs::read_dir(stage.sandbox.path("state/runner/agent/jobs"));
+    let kept: Vec<String> = kept
+        .expect("it is there")
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(kept, [jobs[2].clone()]);
+}
+
+// AGENT-36
+#[test]
+fn an_agent_whose_time_is_over_ends_with_its_build() {
+    let Some(stage) = Stage::new("uptime") else {
+        return;
+    };
+    let waits = "version: 0.2\nphases:\n  build:\n    commands:\n      - touch \"$MARK\"; while [ -e \"$MARK\" ]; do sleep 0.05; done\n";
+    let source = stage.source("A/x", &[("buildspec.yml", waits)]);
+    let configuration = json!({ "ProjectName": "web" });
+    let first = stage.job(&configuration, std::slice::from_ref(&source), &[]);
+    let mark = stage.sandbox.path("mark");
+    // The build has begun by then, however slow the machine is: it is waited for.
+    let mut command = stage.agent(&["--jobs", "2", "--max-uptime", "5s"]);
+    let agent = Sandbox::spawn(command.env("MARK", &mark));
+    wait::until("the build", {
+        let mark = mark.clone();
+        move || mark.exists()
+    });
+    wait::until("the end of its time", {
+        let place = stage.sandbox.path("state/runner/agent");
+        move || {
+            let status = control::ask(&place, "status");
+            status
+                .ok()
+                .flatten()
+                .is_some_and(|status| status["state"] == "draining")
+        }
+    });
+    let second = stage.job(&configuration, &[source], &[]);
+    fs::remove_file(&mark).expect("it is there");
+    let ran = wait::output(agent);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    assert!(stderr(&ran).contains("--max-uptime"), "{}", stderr(&ran));
+    assert_eq!(stage.answer(&first)["status"], "Succeeded");
+    assert_eq!(stage.server.told(&second)["status"], "Queued");
 }
 
 // AGENT-9, AGENT-18
@@ -261,19 +402,24 @@ fn a_job_that_is_somebody_elses_gets_no_result() {
     stage.server.fault(
         &json!({ "kind": "error", "operation": "AcknowledgeJob", "code": "InvalidNonceException" }),
     );
+    for code in ["JobNotFoundException", "ValidationException"] {
+        stage
+            .server
+            .fault(&json!({ "kind": "error", "operation": "AcknowledgeJob", "code": code }));
+    }
     stage
         .server
         .fault(&json!({ "kind": "status", "operation": "AcknowledgeJob", "status": "Succeeded" }));
     let configuration = json!({ "ProjectName": "web" });
     let job = stage.job(&configuration, &[source], &["Out"]);
-    // The third time it is its own.
+    // The fifth time it is its own.
     let ran = stage.run(&["--once"]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     let calls = stage.server.calls(&job);
-    // The first is in no list of the job's: it failed before it was looked at.
+    // The first three are in no list of the job's: they failed before it was looked at.
     assert_eq!(count(&calls, "AcknowledgeJob"), 2, "{calls:?}");
     assert_eq!(count(&calls, "PutJobSuccessResult"), 1, "{calls:?}");
-    assert_eq!(stderr(&ran).matches("left the job to others").count(), 2);
+    assert_eq!(stderr(&ran).matches("left the job to others").count(), 4);
 }
 
 // PHASE-17: what was fetched for a job is its build's own.
@@ -413,6 +559,10 @@ fn an_agent_is_alone_shows_what_it_does_and_drains() {
         "{}",
         stderr(&second)
     );
+    // Who can speak to it can end it.
+    let socket = stage.sandbox.path("state/runner/agent/control.sock");
+    let mode = fs::metadata(&socket).expect("it is there").permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
     let ask = |arguments: &[&str]| stage.sandbox.run(arguments);
     let status = stage.sandbox.command(["agent", "status", "--json"]);
     let status = wait::output(Sandbox::spawn(&mut { status }));

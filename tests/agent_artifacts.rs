@@ -145,6 +145,55 @@ fn credentials_that_end_in_the_middle_of_an_upload_are_renewed() {
     assert_eq!(stage.bucket.unfinished(), 0);
 }
 
+// AGENT-10
+#[test]
+fn artifacts_are_fetched_and_stored_with_the_jobs_own_credentials() {
+    let Some(stage) = Stage::new("own") else {
+        return;
+    };
+    // Those of the agent are long-lived: theirs begin otherwise.
+    let between = GoBetween::judging_keys(&stage.endpoint, |_, key| {
+        let denied = s3_error("403 Forbidden", "AccessDenied", "Access Denied");
+        Verdict::when(!key.is_some_and(|key| key.starts_with("ASIA")), denied)
+    });
+    let answer = build_small(&stage, &between);
+    assert_eq!(answer["status"], "Succeeded", "{answer}");
+    assert!(between.count("GET") > 0 && between.count("PUT") > 0);
+}
+
+// AGENT-9, AGENT-10
+#[test]
+fn an_input_whose_connection_breaks_off_is_asked_for_with_new_credentials() {
+    let Some(stage) = Stage::new("broken-off") else {
+        return;
+    };
+    let between = GoBetween::new(&stage.endpoint, |line| {
+        Verdict::when(line.starts_with("GET"), Verdict::Drop)
+    });
+    let answer = build_small(&stage, &between);
+    let details = &answer["request"]["failureDetails"];
+    assert_eq!(details["type"], "RevisionUnavailable", "{answer}");
+    let calls = stage.server.ask("GET", "/calls", None);
+    let asked = calls.to_string().matches("GetJobDetails").count();
+    assert!(asked >= 1, "{calls}");
+}
+
+// AGENT-22
+#[test]
+fn an_output_that_s3_denies_is_said_to_be_denied() {
+    let Some(stage) = Stage::new("put-denied") else {
+        return;
+    };
+    let between = GoBetween::new(&stage.endpoint, |line| {
+        let denied = s3_error("403 Forbidden", "AccessDenied", "Access Denied");
+        Verdict::when(line.starts_with("PUT"), denied)
+    });
+    let answer = build_small(&stage, &between);
+    let kind = &answer["request"]["failureDetails"]["type"];
+    assert_eq!(kind, "PermissionError", "{answer}");
+    failed_with(&answer, "the credentials are the job's own");
+}
+
 /// Runs a small build with this between the agent and its buckets. What its job was answered with.
 fn build_small(stage: &Stage, between: &GoBetween) -> Value {
     let buildspec =
@@ -220,10 +269,11 @@ phases:
       - id -un > /dev/null && cat name.txt \"$CODEBUILD_SRC_DIR_Lib/lib.txt\"
       - FROM=$(id -un)
       - for place in ../.. ../../.. ../../../..; do ls $place 2>/dev/null && exit 3; done; true
-      - cat ../../job.json ../../handover.json 2>/dev/null && exit 4; true
+      - for file in job.json handover.json events.jsonl stderr.txt; do cat ../../$file 2>/dev/null && exit 4; done; true
       - touch ../made 2>/dev/null && exit 5; true
   build:
     commands:
+      - cd ../.. && ls job.json handover.json events.jsonl stderr.txt > /dev/null && cd - > /dev/null
       - echo \"$FROM $(id -un) $(cat name.txt)\" > who.txt
       - setpriv --reuid daemon --regid daemon --clear-groups ls \"$PWD\" 2>/dev/null && exit 6; true
 artifacts:

@@ -209,6 +209,17 @@ fn an_agent_is_configured_looked_at_reloaded_and_ended() {
     signal(&agent, Signal::HUP);
     hear(&socket, "READY=1");
     assert_eq!(stage.answered(&job())["status"], "Succeeded");
+    // Its slots are what they were; what builds get is new.
+    let later = "[agent]\njobs = 5\narguments = ['--env', 'FROM_AGENT=later']\n";
+    fs::write(&config, later).expect("a file can be written");
+    signal(&agent, Signal::HUP);
+    hear(&socket, "READY=1");
+    assert_eq!(stage.answered(&job())["status"], "Succeeded");
+    let files = unzip(stage.bucket.get("out/Out").content);
+    assert!(files[0].1.contains("FROM_AGENT=later\n"), "{files:?}");
+    let (_, status) = get(port, "/status.json");
+    let status: Value = serde_json::from_str(&status).expect("it is JSON");
+    assert_eq!(status["slots"], 1, "{status:#}");
 
     signal(&agent, Signal::TERM);
     hear(&socket, "STOPPING=1");

@@ -209,10 +209,11 @@ fn a_log_goes_through_the_proxy_of_the_agent() {
 async fn start(server: &CloudWatch, proxy: &str) -> Shipping {
     let environment = ("HTTP_PROXY", proxy);
     let environment = [environment].map(|(name, value)| (OsString::from(name), value.into()));
-    let settings = Settings {
+    let mut settings = Settings {
         proxy: Variables::of(&environment),
         ..settings()
     };
+    settings.pace.turn = Duration::from_millis(100);
     Shipping::start(settings, &server.shared().await)
 }
 
@@ -316,6 +317,17 @@ fn an_outage_of_the_proxy_is_waited_for_and_keeps_no_other_log_waiting() {
         shipping.resume(job.path(), &job.about());
         let trouble = || shipping.status().logs.and_then(|logs| logs.trouble);
         until(|| trouble().is_some()).await;
+        // Nor does one wait that an earlier agent has left, too (AGENT-68).
+        let gone = start(&server, &address).await;
+        let mut behind = begun(&gone, 3);
+        gone.close(Duration::ZERO).await;
+        read(&mut behind, false);
+        behind.output("behind\n");
+        shipping.resume(behind.path(), &behind.about());
+        until(|| shipping.is_done(behind.path())).await;
+        assert!(has(&server, &behind, "behind\n"));
+        assert!(!shipping.is_done(job.path()));
+        let before = asked(&server) - proxy.count("POST", Some(BASIC)) as u64;
         proxy.set_out(false);
         until(|| shipping.is_done(job.path())).await;
         until(|| trouble().is_none()).await;

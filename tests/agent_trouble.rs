@@ -3,12 +3,14 @@
 mod support;
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Child;
 
 use buildspec_runner::agent::control;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use support::aws::{GoBetween, Verdict};
 use support::codepipeline::Control;
 use support::engine::answering_engine;
 use support::sandbox::Sandbox;
@@ -335,6 +337,24 @@ fn an_agent_that_was_never_answered_is_not_idle() {
     assert!(last.contains(" error ") && last.contains("poll"), "{said}");
 }
 
+// AGENT-5, AGENT-36: it may have been cut off.
+#[test]
+fn an_answer_without_a_list_of_jobs_is_none() {
+    let Some(stage) = Stage::new("no-list") else {
+        return;
+    };
+    let between = GoBetween::new(&stage.server.endpoint, |_| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1";
+        Verdict::Answer(format!(
+            "{head}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+        ))
+    });
+    let mut command = stage.agent(&["--max-idle", "300ms"]);
+    command.env("AWS_ENDPOINT_URL_CODEPIPELINE", &between.endpoint);
+    let ran = wait::output(Sandbox::spawn(&mut command));
+    assert_eq!(ran.status.code(), Some(4), "{}", stderr(&ran));
+}
+
 // AGENT-8: what is not acknowledged yet would be handed out again, with another nonce.
 #[test]
 fn nobody_is_asked_for_more_while_a_job_is_being_acknowledged() {
@@ -354,6 +374,117 @@ fn nobody_is_asked_for_more_while_a_job_is_being_acknowledged() {
         assert_eq!(count(&calls, "PollForJobs"), 1, "{said}");
         assert_eq!(count(&calls, "AcknowledgeJob"), 1, "{said}");
     }
+}
+
+// AGENT-8: for one poll interval, no longer.
+#[test]
+fn an_acknowledgement_that_hangs_holds_up_no_other_job() {
+    let Some(stage) = Stage::new("hangs") else {
+        return;
+    };
+    stage
+        .server
+        .fault(&json!({ "kind": "stall", "operation": "AcknowledgeJob" }));
+    // Else it would be handed out first each time.
+    stage.server.ask(
+        "POST",
+        "/settings",
+        Some(&json!({ "redeliverAfter": 3600 })),
+    );
+    let hangs = easy(&stage);
+    let agent = Sandbox::spawn(&mut stage.agent(&["--jobs", "2"]));
+    wait::until("the call", {
+        let endpoint = stage.server.endpoint.clone();
+        move || Control(&endpoint).ask("GET", "", None)["stalled"] == 1
+    });
+    let other = easy(&stage);
+    told(&stage, &other, "the answer", |told| is(told, "Succeeded"));
+    assert_eq!(stage.server.told(&hangs)["answers"], json!([]));
+    stage.server.ask("POST", "/release", None);
+    told(&stage, &hangs, "the answer", |told| is(told, "Succeeded"));
+    end(agent);
+}
+
+// AGENT-7, AGENT-34: told to end before it knows whose the job is.
+#[test]
+fn a_job_that_an_agent_leaves_unknown_is_asked_for_by_the_next() {
+    let Some(stage) = Stage::new("unknown") else {
+        return;
+    };
+    let lost =
+        json!({ "kind": "close", "operation": "AcknowledgeJob", "when": "after", "times": null });
+    stage.server.fault(&lost);
+    let job = easy(&stage);
+    let agent = Sandbox::spawn(&mut stage.agent(&[]));
+    told(&stage, &job, "the call", |told| is(told, "InProgress"));
+    signal(&agent, Signal::TERM);
+    status(&stage, "the drain", |status| status["state"] == "draining");
+    // Who has no patience for half a minute.
+    let said = end(agent);
+    assert!(said.contains("the next one asks again"), "{said}");
+    let record = stage.sandbox.path("state/runner/agent/jobs").join(&job);
+    let record = fs::read_to_string(record.join("job.json")).expect("it is there");
+    let record: Value = serde_json::from_str(&record).expect("it is JSON");
+    assert_eq!(record["stage"], "Claimed", "{record}");
+    stage.server.ask("DELETE", "/faults", None);
+    let ran = stage.run(&["--max-idle", "1s"]);
+    assert_eq!(
+        stage.answer(&job)["status"],
+        "Succeeded",
+        "{}",
+        stderr(&ran)
+    );
+}
+
+// AGENT-24: CodePipeline cannot be told, or takes nothing, and that is said.
+#[test]
+fn an_answer_that_cannot_be_given_ends_all_the_same() {
+    let Some(stage) = Stage::new("ungiven") else {
+        return;
+    };
+    for (code, more, words) in [
+        (
+            "ServiceUnavailableException",
+            ["--patience", "3s"],
+            "CodePipeline could not be told in time",
+        ),
+        (
+            "ValidationException",
+            ["--patience", "24h"],
+            "CodePipeline takes no answer to the job",
+        ),
+    ] {
+        for operation in ["PutJobSuccessResult", "PutJobFailureResult"] {
+            let fault = json!({ "kind": "error", "operation": operation, "code": code, "message": "hunter2", "times": null });
+            stage.server.fault(&fault);
+        }
+        let job = easy(&stage);
+        let ran = stage.run(&[&["--once"][..], &more].concat());
+        assert!(ran.status.success(), "{}", stderr(&ran));
+        let expected = format!("not answered: {words}");
+        assert!(stderr(&ran).contains(&expected), "{}", stderr(&ran));
+        assert_eq!(stage.server.told(&job)["answers"], json!([]));
+        // Its words may be our own, which may be secret.
+        stage.keeps_secrets(&[&job], &ran.stderr);
+        stage.server.ask("DELETE", "/faults", None);
+    }
+}
+
+// AGENT-11: what was good once may be again.
+#[test]
+fn who_was_answered_once_goes_on_asking() {
+    let Some(stage) = Stage::new("again") else {
+        return;
+    };
+    let denied = json!({ "kind": "error", "operation": "PollForJobs", "code": "AccessDeniedException", "skip": 1, "times": 2 });
+    stage.server.fault(&denied);
+    let agent = Sandbox::spawn(&mut stage.agent(&["--once"]));
+    let failed = |status: &Value| status["pollFailure"].is_string();
+    status(&stage, "a failure", failed);
+    let job = easy(&stage);
+    let ran = wait::output(agent);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    assert_eq!(stage.answer(&job)["status"], "Succeeded");
 }
 
 // AGENT-66, AGENT-34
@@ -437,6 +568,7 @@ fn an_answer_that_was_not_taken_is_not_said_to_be() {
         message.starts_with("not answered: CodePipeline wants no answer"),
         "{over}"
     );
+    assert_eq!(over["finished"][0]["status"], "FAULT", "{over}");
     let close = json!({ "kind": "close", "operation": "PutJobSuccessResult", "when": "after" });
     stage.server.fault(&close);
     let lost = easy(&stage);
@@ -508,7 +640,7 @@ fn a_build_is_stopped_when_its_pipeline_waits_no_longer() {
     assert_eq!(stage.answer(&job)["status"], "Failed");
 }
 
-// AGENT-28
+// AGENT-28, AGENT-90
 #[test]
 fn what_was_taken_before_a_restart_comes_before_what_is_new() {
     let Some(stage) = Stage::new("line") else {
@@ -526,7 +658,17 @@ fn what_was_taken_before_a_restart_comes_before_what_is_new() {
     stage.server.ask("POST", "/release", None);
     let new = stage.job(&configuration, &[source], &[]);
     let mark = stage.sandbox.path("mark");
-    let agent = Sandbox::spawn(stage.agent(&[]).env("MARK", &mark));
+    let address = stage.sandbox.path("notify");
+    let socket = UnixDatagram::bind(&address).expect("a socket can be made");
+    let limit = socket.set_read_timeout(Some(wait::LIMIT));
+    limit.expect("a limit can be set");
+    let mut command = stage.agent(&[]);
+    command.env("MARK", &mark).env("NOTIFY_SOCKET", &address);
+    let agent = Sandbox::spawn(&mut command);
+    // systemd does not wait for a build until the service is up (AGENT-90).
+    let mut said = [0; 64];
+    let length = socket.recv(&mut said).expect("something is said");
+    assert!(said[..length].starts_with(b"READY=1"));
     wait::until("a build", {
         let mark = mark.clone();
         move || mark.exists()

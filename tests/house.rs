@@ -350,6 +350,7 @@ fn every_key_is_used_in_a_case_on_the_host_and_in_a_container() {
 #[test]
 fn every_statement_says_how_sure_it_is() {
     let labels = pattern(r"\((?:[^()]*\b)?(documented|observed|inferred|assumed|ours)\b");
+    let is_end = pattern(r"\((?:[^()]*\b)?(documented|observed|inferred|assumed|ours)\b[^()]*\)$");
     let mut problems = Vec::new();
     for file in tree::files(&root().join("spec")) {
         let text = read(&root().join("spec").join(&file));
@@ -360,14 +361,17 @@ fn every_statement_says_how_sure_it_is() {
         for (index, start) in starts.iter().enumerate() {
             let end = starts.get(index + 1).copied().unwrap_or(text.len());
             let statement = &text[*start..end];
-            if !labels.is_match(statement) {
+            // What says so twice has been joined from two.
+            let paragraph = statement.split("\n\n").next().unwrap_or_default();
+            let sources = paragraph.lines().filter(|line| is_end.is_match(line));
+            if !labels.is_match(statement) || sources.count() > 1 {
                 problems.push(format!("spec/{file}: {}", statement.trim_end()));
             }
         }
     }
     assert!(
         problems.is_empty(),
-        "no source is given for\n{}",
+        "no source is given, or more than one, for\n{}",
         problems.join("\n")
     );
 }

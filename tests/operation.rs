@@ -771,7 +771,7 @@ fn the_board_is_there_for_prometheus() {
     assert!(samples["process_resident_memory_bytes"] > 0.0 && samples["process_open_fds"] > 0.0);
 }
 
-// AGENT-87
+// AGENT-66, AGENT-87
 #[test]
 fn pages_show_everything_escaped_and_load_nothing() {
     let board = busy();
@@ -779,6 +779,7 @@ fn pages_show_everything_escaped_and_load_nothing() {
     board.taken(job("j5", evil), at(30));
     board.finished("j5", Status::Failed, Some(evil), at(31));
     board.poll_failed(evil, at(32));
+    board.sending("logs to CloudWatch Logs", Some(evil));
     let listening = listen(&board, &Progress::new(), &[]);
     let page = listening.get("/");
     assert!(
@@ -789,6 +790,7 @@ fn pages_show_everything_escaped_and_load_nothing() {
     for text in [
         "machine-1",
         "Build/Runner/1",
+        "Could not send logs to CloudWatch Logs: &lt;script&gt;",
         "http-equiv=\"refresh\"",
         "href=\"/builds/web:0f8fad5b\"",
         "href=\"/builds/api:uuid-of-j2\"",

@@ -317,6 +317,10 @@ fn what_cloudformation_would_make_is_the_same() {
     assert_eq!(resources.len(), 1);
     let resource = &resources["RunnerActionType"];
     assert_eq!(resource["Type"], "AWS::CodePipeline::CustomActionType");
+    // Pipelines of others may use it.
+    for policy in ["DeletionPolicy", "UpdateReplacePolicy"] {
+        assert_eq!(resource[policy], "Retain");
+    }
     let properties = resource["Properties"].as_object().expect("it has some");
     let names: Vec<&str> = properties.keys().map(String::as_str).collect();
     assert_eq!(

@@ -294,6 +294,13 @@ fn systemd_starts_reloads_and_stops_the_installed_agent() {
             "{status_file}"
         );
     }
+    let narrowed = job(
+        &stage,
+        &[
+            "mkdir made && echo '#!/bin/sh' > made/it && chmod 755 made/it && made/it && echo whole > out",
+        ],
+    );
+    assert_eq!(status(&stage.answered(&narrowed)), "Succeeded");
     machine.configure("allow-pipeline = ['other']");
     machine.sh("systemctl reload runner-agent");
     machine.wait_for("StatusText", "has read its configuration again");
@@ -303,9 +310,26 @@ fn systemd_starts_reloads_and_stops_the_installed_agent() {
     machine.sh("runner agent drain --state /var/lib/runner");
     machine.wait_for("ActiveState", "^inactive$");
     assert_eq!(machine.shows(["Result", "NRestarts"]), ["success", "0"]);
-    machine.sh("systemctl start runner-agent");
+    machine.configure("allow-pipeline = ['web-*']\ngrace = '1s'");
+    machine.sh("rm /etc/systemd/system/runner-agent.service.d/hardened.conf /tmp/builds; systemctl daemon-reload; systemctl start runner-agent");
 
-    // Purging ends it, and takes everything along.
+    // A removal has patience with a build, though no more than it says.
+    let last = job(&stage, &["touch /tmp/builds; sleep 86398"]);
+    machine.wait("test -e /tmp/builds");
+    machine.sh("sed -i s/^patience=.*/patience=3/ /var/lib/dpkg/info/buildspec-runner.prerm");
+    let said = machine.sh("dpkg --remove buildspec-runner");
+    for words in ["ends with its last build", "stops its builds now"] {
+        assert!(said.contains(words), "no {words} in {said}");
+    }
+    let answer = stage.answer(&last);
+    let message = answer["request"]["failureDetails"]["message"].as_str();
+    assert!(
+        message.is_some_and(|text| text.contains("the agent was stopped")),
+        "{answer}"
+    );
+    machine.sh("! pgrep --full '[8]6398'");
+
+    // Purging takes everything along.
     machine.sh("dpkg --purge buildspec-runner");
     assert_eq!(
         machine.shows(["LoadState", "ActiveState"]),

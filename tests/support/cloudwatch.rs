@@ -122,6 +122,7 @@ pub(crate) const FAST: Pace = Pace {
     first_pause: Duration::from_millis(2),
     longest_pause: Duration::from_millis(20),
     ending: Duration::from_secs(20),
+    turn: Duration::from_mins(1),
     survey: Duration::from_millis(10),
 };
 

@@ -152,9 +152,8 @@ impl Stage {
         self.answer(job)
     }
 
-    /// Fails if anything that is secret is anywhere in what the agent wrote, on standard error or to its directory.
-    #[track_caller]
-    pub(crate) fn keeps_secrets(&self, jobs: &[&str], written: &[u8]) {
+    /// What nobody may read anywhere of these jobs.
+    pub(crate) fn secrets(&self, jobs: &[&str]) -> Vec<String> {
         let mut secrets = vec!["not-a-real-secret-key".to_owned(), "hunter2".to_owned()];
         for job in jobs {
             let told = self.server.told(job);
@@ -165,14 +164,28 @@ impl Stage {
                 secrets.extend(keys.filter_map(|(_, value)| value.as_str().map(str::to_owned)));
             }
         }
+        secrets
+    }
+
+    /// Fails if anything that is secret is anywhere in what the agent wrote, on standard error, to its directory or in an
+    /// answer.
+    #[track_caller]
+    pub(crate) fn keeps_secrets(&self, jobs: &[&str], written: &[u8]) {
+        let secrets = self.secrets(jobs);
         let text = String::from_utf8_lossy(written).into_owned();
+        let told = jobs
+            .iter()
+            .map(|job| self.server.told(job)["answers"].to_string());
+        let told = told.collect::<Vec<String>>().join("\n");
         let state = self.sandbox.path("");
         let files = super::tree::files(&state);
         let texts = files.iter().filter_map(|path| {
             let text = fs::read(state.join(path)).ok()?;
             Some((path.as_str(), String::from_utf8_lossy(&text).into_owned()))
         });
-        let all: Vec<(&str, String)> = texts.chain([("standard error", text)]).collect();
+        let all: Vec<(&str, String)> = texts
+            .chain([("standard error", text), ("an answer", told)])
+            .collect();
         for (place, text) in &all {
             for secret in &secrets {
                 assert!(!text.contains(secret), "{place} has {secret}: {text}");
