@@ -311,7 +311,6 @@ fn an_outage_of_the_proxy_is_waited_for_and_keeps_no_other_log_waiting() {
         shipping.close(Duration::from_millis(20)).await;
         assert!(!shipping.is_done(job.path()));
         assert!(server.stream(&job.stream()).is_none());
-        let before = asked(&server);
 
         let shipping = start(&server, &address).await;
         shipping.resume(job.path(), &job.about());

@@ -505,7 +505,7 @@ fn logs_that_cannot_be_sent_are_seen_in_the_status_and_left_to_the_next_agent() 
     });
     let why = found["unsent"][what].as_str().unwrap_or_default();
     assert!(why.contains("/builds/web"), "{why}");
-    let mut command = stage.sandbox.command(&["agent", "status"]);
+    let mut command = stage.sandbox.command(["agent", "status"]);
     let shown = wait::output(Sandbox::spawn(&mut command));
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains(&format!("not sent  {what}: ")), "{shown}");

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// This program, as something to start as [`SESSION_NAME`]. A path of its own may be another program's before the build
+/// This program, as something to start as [`SESSION_NAME`](super::SESSION_NAME). A path of its own may be another program's before the build
 /// is over: an update, or a build that makes this program.
 #[must_use]
 pub fn this_program() -> Option<PathBuf> {
