@@ -189,8 +189,8 @@ fn an_agent_whose_time_is_over_ends_with_its_build() {
     let configuration = json!({ "ProjectName": "web" });
     let first = stage.job(&configuration, std::slice::from_ref(&source), &[]);
     let mark = stage.sandbox.path("mark");
-    // The build has begun by then, however slow the machine is: it is waited for.
-    let mut command = stage.agent(&["--jobs", "2", "--max-uptime", "5s"]);
+    // By then it has asked for its first job, unless a machine is very slow.
+    let mut command = stage.agent(&["--jobs", "2", "--max-uptime", "8s"]);
     let agent = Sandbox::spawn(command.env("MARK", &mark));
     wait::until("the build", {
         let mark = mark.clone();

@@ -76,9 +76,7 @@ impl Attempt<'_> {
                 }
                 ErrorKind::Denied | ErrorKind::NoCredentials => {
                     refusals += 1;
-                    if refusals == 1 {
-                        denied(agent, &error);
-                    }
+                    denied(agent, &error);
                     if refusals >= REFUSALS && !self.unanswered {
                         return Acknowledged::No(error.message);
                     }

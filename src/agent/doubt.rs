@@ -7,10 +7,11 @@
 //! answer comes too late to matter, and without it a pipeline would wait for a day.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::board;
 use super::history;
@@ -25,8 +26,8 @@ use crate::store::Stop;
 /// More jobs are never answered at the same time.
 const MOST: u32 = 1 << 16;
 
-/// How often it is looked at least whether CodePipeline was asked.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long an answer that is due waits for a poll. An agent whose slots are all taken does not ask, and the pipeline waits.
+const ASKED: Duration = Duration::from_mins(30);
 
 /// The jobs in doubt of an agent.
 #[derive(Debug)]
@@ -34,6 +35,10 @@ pub struct Doubts {
     open: Mutex<BTreeMap<String, (JobDirectory, Stop)>>,
     /// Each job that is being answered has a permit.
     answering: Semaphore,
+    /// How many polls were begun.
+    polls: AtomicU64,
+    /// The number of the last one that was answered, once the doubts about its jobs were settled.
+    answered: watch::Sender<u64>,
 }
 
 impl Default for Doubts {
@@ -41,6 +46,8 @@ impl Default for Doubts {
         Self {
             open: Mutex::default(),
             answering: Semaphore::new(MOST as usize),
+            polls: AtomicU64::new(0),
+            answered: watch::Sender::new(0),
         }
     }
 }
@@ -55,19 +62,44 @@ impl Doubts {
         let _ = self.answering.acquire_many(MOST).await;
     }
 
+    /// Takes a doubt out to answer it, if it is still the one with this stop.
+    fn take(&self, job: &str, stop: &Stop) -> bool {
+        let mut open = self.open();
+        !stop.is_requested() && open.remove(job).is_some()
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
         self.open().len()
     }
 
+    /// A poll begins: its number.
+    pub fn poll_begins(&self) -> u64 {
+        self.polls.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The poll of this number was answered with these jobs.
+    pub fn poll_was_answered<'j, P: Pipeline>(
+        &self,
+        agent: &Agent<P>,
+        number: u64,
+        jobs: impl Iterator<Item = &'j str>,
+    ) {
+        jobs.for_each(|job| self.settle(agent, job));
+        self.answered.send_replace(number);
+    }
+
     /// Ends the doubt about a job that was handed out again, if there is one: nobody has it. Then it is as if it had never been
     /// here.
-    pub fn settle<P: Pipeline>(&self, agent: &Agent<P>, job: &str) {
-        let Some((directory, stop)) = self.open().remove(job) else {
+    fn settle<P: Pipeline>(&self, agent: &Agent<P>, job: &str) {
+        let mut open = self.open();
+        let Some((directory, stop)) = open.remove(job) else {
             return;
         };
+        // Whoever has the lock and is not stopped knows that the doubt is theirs.
         stop.request();
+        drop(open);
         agent.board.settled(job);
         let about: &[(&str, &str)] = &[("job", job)];
         let message = "the job is handed out again, so nobody had it";
@@ -103,14 +135,17 @@ pub(super) fn begin<P: Pipeline>(
     agent.doubts.open().insert(record.job.clone(), entry);
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
+        let due = async {
+            wait(left).await;
+            let _ = tokio::time::timeout(ASKED, asked_again(&agent)).await;
+        };
         tokio::select! {
-            () = wait(left) => {}
+            () = due => {}
             () = stop.requested() => return,
         }
-        asked_again(&agent).await;
         let job = record.job.clone();
         let _answering = agent.doubts.answering.acquire().await;
-        if agent.doubts.open().remove(&job).is_none() {
+        if !agent.doubts.take(&job, &stop) {
             return;
         }
         agent.board.settled(&job);
@@ -120,21 +155,12 @@ pub(super) fn begin<P: Pipeline>(
     });
 }
 
-/// Waits until CodePipeline was asked twice from now on, and had the chance to hand the job out again: nobody may have asked
-/// while no agent ran.
+/// Waits until a poll was answered that was begun from now on, and CodePipeline had the chance to hand the job out again: nobody
+/// may have asked while no agent ran.
 async fn asked_again<P: Pipeline>(agent: &Agent<P>) {
-    let mut last = agent.board.snapshot().polled;
-    for _ in 0..2 {
-        let pause = agent.settings().interval.min(LOOK);
-        loop {
-            tokio::time::sleep(pause).await;
-            let polled = agent.board.snapshot().polled;
-            if polled != last {
-                last = polled;
-                break;
-            }
-        }
-    }
+    let begun = agent.doubts.polls.load(Ordering::Relaxed);
+    let mut answered = agent.doubts.answered.subscribe();
+    let _ = answered.wait_for(|number| *number > begun).await;
 }
 
 /// A clock that was put back while no agent ran must not make it longer than CodePipeline's own patience.

@@ -267,3 +267,34 @@ fn settings(s3: &AsJob) -> Settings {
         first_pause: PAUSE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // AGENT-9
+    #[test]
+    fn a_machine_without_room_is_not_a_network_that_breaks_off() {
+        for (message, expected) in [
+            (
+                "could not fetch s3://b/k: dispatch failure: Connection reset by peer (os error 104)",
+                FailureKind::RevisionUnavailable,
+            ),
+            (
+                "NoSuchKey: it is not there",
+                FailureKind::RevisionUnavailable,
+            ),
+            (
+                "could not write s3://b/k to /x: No space left on device (os error 28)",
+                FailureKind::SystemUnavailable,
+            ),
+            (
+                "could not unpack s3://b/k: could not make /x: Permission denied (os error 13)",
+                FailureKind::SystemUnavailable,
+            ),
+        ] {
+            let error = fetch::Error::new(message, "help");
+            assert_eq!(kind(&error), expected, "{message}");
+        }
+    }
+}

@@ -210,8 +210,13 @@ impl<P: Pipeline> Poller<P> {
     async fn poll(&mut self, permits: Vec<OwnedSemaphorePermit>) -> Result<Pause, End> {
         let asked = permits.len();
         let since = Instant::now();
+        let number = self.agent.doubts.poll_begins();
         match self.agent.pipeline.poll(asked).await {
             Ok(jobs) => {
+                let handed_out = jobs.iter().map(|job| job.id.as_str());
+                self.agent
+                    .doubts
+                    .poll_was_answered(&self.agent, number, handed_out);
                 self.agent.board.polled(stamp());
                 self.backoff.reset();
                 if !self.answered || self.failures > 0 {
@@ -281,7 +286,6 @@ impl<P: Pipeline> Poller<P> {
             if permits.is_empty() {
                 break;
             }
-            self.agent.doubts.settle(&self.agent, &job.id);
             // The same job twice in one answer, or one that runs: it stays what it is (AGENT-8).
             if self.agent.state.knows(&job.id) || !self.agent.begin(&job.id) {
                 let about: &[(&str, &str)] = &[("job", &job.id)];

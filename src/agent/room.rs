@@ -66,8 +66,9 @@ impl Room {
 
     fn hold_from(&self, now: Instant, why: &str, interval: Duration) {
         let mut known = self.known();
-        // Jobs of one poll are denied together.
-        if known.held.as_ref().is_some_and(|held| now < held.until) {
+        // Jobs of one poll are denied together, and one is denied several times: it lasts until some time after the last.
+        if let Some(held) = known.held.as_mut().filter(|held| now < held.until) {
+            held.until = held.until.max(now + held.pause.min(interval));
             return;
         }
         let last = known.held.as_ref().map(|held| held.pause);

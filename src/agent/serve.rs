@@ -16,7 +16,7 @@ use super::history;
 use super::job::{Allowed, Defaults};
 use super::kept::Kept;
 use super::log::Log;
-use super::logs::shipping::Shipping;
+use super::logs::shipping::{Shipping, is_shipped};
 use super::logs::telling;
 use super::pipeline::{Error, Pipeline};
 use super::poll::{self, End};
@@ -317,7 +317,10 @@ fn obey<P: Pipeline>(
 }
 
 fn drain<P: Pipeline>(agent: &Agent<P>, why: &str) {
-    if !agent.drain.is_requested() {
+    if agent.drain.is_requested() {
+        let message = format!("{why}: it ends already, with its last build");
+        agent.log.info(&message, &[]);
+    } else {
         let message = format!("{why}: takes no more jobs, and ends with its last build");
         agent.log.info(&message, &[]);
         agent.board.turn_to(State::Draining);
@@ -396,7 +399,8 @@ fn in_line(
 fn clear_ended<P: Pipeline>(agent: &Agent<P>, directory: JobDirectory) {
     let has_readers = agent.shipping.is_some();
     tokio::spawn(async move {
-        if !has_readers {
+        // What an agent with a log group has begun to send the next such one may go on with.
+        if !has_readers && !is_shipped(directory.path()) {
             let _ = std::fs::remove_file(directory.events());
         }
         directory.clear().await;

@@ -76,6 +76,9 @@ pub struct Record {
     pub ended: Option<u64>,
     /// How far it has come.
     pub stage: Stage,
+    /// Whether nobody knows whose it is, also when its answer is given: it may be somebody else's (AGENT-40).
+    #[serde(default)]
+    pub is_doubtful: bool,
 }
 
 impl Record {
@@ -92,6 +95,7 @@ impl Record {
             taken,
             ended: None,
             stage: Stage::Claimed,
+            is_doubtful: false,
         }
     }
 

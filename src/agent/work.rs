@@ -89,16 +89,15 @@ pub async fn run<P: Pipeline>(
 
 /// Goes on with a job that an earlier agent has left open. One that was about to be acknowledged is still a job to be done.
 pub async fn resume<P: Pipeline>(agent: &Arc<Agent<P>>, directory: JobDirectory, record: Record) {
-    // What the wall clock says of the time that no agent ran may be wrong by any amount.
-    let patience = agent.settings().patience;
-    let left = patience.saturating_sub(age(&record));
-    let deadline = Instant::now() + left.max(AFTER_RESTART.min(patience));
+    let deadline = Instant::now() + left(&agent.settings(), &record);
     let mut open = Open::new(agent, directory, record, deadline);
     open.wait_for_orphan().await;
     open.end_left().await;
     match open.record.stage.clone() {
         Stage::Done { .. } | Stage::Doubtful { .. } => {}
         Stage::Claimed => open.claimed().await,
+        // Nothing was begun yet.
+        Stage::Working if open.record.build.is_none() => open.taken().await,
         Stage::Working => {
             open.take();
             let message = "the agent ended while the build ran: retry the stage to build it again";
@@ -106,6 +105,7 @@ pub async fn resume<P: Pipeline>(agent: &Arc<Agent<P>>, directory: JobDirectory,
             let answer = Answer::failure(FailureKind::SystemUnavailable, message, build);
             open.finish(answer, Status::Fault).await;
         }
+        Stage::Answering(answer) if open.record.is_doubtful => open.answer_doubt(answer).await,
         Stage::Answering(answer) => {
             open.take();
             let status = match &answer {
@@ -123,19 +123,19 @@ pub async fn answer_doubt<P: Pipeline>(
     directory: JobDirectory,
     record: Record,
 ) {
-    let deadline = Instant::now() + AFTER_RESTART.min(agent.settings().patience);
-    let mut open = Open::new(agent, directory, record, deadline);
+    let deadline = Instant::now() + left(&agent.settings(), &record);
+    let open = Open::new(agent, directory, record, deadline);
     let message = "the answer to an acknowledgement of the job was lost, and nobody else has answered the job: it was not built; retry the stage to build it";
     let answer = Answer::failure(FailureKind::SystemUnavailable, message, None);
-    match open.deliver(answer).await {
-        Delivered::Left => {}
-        // Somebody else has it, or nobody: then it is handed out again, and is a job like others.
-        Delivered::Unwanted => open.drop_job("CodePipeline wants no answer of this agent's to it"),
-        delivered => {
-            open.take();
-            open.put_away(delivered, Status::Fault).await;
-        }
-    }
+    open.answer_doubt(answer).await;
+}
+
+/// How long CodePipeline waits for an answer to a job that was handed out before this agent was there. What the wall clock says
+/// of that time may be wrong by any amount.
+fn left(settings: &Settings, record: &Record) -> Duration {
+    let patience = settings.patience;
+    let left = patience.saturating_sub(age(record));
+    left.max(AFTER_RESTART.min(patience))
 }
 
 /// How long ago that was.
@@ -244,12 +244,28 @@ impl<'a, P: Pipeline> Open<'a, P> {
             until: milliseconds(until),
         };
         self.record.nonce = None;
+        self.record.is_doubtful = true;
         if let Err(error) = self.directory.write(&self.record) {
             self.warn(&format!(
                 "could not write down that nobody knows whose the job is: {error}"
             ));
         }
         doubt::begin(self.agent, self.directory, self.record, until);
+    }
+
+    /// Answers a job that may be somebody else's.
+    async fn answer_doubt(mut self, answer: Answer) {
+        match self.deliver(answer).await {
+            Delivered::Left => {}
+            // Somebody else has answered it, or will; or nobody has it: then it is handed out again, and is a job like others.
+            Delivered::Unwanted | Delivered::Before => {
+                self.drop_job("CodePipeline wants no answer of this agent's to it");
+            }
+            delivered => {
+                self.take();
+                self.put_away(delivered, Status::Fault).await;
+            }
+        }
     }
 
     /// It is somebody else's: no result is given.
@@ -280,6 +296,11 @@ impl<'a, P: Pipeline> Open<'a, P> {
                 "could not write down that the job is taken: {error}"
             ));
         }
+        self.taken().await;
+    }
+
+    /// One that is this agent's, and of which nothing is known but its id.
+    async fn taken(mut self) {
         let since = Instant::now();
         let mut pause = Backoff::new(Duration::from_millis(300), Duration::from_secs(20));
         let mut refusals = 0;

@@ -147,7 +147,7 @@ impl Operation {
 }
 
 /// What else systemd tells a service of itself. To a build it would say that it is one.
-const OF_SERVICE: [&str; 10] = [
+const OF_SERVICE: [&str; 11] = [
     "INVOCATION_ID",
     "JOURNAL_STREAM",
     "SYSTEMD_EXEC_PID",
@@ -158,6 +158,7 @@ const OF_SERVICE: [&str; 10] = [
     "LOGS_DIRECTORY",
     "CONFIGURATION_DIRECTORY",
     "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
 ];
 
 /// What builds get of the agent's environment: neither what is for its own flags, nor what lets them speak to systemd in its

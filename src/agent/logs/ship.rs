@@ -187,6 +187,15 @@ impl Tally {
     }
 }
 
+/// Where a build's log stands, whoever sends it at the moment.
+#[derive(Debug, Default)]
+pub struct Marks {
+    /// Before this place in the file everything is lost that was not sent.
+    pub(super) forsaken: AtomicU64,
+    /// How many of its items were counted: who takes up a build once more meets some of them again.
+    counted: AtomicU64,
+}
+
 /// What shippers have in common.
 #[derive(Clone, Debug)]
 pub struct Common {
@@ -224,8 +233,9 @@ pub struct Shipper<T: Translate, D> {
     broken_to_skip: u64,
     /// Where the line begins that was fed last.
     line: u64,
-    /// Before this place in the file everything is lost that was not sent.
-    forsaken: Arc<AtomicU64>,
+    marks: Arc<Marks>,
+    /// How many items came before the next one, sent or not.
+    index: u64,
     is_over: bool,
     /// Whether what is missing is missing behind the batch, not before it.
     is_gap_behind: bool,
@@ -250,7 +260,7 @@ impl<T: Translate, D: Destination<Item = T::Item>> Shipper<T, D> {
         translate: T,
         destination: D,
         common: Common,
-        forsaken: Arc<AtomicU64>,
+        marks: Arc<Marks>,
     ) -> Self {
         let sent = state.read().unwrap_or_else(|problem| {
             common.tally.set_trouble(problem);
@@ -265,12 +275,13 @@ impl<T: Translate, D: Destination<Item = T::Item>> Shipper<T, D> {
             common,
             file: state,
             to_skip: sent.passed,
+            index: sent.passed,
             broken_to_skip: sent.broken,
             sent,
             held: None,
             began: None,
             line: 0,
-            forsaken,
+            marks,
             is_over: false,
             is_gap_behind: false,
         }
@@ -392,8 +403,11 @@ impl<T: Translate, D: Destination<Item = T::Item>> Shipper<T, D> {
                 self.to_skip -= 1;
                 continue;
             }
-            self.common.tally.queued.fetch_add(1, Ordering::Relaxed);
-            if self.line < self.forsaken.load(Ordering::Relaxed) {
+            self.index += 1;
+            if self.marks.counted.fetch_max(self.index, Ordering::Relaxed) < self.index {
+                self.common.tally.queued.fetch_add(1, Ordering::Relaxed);
+            }
+            if self.line < self.marks.forsaken.load(Ordering::Relaxed) {
                 self.sent.passed += 1;
                 self.lose(1, "too much was waiting to be sent (--log-queue-limit)");
             } else {

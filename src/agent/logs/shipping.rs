@@ -21,7 +21,7 @@ use super::cloudwatch::CloudWatch;
 use super::eventbridge::EventBridge;
 use super::lines::LogLines;
 use super::route::{Chosen, Clients};
-use super::ship::{Common, Ended, Orders, Pace, Shipper, Tally};
+use super::ship::{Common, Ended, Marks, Orders, Pace, Shipper, Tally};
 use super::state::StateFile;
 use crate::aws::CONNECT;
 use crate::private;
@@ -126,8 +126,8 @@ struct Inner {
     over: Mutex<VecDeque<Left>>,
     /// How many builds are over of which something is not sent yet.
     unsent: watch::Sender<usize>,
-    /// Where in its file each build's log begins that is not given up; in the order of the builds.
-    forsaken: Mutex<Vec<(PathBuf, Arc<AtomicU64>)>>,
+    /// Where each build's log stands, in the order of the builds.
+    marks: Mutex<Vec<(PathBuf, Arc<Marks>)>>,
     queued_bytes: AtomicU64,
     has_more: Notify,
     orders: watch::Sender<Orders>,
@@ -179,7 +179,7 @@ impl Shipping {
             endings: Arc::new(Semaphore::new(ENDINGS)),
             over: Mutex::default(),
             unsent: watch::Sender::new(0),
-            forsaken: Mutex::default(),
+            marks: Mutex::default(),
             queued_bytes: AtomicU64::new(0),
             has_more: Notify::new(),
             orders: watch::Sender::new(Orders::Finish),
@@ -324,7 +324,7 @@ impl Inner {
                 LogLines::new(route),
                 to,
                 self.common(&self.log_tally),
-                self.forsaken(directory),
+                self.marks(directory),
             );
             tasks.push(tokio::spawn(shipper.run(orders.subscribe())));
         }
@@ -371,36 +371,36 @@ impl Inner {
 
     fn queue(&self, left: Left) {
         // Its place among those that are given up is that of its age.
-        self.forsaken(&left.directory);
+        self.marks(&left.directory);
         lock(&self.over).push_back(left);
         self.has_more.notify_one();
     }
 
-    fn forsaken(&self, directory: &Path) -> Arc<AtomicU64> {
-        let mut all = lock(&self.forsaken);
-        if let Some((_, place)) = all.iter().find(|(path, _)| path == directory) {
-            return Arc::clone(place);
+    fn marks(&self, directory: &Path) -> Arc<Marks> {
+        let mut all = lock(&self.marks);
+        if let Some((_, marks)) = all.iter().find(|(path, _)| path == directory) {
+            return Arc::clone(marks);
         }
-        let place = Arc::new(AtomicU64::new(0));
-        all.push((directory.to_owned(), Arc::clone(&place)));
-        place
+        let marks = Arc::<Marks>::default();
+        all.push((directory.to_owned(), Arc::clone(&marks)));
+        marks
     }
 
     fn forget(&self, directory: &Path) {
-        lock(&self.forsaken).retain(|(path, _)| path != directory);
+        lock(&self.marks).retain(|(path, _)| path != directory);
     }
 
     /// Sees how much is waiting, and gives up the oldest of what is too much.
     fn look(&self) {
-        let places = lock(&self.forsaken).clone();
-        let waiting: Vec<(u64, u64)> = places.iter().map(|(path, _)| waiting(path)).collect();
+        let all = lock(&self.marks).clone();
+        let waiting: Vec<(u64, u64)> = all.iter().map(|(path, _)| waiting(path)).collect();
         let total: u64 = waiting.iter().map(|(_, bytes)| bytes).sum();
         self.queued_bytes.store(total, Ordering::Relaxed);
         let lengths: Vec<u64> = waiting.iter().map(|(_, bytes)| *bytes).collect();
         let given_up = give_up(&lengths, self.settings.queue_limit);
-        for (((_, place), (offset, _)), bytes) in places.iter().zip(&waiting).zip(given_up) {
+        for (((_, marks), (offset, _)), bytes) in all.iter().zip(&waiting).zip(given_up) {
             if bytes > 0 {
-                place.fetch_max(offset + bytes, Ordering::Relaxed);
+                marks.forsaken.fetch_max(offset + bytes, Ordering::Relaxed);
             }
         }
     }
@@ -543,6 +543,12 @@ async fn turn(
             }
         }
     }
+}
+
+/// Whether an agent has begun to send what this job's build wrote down.
+#[must_use]
+pub fn is_shipped(directory: &Path) -> bool {
+    directory.join(ABOUT).exists()
 }
 
 /// What was written down of a build.
