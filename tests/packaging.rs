@@ -104,7 +104,7 @@ fn the_unit_lets_builds_end() {
         "KillSignal=SIGTERM",
         "TimeoutStopSec=36h",
         "Restart=on-failure",
-        "SuccessExitStatus=130 143",
+        "SuccessExitStatus=130 131 143",
         "RestartPreventExitStatus=2",
         "User=runner",
         "ExecReload=/bin/sh -c 'kill -HUP $MAINPID'",
