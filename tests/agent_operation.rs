@@ -137,7 +137,7 @@ fn an_agent_is_configured_looked_at_reloaded_and_ended() {
     let mut command = stage.agent(&["--config", &place, "--log-format", "json"]);
     command
         .env("NOTIFY_SOCKET", &address)
-        .env("WATCHDOG_USEC", "120000000")
+        .env("WATCHDOG_USEC", "3000000")
         // A build that read it could not begin.
         .env("RUNNER_FAIL_UNDER", "much");
     let agent = Sandbox::spawn(&mut command);

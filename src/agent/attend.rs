@@ -9,6 +9,9 @@ use super::progress::Progress;
 /// How often the board is looked at. What is said is for people: nothing waits for it.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How often until it is up: whoever started it waits for that.
+const LOOK_AT_START: Duration = Duration::from_millis(20);
+
 /// What has been said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
@@ -84,7 +87,7 @@ pub async fn attend(notifier: &Notifier, board: &Board, progress: &Progress) {
                 Some(Say::Stopping(status)) => notifier.stopping(&status),
                 None => {}
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(if said.is_ready { LOOK } else { LOOK_AT_START }).await;
         }
     };
     tokio::join!(telling, notifier.feed(progress));
