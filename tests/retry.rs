@@ -136,7 +136,7 @@ phases:
     on-failure: RETRY-2
     commands:
       - echo finds $(ls -A) and $(cat sub/file link)
-      - chmod 500 sub; rm link; ln -s / link; git rm -q --cached sub/file && touch new ${CODEBUILD_SRC_DIR_lib:-.}/new
+      - chmod 500 sub; rm link; ln -s /etc link; git rm -q --cached sub/file && touch new ${CODEBUILD_SRC_DIR_lib:-.}/new
       - echo x >> $HOME/n; test $(wc -l < $HOME/n) -ge 3
 artifacts:
   files: [new]
