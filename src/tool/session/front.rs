@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -53,13 +55,26 @@ pub(super) async fn wait(stream: UnixStream, socket: &Path, here: Here) -> Resul
     let here = Arc::new(here);
     // Dropped with this: shells whose command goes on are over.
     let mut shells = JoinSet::new();
+    let (goes_on, going_on) = watch::channel(false);
     loop {
         match wire::read(&mut orders).await {
-            Ok(Some(Frame::Exit(_))) => return Ok(()),
+            Ok(Some(Frame::Exit(_))) => {
+                let _ = goes_on.send(true);
+                // Each passes on what it has shown.
+                let shown = async { while shells.join_next().await.is_some() {} };
+                let _ = tokio::time::timeout(AFTER_END, shown).await;
+                return Ok(());
+            }
             Ok(Some(Frame::Request(json))) => {
                 let order: ShellOrder =
                     serde_json::from_slice(&json).map_err(|error| gone(&error.into()))?;
-                shells.spawn(serve_shell(socket.to_owned(), order, Arc::clone(&here)));
+                let shell = serve_shell(
+                    socket.to_owned(),
+                    order,
+                    Arc::clone(&here),
+                    going_on.clone(),
+                );
+                shells.spawn(shell);
             }
             Ok(_) => return Err(gone(&io::ErrorKind::UnexpectedEof.into())),
             Err(error) => return Err(gone(&error)),
@@ -96,8 +111,13 @@ fn gone(error: &io::Error) -> String {
     format!("the runner of this build does not answer any more: {error}")
 }
 
-/// Starts a shell, and connects it with its visitor until either ends.
-async fn serve_shell(socket: PathBuf, order: ShellOrder, here: Arc<Here>) {
+/// Starts a shell, and connects it with its visitor until either ends or the command goes on.
+async fn serve_shell(
+    socket: PathBuf,
+    order: ShellOrder,
+    here: Arc<Here>,
+    going_on: watch::Receiver<bool>,
+) {
     let Ok(mut stream) = UnixStream::connect(&socket).await else {
         return;
     };
@@ -118,7 +138,7 @@ async fn serve_shell(socket: PathBuf, order: ShellOrder, here: Arc<Here>) {
             return;
         }
     };
-    if let Some(exit) = join(terminal, shell, from, &mut to).await {
+    if let Some(exit) = join(terminal, shell, (from, &mut to), going_on).await {
         let _ = wire::write(&mut to, Frame::Exit(exit)).await;
     }
 }
@@ -151,12 +171,12 @@ fn start(order: &ShellOrder, here: &Here) -> io::Result<(PseudoTerminal, Process
     Ok((terminal, shell))
 }
 
-/// Passes on what is typed and shown. The shell's exit code; `None` if its visitor left.
+/// Passes on what is typed and shown. The shell's exit code; `None` if its visitor left or the command goes on.
 async fn join(
     terminal: PseudoTerminal,
     mut shell: Process,
-    mut from: impl AsyncRead + Unpin,
-    to: &mut (impl AsyncWrite + Unpin),
+    (mut from, to): (impl AsyncRead + Unpin, &mut (impl AsyncWrite + Unpin)),
+    mut going_on: watch::Receiver<bool>,
 ) -> Option<u8> {
     let typing = async {
         loop {
@@ -189,12 +209,25 @@ async fn join(
             }
             () = tokio::time::sleep_until(limit), if ended.is_some() => break,
             _ = &mut typing => return None,
+            () = goes_on(&mut going_on) => {
+                // What stands on the screen by now is its visitor's, however late this process comes to read it.
+                while let Some(Ok(read @ 1..)) = terminal.read(&mut buffer).now_or_never() {
+                    let shown = bytes::Bytes::copy_from_slice(&buffer[..read]);
+                    wire::write(to, Frame::Stdout(shown)).await.ok()?;
+                }
+                return None;
+            }
         }
     }
     match ended {
         Some((code, _)) => Some(code),
         None => Some(code(shell.wait().await.ok())),
     }
+}
+
+/// Until the command goes on.
+async fn goes_on(going_on: &mut watch::Receiver<bool>) {
+    let _ = going_on.wait_for(|goes_on| *goes_on).await;
 }
 
 /// A status as shells give it on.

@@ -124,6 +124,9 @@ mod tests {
 
     use super::*;
 
+    /// What waits longer is not to come.
+    const LIMIT: std::time::Duration = std::time::Duration::from_mins(1);
+
     /// A session that is served at a socket.
     fn served() -> (
         tempfile::TempDir,
@@ -186,6 +189,60 @@ mod tests {
             resumed: false,
         };
         assert_eq!(news.recv().await, Some(left));
+    }
+
+    // TOOL-36
+    #[tokio::test]
+    async fn what_a_shell_has_shown_is_seen_though_its_command_goes_on_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        let socket = place.path().join("socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (front, mut back) = UnixStream::pair().unwrap();
+        let here = CommandPlace {
+            directory: place.path().to_owned(),
+            // Started in place of this program, it starts what it is given just so.
+            this_program: Some("/usr/bin/env".into()),
+            ..here()
+        };
+        let directory = place.path().to_owned();
+        let visiting = tokio::spawn(async move {
+            wire::read(&mut back).await.unwrap();
+            let order = ShellOrder {
+                visit: 1,
+                screen: Screen::default(),
+                shell: "sh".to_owned(),
+            };
+            say(&mut back, &order).await.unwrap();
+            let (mut shell, _) = listener.accept().await.unwrap();
+            wire::read(&mut shell).await.unwrap();
+            let keys =
+                ": > begun; until test -e go; do sleep 0.01; done; echo $((6*7)); : > done\n";
+            let keys = Frame::Body(keys.into());
+            wire::write(&mut shell, keys).await.unwrap();
+            while !directory.join("begun").exists() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            // All of this process rests until the shell has shown what it has to show, and its command may go on.
+            std::fs::write(directory.join("go"), "").unwrap();
+            let begun = std::time::Instant::now();
+            while !directory.join("done").exists() {
+                assert!(begun.elapsed() < LIMIT, "the shell does nothing");
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            wire::write(&mut back, Frame::Exit(0)).await.unwrap();
+            let mut shown = Vec::new();
+            while let Ok(Some(frame)) = wire::read(&mut shell).await {
+                let Frame::Stdout(bytes) = frame else {
+                    panic!("a shell that is over has no status");
+                };
+                shown.extend_from_slice(&bytes);
+            }
+            String::from_utf8_lossy(&shown).into_owned()
+        });
+        let waiting = tokio::time::timeout(LIMIT, front::wait(front, &socket, here));
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+        let shown = visiting.await.unwrap();
+        assert!(shown.contains("42\r\n"), "{shown:?}");
     }
 
     // TOOL-39
