@@ -102,12 +102,7 @@ fn a_build_has_the_time_limit_of_its_action_or_else_the_agents() {
     let configuration = json!({ "ProjectName": "web", "Timeout": "90" });
     let job = stage.job(&configuration, &[source], &["Out"]);
     let ran = stage.run(&["--once", "--timeout", "10m"]);
-    assert_eq!(
-        stage.answer(&job)["status"],
-        "Succeeded",
-        "{}",
-        stderr(&ran)
-    );
+    stage.succeeded(&job, &ran);
     let files = unzip(stage.bucket.get("out/Out").content);
     let lines: Vec<&str> = files[0].1.lines().collect();
     assert!(lines.contains(&"--timeout=1h30m"), "{lines:?}");
@@ -244,12 +239,7 @@ artifacts:
     let missing = stage.job(&configuration, &inputs, &["docs", "web"]);
     let none = stage.job(&configuration, &inputs, &[]);
     let ran = stage.run(&["--jobs", "3", "--max-idle", "1s"]);
-    assert_eq!(
-        stage.answer(&job)["status"],
-        "Succeeded",
-        "{}",
-        stderr(&ran)
-    );
+    stage.succeeded(&job, &ran);
     assert_eq!(stage.answer(&none)["status"], "Succeeded");
     let docs = unzip(stage.bucket.get("out/docs").content);
     assert_eq!(docs, [("both.txt".to_owned(), "lib-blue".to_owned())]);
@@ -384,7 +374,7 @@ fn acknowledgements_and_polls_that_go_wrong_lose_nothing() {
     assert!(ran.status.success(), "{}", stderr(&ran));
     let mut acknowledged = 0;
     for job in &jobs {
-        assert_eq!(stage.answer(job)["status"], "Succeeded", "{}", stderr(&ran));
+        stage.succeeded(job, &ran);
         acknowledged += count(&stage.server.calls(job), "AcknowledgeJob");
     }
     assert!(acknowledged > jobs.len(), "{acknowledged}");
@@ -953,12 +943,7 @@ fn an_actions_role_takes_the_place_of_the_operators() {
             &operator,
         ];
         let ran = stage.run(&more);
-        assert_eq!(
-            stage.answer(&job)["status"],
-            "Succeeded",
-            "{}",
-            stderr(&ran)
-        );
+        stage.succeeded(&job, &ran);
         let files = unzip(stage.bucket.get(&format!("out/{output}")).content);
         assert!(files[0].1.starts_with(&expected), "{files:?}");
         assert_eq!(files[0].1.matches("assume-role").count(), 1, "{files:?}");

@@ -43,12 +43,7 @@ fn build_large(stage: &Stage, between: &GoBetween) -> String {
         .env("SUM", &sum);
     let ran = wait::output(Sandbox::spawn(&mut command));
     assert!(ran.status.success(), "{}", stderr(&ran));
-    assert_eq!(
-        stage.answer(&job)["status"],
-        "Succeeded",
-        "{}",
-        stderr(&ran)
-    );
+    stage.succeeded(&job, &ran);
     stage.keeps_secrets(&[&job], &ran.stderr);
     let archive = stage.bucket.get("out/Out").content;
     assert!(archive.len() > 30_000_000);

@@ -56,12 +56,7 @@ artifacts:
     let source = stage.source("App/x", &files);
     let job = stage.job(&json!({ "ProjectName": "web" }), &[source], &["Out"]);
     let ran = wait::output(Sandbox::spawn(&mut narrow(&stage.agent(&["--once"]))));
-    assert_eq!(
-        stage.answer(&job)["status"],
-        "Succeeded",
-        "{}",
-        stderr(&ran)
-    );
+    stage.succeeded(&job, &ran);
     let object = stage.bucket.get("out/Out").content;
     let modes: Vec<(String, u32)> = modes(object.clone());
     let named = |name: &str| modes.iter().find(|(found, _)| found == name);

@@ -45,15 +45,8 @@ fn arn_of(build: &str, pipeline: &str) -> String {
 /// A build's status by CodeBuild's name for it. One that has none is a fault.
 #[must_use]
 pub fn status_of(name: &str) -> Status {
-    let all = [
-        Status::Succeeded,
-        Status::Failed,
-        Status::TimedOut,
-        Status::Stopped,
-    ];
-    all.into_iter()
-        .find(|status| status.name() == name)
-        .unwrap_or(Status::Fault)
+    let status = Status::from_name(name).filter(|status| *status != Status::InProgress);
+    status.unwrap_or(Status::Fault)
 }
 
 /// A job as the board has it.

@@ -199,6 +199,13 @@ impl<'a, P: Pipeline> Open<'a, P> {
         self.agent.log.warn(message, &about);
     }
 
+    /// Keeps the record, which says this by now.
+    fn write_down(&self, what: &str) {
+        if let Err(error) = self.directory.write(&self.record) {
+            self.warn(&format!("could not write down that {what}: {error}"));
+        }
+    }
+
     /// Takes the job. `unanswered` says that an earlier agent may have taken it.
     async fn acknowledge(&self, nonce: &Nonce, unanswered: bool) -> Taken {
         let attempt = Attempt {
@@ -245,11 +252,7 @@ impl<'a, P: Pipeline> Open<'a, P> {
         };
         self.record.nonce = None;
         self.record.is_doubtful = true;
-        if let Err(error) = self.directory.write(&self.record) {
-            self.warn(&format!(
-                "could not write down that nobody knows whose the job is: {error}"
-            ));
-        }
+        self.write_down("nobody knows whose the job is");
         doubt::begin(self.agent, self.directory, self.record, until);
     }
 
@@ -291,11 +294,7 @@ impl<'a, P: Pipeline> Open<'a, P> {
         // From here on nobody is asked again whose it is, and nobody else will do it.
         self.record.nonce = None;
         self.record.stage = Stage::Working;
-        if let Err(error) = self.directory.write(&self.record) {
-            self.warn(&format!(
-                "could not write down that the job is taken: {error}"
-            ));
-        }
+        self.write_down("the job is taken");
         self.taken().await;
     }
 
@@ -391,11 +390,7 @@ impl<'a, P: Pipeline> Open<'a, P> {
             handover = Some(made);
         }
         self.take();
-        if let Err(error) = self.directory.write(&self.record) {
-            self.warn(&format!(
-                "could not write down that the job is taken: {error}"
-            ));
-        }
+        self.write_down("the job is taken");
         self.info(&format!("took a job of {}", details.origin));
         let (answer, status) = match (order, handover) {
             (Ok(order), Some(handover)) => {
@@ -469,11 +464,7 @@ impl<'a, P: Pipeline> Open<'a, P> {
             message: message.clone(),
             taken: matches!(delivered, Delivered::Taken | Delivered::Before),
         };
-        if let Err(error) = self.directory.write(&self.record) {
-            self.warn(&format!(
-                "could not write down that the job is over: {error}"
-            ));
-        }
+        self.write_down("the job is over");
         self.agent
             .board
             .finished(self.id(), status, message.as_deref(), stamp());

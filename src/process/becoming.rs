@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::process::CommandExt as _;
 
 /// `argv[0]` under which this program only leaves its terminal and becomes another one (CMD-10).
 pub const SESSION_NAME: &str = "runner-session";
@@ -16,32 +17,26 @@ pub const TERMINAL_NAME: &str = "runner-terminal";
 /// Leaves the terminal and becomes another program: what this program does when it is started as [`SESSION_NAME`].
 /// Returns only if that fails.
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place that starts processes"
-)]
 pub fn become_session(program: &OsStr, arguments: &[OsString]) -> io::Error {
-    use std::os::unix::process::CommandExt as _;
-    if let Err(error) = rustix::process::setsid() {
-        return error.into();
-    }
-    std::process::Command::new(program).args(arguments).exec()
+    let left = rustix::process::setsid();
+    left.map_or_else(io::Error::from, |_| become_program(program, arguments))
 }
 
 /// Makes standard input the terminal of a session of its own and becomes another program: what this program does when it is
 /// started as [`TERMINAL_NAME`]. Returns only if that fails.
 #[must_use]
+pub fn become_terminal_session(program: &OsStr, arguments: &[OsString]) -> io::Error {
+    let taken = rustix::process::setsid()
+        .and_then(|_| rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()));
+    taken.map_or_else(io::Error::from, |()| become_program(program, arguments))
+}
+
+/// Becomes another program. Returns only if that fails.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one place that starts processes"
 )]
-pub fn become_terminal_session(program: &OsStr, arguments: &[OsString]) -> io::Error {
-    use std::os::unix::process::CommandExt as _;
-    let taken = rustix::process::setsid()
-        .and_then(|_| rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()));
-    if let Err(error) = taken {
-        return error.into();
-    }
+fn become_program(program: &OsStr, arguments: &[OsString]) -> io::Error {
     std::process::Command::new(program).args(arguments).exec()
 }
 
@@ -49,12 +44,7 @@ pub fn become_terminal_session(program: &OsStr, arguments: &[OsString]) -> io::E
 /// numbers of the user, the group and all groups, the program and its arguments. Returns only if that fails: what could not
 /// be done, and why.
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place that starts processes"
-)]
 pub fn become_user(arguments: &[OsString]) -> (String, io::Error) {
-    use std::os::unix::process::CommandExt as _;
     let [uid, gid, groups, program, arguments @ ..] = arguments else {
         let reason = io::Error::from(io::ErrorKind::InvalidInput);
         return ("become another user".to_owned(), reason);
@@ -73,7 +63,7 @@ pub fn become_user(arguments: &[OsString]) -> (String, io::Error) {
         let doing = format!("read {} as user {}", script.display(), uid.display());
         return (doing, error);
     }
-    let error = std::process::Command::new(program).args(arguments).exec();
+    let error = become_program(program, arguments);
     (format!("start {}", program.display()), error)
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
@@ -23,28 +24,37 @@ pub struct Interactive {
     pub variables: Vec<(OsString, OsString)>,
 }
 
+/// A program to be started with the directory and the variables of an interactive one: itself, or what becomes it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that starts processes"
+)]
+fn command(program: &Path, interactive: &Interactive) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    let variables = interactive.variables.iter();
+    command
+        .current_dir(&interactive.directory)
+        .env_clear()
+        .envs(variables.map(|(name, value)| (name, value)));
+    command
+}
+
+/// The same with its input and output at a terminal.
+fn at_terminal(terminal: std::fs::File, mut command: std::process::Command) -> io::Result<Command> {
+    command
+        .stdin(terminal.try_clone()?)
+        .stdout(terminal.try_clone()?)
+        .stderr(terminal);
+    Ok(Command::from(command))
+}
+
 /// Runs a program at this process's terminal until it ends; dropped before, it is ended by force. It is in the group of
 /// this process, which has the terminal, and makes one of its own if it wants to, as shells do.
 pub async fn interact(interactive: &Interactive, terminal: std::fs::File) -> io::Result<Exit> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that starts processes"
-    )]
-    let mut command = Command::new(&interactive.program);
-    command
-        .args(&interactive.arguments)
-        .current_dir(&interactive.directory)
-        .env_clear()
-        .envs(
-            interactive
-                .variables
-                .iter()
-                .map(|(name, value)| (name, value)),
-        )
-        .stdin(terminal.try_clone()?)
-        .stdout(terminal.try_clone()?)
-        .stderr(terminal)
-        .kill_on_drop(true);
+    let mut command = command(&interactive.program, interactive);
+    command.args(&interactive.arguments);
+    let mut command = at_terminal(terminal, command)?;
+    command.kill_on_drop(true);
     command.spawn()?.wait().await.map(exit)
 }
 
@@ -55,42 +65,17 @@ pub fn start_at_terminal(
     terminal: std::fs::File,
     helper: &Path,
 ) -> io::Result<Process> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that starts processes"
-    )]
-    let mut command = Command::new(helper);
-    let variables = interactive.variables.iter();
+    let mut command = command(helper, interactive);
     command
         .arg0(TERMINAL_NAME)
         .arg(&interactive.program)
-        .args(&interactive.arguments)
-        .current_dir(&interactive.directory)
-        .env_clear()
-        .envs(variables.map(|(name, value)| (name, value)))
-        .stdin(terminal.try_clone()?)
-        .stdout(terminal.try_clone()?)
-        .stderr(terminal);
-    Process::of(command.spawn()?)
+        .args(&interactive.arguments);
+    Process::of(at_terminal(terminal, command)?.spawn()?)
 }
 
 /// Becomes a program that a person works with. Returns only if that fails.
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place that starts processes"
-)]
 pub fn become_interactive(interactive: &Interactive) -> io::Error {
-    use std::os::unix::process::CommandExt as _;
-    std::process::Command::new(&interactive.program)
-        .args(&interactive.arguments)
-        .current_dir(&interactive.directory)
-        .env_clear()
-        .envs(
-            interactive
-                .variables
-                .iter()
-                .map(|(name, value)| (name, value)),
-        )
-        .exec()
+    let mut command = command(&interactive.program, interactive);
+    command.args(&interactive.arguments).exec()
 }

@@ -140,6 +140,14 @@ impl Stage {
         json!({ "status": answers[0]["status"], "request": answers[0]["request"] })
     }
 
+    /// Fails unless a job was answered once, with a success, by the agent that ran so.
+    #[track_caller]
+    pub(crate) fn succeeded(&self, job: &str, ran: &Output) {
+        let answer = self.answer(job);
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(answer["status"], "Succeeded", "{said} {answer}");
+    }
+
     /// The one answer of a job, when the agent has given it.
     #[track_caller]
     pub(crate) fn answered(&self, job: &str) -> Value {
