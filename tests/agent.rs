@@ -18,6 +18,35 @@ use support::sandbox::Sandbox;
 use support::stage::{BUILDSPEC, Stage, count, signal, stderr, unzip};
 use support::wait;
 
+// AGENT-1: another category is another action type, whatever its provider's name.
+#[test]
+fn a_worker_of_test_actions_is_handed_their_jobs_only() {
+    let Some(mut stage) = Stage::new("category") else {
+        return;
+    };
+    let counts = json!({ "minimumCount": 0, "maximumCount": 5 });
+    let asked = json!({
+        "category": "Test",
+        "provider": "Runner",
+        "version": "1",
+        "configurationProperties": [{ "name": "ProjectName", "required": false, "key": true, "secret": false }],
+        "inputArtifactDetails": counts,
+        "outputArtifactDetails": counts,
+    });
+    let made = stage.server.ask("POST", "/action-types", Some(&asked));
+    let files = [("buildspec.yml", BUILDSPEC), ("name.txt", "x")];
+    let source = stage.source("App/one", &files);
+    let configuration = json!({ "ProjectName": "web" });
+    let job = |stage: &Stage| stage.job(&configuration, std::slice::from_ref(&source), &[]);
+    let build = job(&stage);
+    stage.action_type = made["actionType"]["id"].clone();
+    let test = job(&stage);
+    let ran = stage.run(&["--once", "--category", "test"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    stage.succeeded(&test, &ran);
+    assert_eq!(stage.server.told(&build)["status"], "Queued");
+}
+
 // AGENT-1, AGENT-6, AGENT-9, AGENT-18, AGENT-19, AGENT-20, AGENT-21, AGENT-33, AGENT-36, AGENT-38
 #[test]
 fn a_job_becomes_a_build_and_its_artifact_and_its_answer() {

@@ -15,6 +15,7 @@
 pub mod container;
 mod host;
 pub mod look;
+mod relay;
 pub mod scripted;
 pub mod shell;
 mod terminal;
@@ -22,6 +23,7 @@ mod work;
 
 pub use container::{ContainerExecutor, ContainerSession};
 pub use host::{HostExecutor, HostSession, find_user};
+pub use relay::relay;
 pub use terminal::{PseudoTerminal, Raw, Terminal};
 pub use work::{Work, WorkPlace, Worker};
 

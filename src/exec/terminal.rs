@@ -143,6 +143,13 @@ impl PseudoTerminal {
         read(&self.screen, buffer).await
     }
 
+    /// What is shown by now, however late the runtime comes to hear of it; an error if that is nothing.
+    pub fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::retry_on_intr(|| {
+            rustix::io::read(&self.screen, &mut *buffer)
+        })?)
+    }
+
     /// Types bytes.
     pub async fn write(&self, bytes: &[u8]) -> io::Result<()> {
         write(&self.keys, bytes).await

@@ -21,6 +21,7 @@ use super::{
     DEBUG_SOCKET, DEBUG_VARIABLE, DOCKER_DIRECTORY, GIT_HELPER, PROGRAM, TOOL_DIRECTORY,
     TOOL_SOCKET, TOOL_VARIABLE, TOOLS,
 };
+use crate::exec::relay;
 
 /// PATH where neither the image nor the build has one: what a shell takes then.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -162,7 +163,7 @@ async fn place_in(room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 }
 
 async fn join(
-    mut connection: impl AsyncRead + AsyncWrite + Unpin,
+    connection: impl AsyncRead + AsyncWrite,
     outside: Opener,
     purpose: Purpose,
     _place: OwnedSemaphorePermit,
@@ -171,6 +172,6 @@ async fn join(
         && purpose.say(&mut stream).await.is_ok()
     {
         // Whoever breaks off is seen as such at the other end.
-        let _ = tokio::io::copy_bidirectional(&mut connection, &mut stream).await;
+        relay(connection, stream).await;
     }
 }

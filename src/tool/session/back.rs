@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 
 use super::visit::{Visited, Waiting};
 use super::{Request, Screen, ShellOrder, say};
-use crate::exec::Terminal;
+use crate::exec::{Terminal, relay};
 use crate::tool::wire::{self, Frame};
 
 /// How long a connection may take to say what it wants, and a front to start a shell.
@@ -128,7 +128,8 @@ impl DebugSession {
                 let _ = say(&mut stream, &waiting).await;
             }
             Request::Visit(screen) if may_visit => match self.lead(None, screen).await {
-                Ok(shell) => connect(stream, shell).await,
+                // Whoever breaks off is seen as such at the other end.
+                Ok(shell) => relay(stream, shell).await,
                 Err(why) => refuse(&mut stream, &why).await,
             },
             Request::Look | Request::Visit(_) => {
@@ -223,23 +224,6 @@ impl DebugSession {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Connects a visitor with a shell until nothing more comes from the shell. A key that it does not take any more, because its
-/// command went on, takes nothing of what it has shown.
-async fn connect(visitor: impl AsyncRead + AsyncWrite, shell: impl AsyncRead + AsyncWrite) {
-    let (mut keys, mut screen) = tokio::io::split(visitor);
-    let (mut from, mut to) = tokio::io::split(shell);
-    let typing = async {
-        let _ = tokio::io::copy(&mut keys, &mut to).await;
-        // A visitor who broke off is seen as such by the shell.
-        let _ = to.shutdown().await;
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        _ = tokio::io::copy(&mut from, &mut screen) => {}
-        () = typing => {}
     }
 }
 

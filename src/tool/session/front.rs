@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -211,7 +210,7 @@ async fn join(
             _ = &mut typing => return None,
             () = goes_on(&mut going_on) => {
                 // What stands on the screen by now is its visitor's, however late this process comes to read it.
-                while let Some(Ok(read @ 1..)) = terminal.read(&mut buffer).now_or_never() {
+                while let Ok(read @ 1..) = terminal.read_now(&mut buffer) {
                     let shown = bytes::Bytes::copy_from_slice(&buffer[..read]);
                     wire::write(to, Frame::Stdout(shown)).await.ok()?;
                 }
