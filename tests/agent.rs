@@ -24,22 +24,15 @@ fn a_worker_of_test_actions_is_handed_their_jobs_only() {
     let Some(mut stage) = Stage::new("category") else {
         return;
     };
-    let counts = json!({ "minimumCount": 0, "maximumCount": 5 });
-    let asked = json!({
-        "category": "Test",
-        "provider": "Runner",
-        "version": "1",
-        "configurationProperties": [{ "name": "ProjectName", "required": false, "key": true, "secret": false }],
-        "inputArtifactDetails": counts,
-        "outputArtifactDetails": counts,
-    });
-    let made = stage.server.ask("POST", "/action-types", Some(&asked));
+    let properties =
+        json!([{ "name": "ProjectName", "required": false, "key": true, "secret": false }]);
+    let of_tests = stage.server.register_of("Test", "Runner", &properties);
     let files = [("buildspec.yml", BUILDSPEC), ("name.txt", "x")];
     let source = stage.source("App/one", &files);
     let configuration = json!({ "ProjectName": "web" });
     let job = |stage: &Stage| stage.job(&configuration, std::slice::from_ref(&source), &[]);
     let build = job(&stage);
-    stage.action_type = made["actionType"]["id"].clone();
+    stage.action_type = of_tests;
     let test = job(&stage);
     let ran = stage.run(&["--once", "--category", "test"]);
     assert!(ran.status.success(), "{}", stderr(&ran));

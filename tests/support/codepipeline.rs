@@ -65,9 +65,15 @@ impl CodePipeline {
     /// Its id.
     #[track_caller]
     pub(crate) fn register(&self, provider: &str, properties: &Value) -> Value {
+        self.register_of("Build", provider, properties)
+    }
+
+    /// The same of another category.
+    #[track_caller]
+    pub(crate) fn register_of(&self, category: &str, provider: &str, properties: &Value) -> Value {
         let counts = json!({ "minimumCount": 0, "maximumCount": 5 });
         let asked = json!({
-            "category": "Build",
+            "category": category,
             "provider": provider,
             "version": "1",
             "configurationProperties": properties,

@@ -196,10 +196,7 @@ async fn join(
         let limit = ended.map_or_else(Instant::now, |(_, limit)| limit);
         tokio::select! {
             read = terminal.read(&mut buffer) => match read {
-                Ok(read) if read > 0 => {
-                    let shown = bytes::Bytes::copy_from_slice(&buffer[..read]);
-                    wire::write(to, Frame::Stdout(shown)).await.ok()?;
-                }
+                Ok(read) if read > 0 => show(to, &buffer[..read]).await?,
                 // Nobody has the other side any more.
                 _ => break,
             },
@@ -208,20 +205,28 @@ async fn join(
             }
             () = tokio::time::sleep_until(limit), if ended.is_some() => break,
             _ = &mut typing => return None,
-            () = goes_on(&mut going_on) => {
-                // What stands on the screen by now is its visitor's, however late this process comes to read it.
-                while let Ok(read @ 1..) = terminal.read_now(&mut buffer) {
-                    let shown = bytes::Bytes::copy_from_slice(&buffer[..read]);
-                    wire::write(to, Frame::Stdout(shown)).await.ok()?;
-                }
-                return None;
-            }
+            () = goes_on(&mut going_on) => break,
         }
+    }
+    // What stands on the screen by now is its visitor's, however late this process comes to read it. Others may have the
+    // terminal still, and never end.
+    let until = Instant::now() + AFTER_END;
+    while Instant::now() < until
+        && let Ok(read @ 1..) = terminal.read_now(&mut buffer)
+    {
+        show(to, &buffer[..read]).await?;
     }
     match ended {
         Some((code, _)) => Some(code),
+        None if *going_on.borrow() => None,
         None => Some(code(shell.wait().await.ok())),
     }
+}
+
+/// Passes on what was shown; nothing if nobody takes it.
+async fn show(to: &mut (impl AsyncWrite + Unpin), shown: &[u8]) -> Option<()> {
+    let shown = bytes::Bytes::copy_from_slice(shown);
+    wire::write(to, Frame::Stdout(shown)).await.ok()
 }
 
 /// Until the command goes on.
